@@ -1,0 +1,33 @@
+#!/usr/bin/env node
+// Starts the command line: compiled in the published package, straight from the TypeScript sources in the
+// repository. Node strips types from 22.18 on; on an older Node the one that npm installed beside us is used.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const here = (path) => fileURLToPath(new URL(path, import.meta.url));
+const [major, minor] = process.versions.node.split('.').map(Number);
+const stripsTypes = major > 22 || (major === 22 && minor >= 18);
+
+if (existsSync(here('../dist/cli/main.js'))) {
+  await import('../dist/cli/main.js');
+} else if (stripsTypes) {
+  await import('../cli/main.ts');
+} else {
+  const node = here('../node_modules/node/bin/node');
+  if (!existsSync(node)) {
+    console.error(`imagehub needs Node 22.18 or newer here (this is ${process.version}); run "npm ci" first.`);
+    process.exit(1);
+  }
+  // The IPC channel lets the child notice our death, however it comes, and stop too.
+  const child = spawn(node, [here('../cli/main.ts'), ...process.argv.slice(2)], {
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
+    env: { ...process.env, IMAGEHUB_LAUNCHER: '1' },
+  });
+  // A terminal sends the interrupt to the whole group; the child decides when it is done.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
+  child.on('exit', (code, signal) => {
+    if (signal) process.removeAllListeners(signal), process.kill(process.pid, signal);
+    else process.exit(code ?? 1);
+  });
+}

@@ -1,0 +1,30 @@
+import { Command } from 'commander';
+import packageJson from '../package.json' with { type: 'json' };
+import { errorText, HubError } from '../errors.ts';
+import type { RegisterCommand } from './command.ts';
+import { configCommand } from './config.ts';
+import { migrateCommand } from './migrate.ts';
+import { note } from './output.ts';
+import { dieWithLauncher } from './shutdown.ts';
+
+const COMMANDS: RegisterCommand[] = [migrateCommand, configCommand];
+
+const program = new Command('imagehub')
+  .description(packageJson.description)
+  .version(packageJson.version)
+  .showHelpAfterError('(imagehub --help lists the commands)')
+  .configureHelp({ showGlobalOptions: true });
+for (const register of COMMANDS) register(program);
+
+dieWithLauncher();
+try {
+  await program.parseAsync();
+} catch (error) {
+  note(`imagehub: ${errorText(error)}`);
+  if (error instanceof HubError) {
+    if (error.hint) note(`  ${error.hint}`);
+  } else if (error instanceof Error && error.stack) {
+    note(error.stack);
+  }
+  process.exitCode = 1;
+}

@@ -1,0 +1,205 @@
+import { availableParallelism } from 'node:os';
+import { z } from 'zod';
+import { HubError } from './errors.ts';
+
+interface Setting<T extends z.ZodType> {
+  env: string;
+  schema: T;
+  doc: string;
+  secret?: boolean;
+}
+
+/** Declares one setting; `secret` ones are printed as `***`, URLs without their password. */
+function setting<T extends z.ZodType>(env: string, schema: T, doc: string, secret = false): Setting<T> {
+  return { env, schema, doc, secret };
+}
+
+const text = z.string().min(1);
+const integer = (min: number, max = Number.MAX_SAFE_INTEGER) => z.coerce.number().int().min(min).max(max);
+const flag = z.stringbool();
+const MIB = 1024 * 1024;
+
+/** Every setting of imagehub, once: environment variable, type, default, meaning. */
+export const SETTINGS = {
+  home: setting(
+    'IMAGEHUB_HOME',
+    text.default('.imagehub'),
+    'Folder for the local servers’ data, logs, state and caches.',
+  ),
+
+  postgresUrl: setting(
+    'IMAGEHUB_POSTGRES_URL',
+    text.optional(),
+    'Postgres to use instead of a local one, e.g. postgresql://user:password@host:5432/imagehub.',
+  ),
+  kafkaBrokers: setting(
+    'IMAGEHUB_KAFKA_BROKERS',
+    text.optional(),
+    'Kafka brokers to use instead of a local one: host:port, comma-separated.',
+  ),
+  kafkaSsl: setting('IMAGEHUB_KAFKA_SSL', flag.default(false), 'Connect to Kafka over TLS.'),
+  kafkaSaslMechanism: setting(
+    'IMAGEHUB_KAFKA_SASL_MECHANISM',
+    z.enum(['plain', 'scram-sha-256', 'scram-sha-512']).default('plain'),
+    'SASL mechanism, used when a user name is set.',
+  ),
+  kafkaUsername: setting('IMAGEHUB_KAFKA_USERNAME', text.optional(), 'Kafka user name (SASL).'),
+  kafkaPassword: setting('IMAGEHUB_KAFKA_PASSWORD', text.optional(), 'Kafka password (SASL).', true),
+  elasticsearchUrl: setting(
+    'IMAGEHUB_ELASTICSEARCH_URL',
+    text.optional(),
+    'Elasticsearch to use instead of a local one, e.g. http://user:password@host:9200.',
+  ),
+  elasticsearchApiKey: setting(
+    'IMAGEHUB_ELASTICSEARCH_API_KEY',
+    text.optional(),
+    'Elasticsearch API key.',
+    true,
+  ),
+  kuduMasters: setting('IMAGEHUB_KUDU_MASTERS', text.optional(), 'Kudu masters: host:port, comma-separated.'),
+
+  postgresPort: setting(
+    'IMAGEHUB_POSTGRES_PORT',
+    integer(1, 65535).default(5432),
+    'Port the local Postgres takes if it is free.',
+  ),
+  kafkaPort: setting(
+    'IMAGEHUB_KAFKA_PORT',
+    integer(1, 65535).default(9092),
+    'Port the local Kafka takes if it is free.',
+  ),
+  elasticsearchPort: setting(
+    'IMAGEHUB_ELASTICSEARCH_PORT',
+    integer(1, 65535).default(9200),
+    'Port the local Elasticsearch takes if it is free.',
+  ),
+
+  group: setting('IMAGEHUB_GROUP', text.default('imagehub'), 'Kafka consumer group of the ingest processes.'),
+  topicPartitions: setting(
+    'IMAGEHUB_TOPIC_PARTITIONS',
+    integer(1, 10_000).default(4),
+    'Partitions of a dataset’s topic when imagehub creates it; they bound how many ingest processes can share the work.',
+  ),
+  workers: setting(
+    'IMAGEHUB_WORKERS',
+    integer(1, 1024).default(availableParallelism()),
+    'Worker threads that decode and classify, per process.',
+  ),
+  batchImages: setting(
+    'IMAGEHUB_BATCH_IMAGES',
+    integer(1, 100_000).default(2000),
+    'Most images in one transaction.',
+  ),
+  batchBytes: setting(
+    'IMAGEHUB_BATCH_BYTES',
+    integer(1024).default(16 * MIB),
+    'Most message bytes in one transaction (one larger message still goes through).',
+  ),
+  maxPixels: setting(
+    'IMAGEHUB_MAX_PIXELS',
+    integer(1).default(100_000_000),
+    'Images with more pixels than this are refused before they are decoded.',
+  ),
+  decodeTimeoutMs: setting(
+    'IMAGEHUB_DECODE_TIMEOUT_MS',
+    integer(100).default(30_000),
+    'Longest time for one image in the isolated process that retries a batch after a crash.',
+  ),
+  classifyAttempts: setting(
+    'IMAGEHUB_CLASSIFY_ATTEMPTS',
+    integer(1, 1000).default(3),
+    'How often an image that the model fails on is tried before only its error is kept.',
+  ),
+  deletedRetentionDays: setting(
+    'IMAGEHUB_DELETED_RETENTION_DAYS',
+    integer(1).default(30),
+    'How long a deleted image is remembered; longer than the topic’s retention, or a replay could bring it back.',
+  ),
+
+  indexPrefix: setting(
+    'IMAGEHUB_INDEX_PREFIX',
+    z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9_-]*$/)
+      .default('imagehub'),
+    'Elasticsearch aliases are <prefix>-<dataset>.',
+  ),
+  feedLimitBytes: setting(
+    'IMAGEHUB_FEED_LIMIT_BYTES',
+    integer(MIB).default(4096 * MIB),
+    'Most WAL an abandoned change feed may hold back on the database’s disk; beyond it the feed is given up and rebuilt.',
+  ),
+
+  operationsHost: setting(
+    'IMAGEHUB_OPERATIONS_HOST',
+    text.default('127.0.0.1'),
+    'Address that /metrics and /healthz listen on.',
+  ),
+  operationsPort: setting(
+    'IMAGEHUB_OPERATIONS_PORT',
+    integer(0, 65535).default(9464),
+    'Port of /metrics and /healthz; the next free one is taken when it is in use.',
+  ),
+  logLevel: setting(
+    'IMAGEHUB_LOG_LEVEL',
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    'Least severe level that is logged (to standard error).',
+  ),
+  logFormat: setting(
+    'IMAGEHUB_LOG_FORMAT',
+    z.enum(['auto', 'pretty', 'json']).default('auto'),
+    'auto: pretty on a terminal, JSON lines otherwise.',
+  ),
+} as const;
+
+type Settings = typeof SETTINGS;
+export type Config = { readonly [K in keyof Settings]: z.output<Settings[K]['schema']> };
+
+/**
+ * Reads all settings from the environment and reports every bad one at once.
+ * An empty variable counts as unset, as in docker-compose's `VAR=`.
+ */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const problems: string[] = [];
+  const values: Record<string, unknown> = {};
+  for (const [name, { env: variable, schema }] of Object.entries(SETTINGS)) {
+    const parsed = schema.safeParse(env[variable] || undefined);
+    if (parsed.success) values[name] = parsed.data;
+    else problems.push(`${variable}: ${parsed.error.issues.map((issue) => issue.message).join(', ')}`);
+  }
+  if (problems.length > 0) {
+    throw new HubError('CONFIG_INVALID', `Bad settings:\n  ${problems.join('\n  ')}`, {
+      hint: 'imagehub config --help lists every setting with its type and default.',
+    });
+  }
+  return values as Config;
+}
+
+export interface SettingDescription {
+  name: string;
+  env: string;
+  doc: string;
+  default: unknown;
+  value: unknown;
+  set: boolean;
+}
+
+/** Every setting with its current value, secrets and passwords inside URLs hidden. */
+export function describeConfig(config: Config, env: NodeJS.ProcessEnv = process.env): SettingDescription[] {
+  return Object.entries(SETTINGS).map(([name, { env: variable, schema, doc, secret }]) => {
+    const value = config[name as keyof Config];
+    return {
+      name,
+      env: variable,
+      doc,
+      default: schema.safeParse(undefined).data ?? null,
+      value: value === undefined ? null : secret ? '***' : hidePassword(value),
+      set: Boolean(env[variable]),
+    };
+  });
+}
+
+/** `postgresql://user:secret@host` → `postgresql://user:***@host`; anything that is no such URL stays. */
+export function hidePassword<T>(value: T): T | string {
+  return typeof value === 'string' ? value.replace(/^(\w+:\/\/[^:/@]*):[^@]*@/, '$1:***@') : value;
+}

@@ -1,0 +1,97 @@
+import pg from 'pg';
+import { errorText, HubError } from '../errors.ts';
+import { hidePassword } from '../config.ts';
+
+export type { Pool, PoolClient, ClientBase } from 'pg';
+
+/** What most statements need: a pool or one client. */
+export interface Queryable {
+  query<R extends pg.QueryResultRow>(text: string, values?: unknown[]): Promise<pg.QueryResult<R>>;
+}
+
+/** int8 comes as number: offsets, revisions and counts stay far below 2^53. */
+const types: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    oid === pg.types.builtins.INT8 && format !== 'binary'
+      ? Number
+      : pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser,
+};
+
+export interface HubPool extends pg.Pool, AsyncDisposable {}
+
+/**
+ * A pool for the hub's database; `await using` closes it. Idle connections that the server drops are not an
+ * event: the next query opens a new one.
+ */
+export function openPool(url: string, options: pg.PoolConfig = {}): HubPool {
+  const pool = new pg.Pool({
+    connectionString: url,
+    types,
+    application_name: 'imagehub',
+    max: 10,
+    ...options,
+  });
+  pool.on('error', () => undefined);
+  return Object.assign(pool, {
+    async [Symbol.asyncDispose]() {
+      if (!pool.ending) await pool.end();
+    },
+  }) as HubPool;
+}
+
+/** Runs `work` in one transaction on one client: commit on return, roll back on throw. */
+export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  // A connection cut between statements reports here; without a listener it would end the process.
+  const onError = (error: Error) => (broken = error);
+  client.on('error', onError);
+  try {
+    await client.query('begin');
+    const result = await work(client);
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    await client.query('rollback').catch((failure: Error) => (broken = failure));
+    throw error;
+  } finally {
+    client.off('error', onError);
+    client.release(broken);
+  }
+}
+
+/** SQLSTATE of a Postgres error, or the system's code (ECONNREFUSED …), or undefined. */
+export const errorCode = (error: unknown): string | undefined =>
+  error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+
+/**
+ * Whether the data itself was refused (SQLSTATE 22 data exception, 23 constraint), so that trying again cannot
+ * help. Everything else (lost connections, time-outs, deadlocks, disk full) is a reason to wait and retry.
+ */
+export const isDataError = (error: unknown): boolean => /^2[23]...$/.test(errorCode(error) ?? '');
+
+/** Connects once and turns what goes wrong into an error that says what to do. */
+export async function checkConnection(pool: pg.Pool, url: string): Promise<void> {
+  try {
+    await pool.query('select 1');
+  } catch (error) {
+    const shown = hidePassword(url);
+    const code = errorCode(error);
+    if (code === '28P01' || code === '28000') {
+      throw new HubError('ACCESS_DENIED', `Postgres at ${shown} refused the user or password.`, {
+        hint: 'Check the user and password in IMAGEHUB_POSTGRES_URL.',
+        cause: error,
+      });
+    }
+    if (code === '3D000') {
+      throw new HubError('NOT_FOUND', `Postgres at ${shown} has no such database.`, {
+        hint: 'Create it (createdb …) or name another one in IMAGEHUB_POSTGRES_URL.',
+        cause: error,
+      });
+    }
+    throw new HubError('SERVER_UNREACHABLE', `Postgres at ${shown} cannot be reached: ${errorText(error)}`, {
+      hint: 'Is it running? imagehub status shows the local servers, imagehub up starts them.',
+      cause: error,
+    });
+  }
+}
