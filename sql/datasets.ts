@@ -1,0 +1,118 @@
+import { HubError } from '../errors.ts';
+import { type Pool, type Queryable, errorCode, transaction } from './database.ts';
+
+export type LabelFrom = 'none' | 'first-character' | 'parent-folder' | 'regex';
+
+/** A named collection of images: one topic, one class list, at most one live model. */
+export interface Dataset {
+  name: string;
+  topic: string;
+  labelFrom: LabelFrom;
+  /** Regular expression whose first group is the label; only with labelFrom `regex`. */
+  labelPattern: string | null;
+  pgmMaxSide: number;
+  /** Grey value (0–255) that transparent images are laid on. */
+  background: number;
+  /** Class names in index order. */
+  classes: string[];
+  liveModelId: number | null;
+  /** Rises with every promotion and roll-back; 0: never promoted. */
+  promotionNo: number;
+}
+
+const SELECT = `
+  select d.name, d.topic, d.label_from as "labelFrom", d.label_pattern as "labelPattern",
+         d.pgm_max_side as "pgmMaxSide", d.background, d.live_model_id as "liveModelId",
+         d.promotion_no as "promotionNo",
+         array(select c.name from imagehub.classes c where c.dataset = d.name order by c.index) as classes
+  from imagehub.datasets d`;
+
+export async function listDatasets(db: Queryable): Promise<Dataset[]> {
+  return (await db.query<Dataset>(`${SELECT} order by d.name`)).rows;
+}
+
+/** @throws HubError NOT_FOUND, with the names there are. */
+export async function getDataset(db: Queryable, name: string): Promise<Dataset> {
+  const { rows } = await db.query<Dataset>(`${SELECT} where d.name = $1`, [name]);
+  if (rows[0]) return rows[0];
+  const names = (await listDatasets(db)).map((dataset) => dataset.name);
+  throw new HubError(
+    'NOT_FOUND',
+    `There is no dataset ${name}${names.length > 0 ? ` (there is: ${names.join(', ')})` : ''}.`,
+    {
+      hint: `Make it with: imagehub dataset create ${name} --classes 0..9`,
+    },
+  );
+}
+
+export type NewDataset = Pick<Dataset, 'name' | 'classes'> &
+  Partial<Pick<Dataset, 'topic' | 'labelFrom' | 'labelPattern' | 'pgmMaxSide' | 'background'>>;
+
+/** PostgreSQL's limit for names is 63 bytes; ours leaves room for prefixes and suffixes. */
+const NAME = /^[a-z][a-z0-9_]{0,40}$/;
+
+/** Makes the dataset, its classes and its partition of `images`; the topic is the caller's to make. */
+export async function createDataset(pool: Pool, dataset: NewDataset): Promise<void> {
+  const { name, classes } = dataset;
+  if (!NAME.test(name)) {
+    throw new HubError('USAGE', `“${name}” cannot be a dataset’s name.`, {
+      hint: 'Use a lower-case letter followed by at most 40 lower-case letters, digits or underscores.',
+    });
+  }
+  if (new Set(classes).size < classes.length || classes.some((c) => c === '' || c.includes('\0'))) {
+    throw new HubError('USAGE', 'Class names must not be empty and each may stand only once.');
+  }
+  await transaction(pool, async (client) => {
+    const taken = await client.query<{ kind: string }>(
+      `select 'word of SQL' as kind from pg_get_keywords() where word = $1 and catcode in ('R', 'T')
+       union all select 'table or view in this database' from pg_class where relname = $1 and relnamespace = 'public'::regnamespace
+         and not exists (select from imagehub.datasets where name = $1)`,
+      [name],
+    );
+    if (taken.rows[0]) {
+      throw new HubError('USAGE', `“${name}” is already a ${taken.rows[0].kind}.`, {
+        hint: 'Choose another name.',
+      });
+    }
+    await client.query(
+      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background)
+       values ($1, $2, $3, $4, $5, $6)`,
+      [
+        name,
+        dataset.topic ?? name,
+        dataset.labelFrom ?? 'none',
+        dataset.labelPattern ?? null,
+        dataset.pgmMaxSide ?? 256,
+        dataset.background ?? 255,
+      ],
+    );
+    await client.query(
+      'insert into imagehub.classes (dataset, index, name) select $1, ordinality - 1, class from unnest($2::text[]) with ordinality as t (class)',
+      [name, classes],
+    );
+    await client.query('select imagehub.create_image_partition($1)', [name]);
+  }).catch((error: unknown) => {
+    if (errorCode(error) !== '23505') throw error;
+    throw new HubError(
+      'ALREADY_EXISTS',
+      `Dataset ${name} (or another one on topic ${dataset.topic ?? name}) exists already.`,
+      {
+        hint: `imagehub dataset show ${name}`,
+        cause: error,
+      },
+    );
+  });
+}
+
+/** Drops the dataset with its images, models, dead letters and offsets; the topic and the index are the caller's. */
+export async function dropDataset(pool: Pool, name: string): Promise<void> {
+  await transaction(pool, async (client) => {
+    await getDataset(client, name);
+    await client.query('update imagehub.datasets set live_model_id = null where name = $1', [name]);
+    await client.query('delete from imagehub.promotions where dataset = $1', [name]);
+    await client.query(`drop table public."${name}"`);
+    await client.query('delete from imagehub.deleted_images where dataset = $1', [name]);
+    await client.query('delete from imagehub.label_changes where dataset = $1', [name]);
+    await client.query('delete from imagehub.datasets where name = $1', [name]);
+  });
+}
