@@ -27,6 +27,12 @@ export const SETTINGS = {
     'Folder for the local servers’ data, logs, state and caches.',
   ),
 
+  cache: setting(
+    'IMAGEHUB_CACHE',
+    text.optional(),
+    'Folder for downloaded servers, shared by all hubs; without it ~/.cache/imagehub (or $XDG_CACHE_HOME/imagehub).',
+  ),
+
   postgresUrl: setting(
     'IMAGEHUB_POSTGRES_URL',
     text.optional(),
@@ -60,18 +66,18 @@ export const SETTINGS = {
 
   postgresPort: setting(
     'IMAGEHUB_POSTGRES_PORT',
-    integer(1, 65535).default(5432),
-    'Port the local Postgres takes if it is free.',
+    integer(0, 65535).default(5432),
+    'Port the local Postgres takes if it is free, else any free one (0: always any).',
   ),
   kafkaPort: setting(
     'IMAGEHUB_KAFKA_PORT',
-    integer(1, 65535).default(9092),
-    'Port the local Kafka takes if it is free.',
+    integer(0, 65535).default(9092),
+    'Port the local Kafka takes if it is free, else any free one (0: always any).',
   ),
   elasticsearchPort: setting(
     'IMAGEHUB_ELASTICSEARCH_PORT',
-    integer(1, 65535).default(9200),
-    'Port the local Elasticsearch takes if it is free.',
+    integer(0, 65535).default(9200),
+    'Port the local Elasticsearch takes if it is free, else any free one (0: always any).',
   ),
 
   group: setting('IMAGEHUB_GROUP', text.default('imagehub'), 'Kafka consumer group of the ingest processes.'),
@@ -79,6 +85,11 @@ export const SETTINGS = {
     'IMAGEHUB_TOPIC_PARTITIONS',
     integer(1, 10_000).default(4),
     'Partitions of a dataset’s topic when imagehub creates it; they bound how many ingest processes can share the work.',
+  ),
+  topicMessageBytes: setting(
+    'IMAGEHUB_TOPIC_MESSAGE_BYTES',
+    integer(1024).default(32 * MIB),
+    'Largest message that a topic takes when imagehub creates it (its max.message.bytes); Kafka’s own default of 1 MiB is too small for photos.',
   ),
   workers: setting(
     'IMAGEHUB_WORKERS',
