@@ -5,9 +5,10 @@ import type { RegisterCommand } from './command.ts';
 import { configCommand } from './config.ts';
 import { migrateCommand } from './migrate.ts';
 import { note } from './output.ts';
+import { reportCommand } from './report.ts';
 import { dieWithLauncher } from './shutdown.ts';
 
-const COMMANDS: RegisterCommand[] = [migrateCommand, configCommand];
+const COMMANDS: RegisterCommand[] = [migrateCommand, configCommand, reportCommand];
 
 const program = new Command('imagehub')
   .description(packageJson.description)
