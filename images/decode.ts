@@ -1,0 +1,133 @@
+import { Transformer } from '@napi-rs/image';
+import sharp, { type Sharp } from 'sharp';
+import { errorText } from '../errors.ts';
+import { badImage } from './headers/header.ts';
+import { sniff, type ImageFormat, type ImageHeader, type ImageLimits } from './sniff.ts';
+
+/** 1: grey, 2: grey + alpha, 3: RGB, 4: RGBA. */
+export type Channels = 1 | 2 | 3 | 4;
+
+/** A decoded image. */
+export interface Pixels {
+  format: ImageFormat;
+  /** As people see it: after EXIF orientation. */
+  width: number;
+  height: number;
+  channels: Channels;
+  /**
+   * height × width × channels samples of 8 bits, rows from the top, channels interleaved, alpha not premultiplied.
+   * Deeper samples are cut to their upper 8 bits, as libvips and OpenCV do; shallower ones are spread over 0–255.
+   */
+  data: Uint8Array;
+  /** Bits per sample in the file; null where its header does not say (AVIF). */
+  bitDepth: number | null;
+  /** The raw EXIF block, if the file has one. */
+  exif: Uint8Array | null;
+}
+
+/** Every image is seen once, and the worker threads are the parallelism: no cache, no threads inside libvips. */
+sharp.cache(false);
+sharp.concurrency(1);
+
+/** Decoded without leaving the thread; sharp either takes 30 times as long for small ones, or cannot read them. */
+const NATIVE_FORMATS: ReadonlySet<ImageFormat> = new Set(['png', 'bmp', 'pbm', 'pgm', 'ppm']);
+/** @napi-rs/image refuses to allocate more than 512 MiB for pixels (at most 4 samples of 2 bytes). */
+const NATIVE_MAX_PIXELS = (512 * 1024 * 1024) / 8;
+
+/**
+ * Decodes an image; the first frame of an animation, the first page of a TIFF.
+ *
+ * PNG, BMP and netpbm images are decoded at once and returned, not promised (`await` takes both); the others go
+ * through sharp on libuv's threads, so that several can be under way. EXIF orientation is applied. Colour profiles are
+ * not: samples are as stored, as Pillow, OpenCV and torchvision hand them to models. CMYK becomes RGB.
+ *
+ * Throws, or rejects with, HubError BAD_IMAGE: not an image, too large (before anything is decoded), damaged or
+ * truncated. A picture is whole or an error, never half grey.
+ */
+export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise<Pixels> {
+  const header = sniff(bytes, limits);
+  const native =
+    NATIVE_FORMATS.has(header.format) &&
+    header.exif === null && // an orientation may have to be applied
+    (header.format !== 'png' || header.width * header.height <= NATIVE_MAX_PIXELS);
+  return native ? decodeNative(bytes, header) : decodeWithSharp(bytes, header, limits);
+}
+
+function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
+  const { format, width, height, bitDepth } = header;
+  let raw: Uint8Array;
+  try {
+    raw = new Transformer(bytes).rawPixelsSync();
+  } catch (error) {
+    throw undecodable(header, error);
+  }
+  const deep = bitDepth === 16;
+  const channels = raw.length / (width * height * (deep ? 2 : 1));
+  if (!isChannels(channels))
+    throw badImage(`damaged ${format.toUpperCase()}: its size and its pixels differ`);
+  return { format, width, height, channels, data: deep ? upperBytes(raw) : raw, bitDepth, exif: null };
+}
+
+/** Native-endian 16-bit samples to 8 bits. */
+function upperBytes(raw: Uint8Array): Uint8Array {
+  const samples = new Uint16Array(raw.buffer, raw.byteOffset, raw.length / 2);
+  return Uint8Array.from(samples, (sample) => sample >> 8);
+}
+
+async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, limits: ImageLimits): Promise<Pixels> {
+  try {
+    const image = sharp(bytes, {
+      failOn: 'warning', // libjpeg only warns of a file that ends too early
+      limitInputPixels: limits.maxPixels, // what the header reader was told wrongly, libvips finds out
+      ignoreIcc: header.components !== 4, // without its profile CMYK would be guessed
+    });
+    const { isGrey, exif } = await inspect(image, header);
+    if (header.exif !== null) image.autoOrient();
+    if (isGrey === 'opaque') image.toColourspace('b-w');
+    const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    const { width, height, channels } = info;
+    if (!isChannels(channels)) throw badImage(`${header.format.toUpperCase()} with ${channels} channels`);
+    const found = { format: header.format, width, height, bitDepth: header.bitDepth, exif };
+    return isGrey === 'alpha' && channels === 4
+      ? { ...found, channels: 2, data: greyAndAlpha(data) }
+      : { ...found, channels, data };
+  } catch (error) {
+    throw undecodable(header, error);
+  }
+}
+
+/** libvips turns grey into RGB unless told otherwise, and its grey output loses alpha. */
+async function inspect(
+  image: Sharp,
+  header: ImageHeader,
+): Promise<{ isGrey: 'opaque' | 'alpha' | false; exif: Uint8Array | null }> {
+  if (header.components) {
+    return { isGrey: header.components === 1 && 'opaque', exif: header.exif ?? null };
+  }
+  const metadata = await image.metadata();
+  const grey = metadata.space === 'b-w' || metadata.space === 'grey16';
+  return {
+    isGrey: grey && (metadata.hasAlpha ? 'alpha' : 'opaque'),
+    exif: header.exif === undefined ? (metadata.exif ?? null) : header.exif,
+  };
+}
+
+/** RGBA whose three colours are equal → grey + alpha. */
+function greyAndAlpha(rgba: Uint8Array): Uint8Array {
+  const data = new Uint8Array(rgba.length / 2);
+  for (let i = 0, j = 0; i < rgba.length; i += 4) {
+    data[j++] = rgba[i]!;
+    data[j++] = rgba[i + 3]!;
+  }
+  return data;
+}
+
+const isChannels = (n: number): n is Channels => n === 1 || n === 2 || n === 3 || n === 4;
+
+/** What the decoder said, in one line, as our error. */
+function undecodable({ format }: ImageHeader, cause: unknown): Error {
+  const text = errorText(cause)
+    .replace(/^Decode image failed\s*/, '')
+    .split('\n')[0];
+  return badImage(`damaged ${format.toUpperCase()}: ${text}`, { cause });
+}

@@ -1,0 +1,41 @@
+import { HubError } from '../../errors.ts';
+
+/** Formats that can be decoded; `pbm`, `pgm`, `ppm` are the netpbm kinds P1/P4, P2/P5, P3/P6. */
+export type ImageFormat = 'png' | 'jpeg' | 'webp' | 'gif' | 'tiff' | 'avif' | 'bmp' | 'pbm' | 'pgm' | 'ppm';
+
+/** What the header of an image file says, before anything is decoded. */
+export interface ImageHeader {
+  format: ImageFormat;
+  /** Pixels as stored, before EXIF orientation; AVIF: the largest of the file's images. */
+  width: number;
+  height: number;
+  /** Bits per sample in the file; null where the header does not say (AVIF). */
+  bitDepth: number | null;
+  /**
+   * The raw EXIF block (starting with `Exif\0\0` or a TIFF header), a view into the file's bytes;
+   * null: none; undefined: there may be one that only the decoder can find (AVIF).
+   */
+  exif: Uint8Array | null | undefined;
+  /** True if the file's own structure shows that bytes are missing at its end. */
+  truncated: boolean;
+  /** JPEG: colour components (1 grey, 3 YCbCr or RGB, 4 CMYK). */
+  components?: number;
+}
+
+/**
+ * Reads one format's header: null if the bytes are not of that format. A file cut inside the header throws BAD_IMAGE;
+ * one cut later is reported by `truncated`, so that its size can be judged first.
+ */
+export type HeaderReader = (bytes: Buffer) => ImageHeader | null;
+
+/** An image that nobody can decode, with the reason; goes to the dead letters. */
+export function badImage(reason: string, options: { hint?: string; cause?: unknown } = {}): HubError {
+  return new HubError('BAD_IMAGE', reason, options);
+}
+
+/** The error of a file that ends before its image does. */
+export function truncatedImage(format: string, bytes: Uint8Array): HubError {
+  return badImage(`truncated ${format.toUpperCase()}: the file ends after ${bytes.length} bytes`, {
+    hint: 'The sender wrote or read only a part of the file: send it again.',
+  });
+}

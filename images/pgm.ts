@@ -1,0 +1,46 @@
+import type { Grey } from './grey.ts';
+import { badImage } from './headers/header.ts';
+import { parsePnmHeader } from './headers/pnm.ts';
+import { reduceTo } from './reduce.ts';
+
+/**
+ * The image so reduced that its longest side has at most `maxSide` pixels; its proportions stay, no side gets shorter
+ * than one pixel, and a smaller image is returned as it is.
+ */
+export function fitWithin(image: Grey, maxSide: number): Grey {
+  const longest = Math.max(image.width, image.height);
+  if (longest <= maxSide) return image;
+  const side = (length: number) => Math.max(1, Math.round((length * maxSide) / longest));
+  return reduceTo(image, side(image.width), side(image.height));
+}
+
+/** Binary PGM (pgm(5), P5): `P5\n<width> <height>\n255\n` and one byte a pixel. */
+export function encodePgm({ width, height, data }: Grey): Buffer {
+  const header = `P5\n${width} ${height}\n255\n`;
+  const pgm = Buffer.allocUnsafeSlow(header.length + data.length); // of its own, so that it can be transferred
+  pgm.write(header, 'latin1');
+  pgm.set(data, header.length);
+  return pgm;
+}
+
+/** Binary PGM with the longest side at most `maxSide`, never enlarged. */
+export function toPgm(image: Grey, maxSide: number): Buffer {
+  return encodePgm(fitWithin(image, maxSide));
+}
+
+/**
+ * Reads a binary PGM with 8-bit samples, such as `toPgm` writes; `data` is a view into the bytes.
+ * Throws HubError BAD_IMAGE for anything else.
+ */
+export function parsePgm(bytes: Uint8Array): Grey {
+  const header = parsePnmHeader(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  if (header?.format !== 'pgm' || !header.binary || header.maxValue !== 255) {
+    throw badImage('not a binary PGM (P5) with samples from 0 to 255');
+  }
+  const { width, height, pixelsAt } = header;
+  const data = bytes.subarray(pixelsAt, pixelsAt + width * height);
+  if (data.length < width * height) {
+    throw badImage(`truncated PGM: ${data.length} of ${width} × ${height} pixels`);
+  }
+  return { width, height, data };
+}
