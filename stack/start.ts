@@ -167,9 +167,12 @@ function startedStack(
       await ended;
     },
     async release() {
+      child.ref();
+      child.channel?.ref();
       const gone = once(child, 'disconnect');
       child.send({ type: 'release' } satisfies ToSupervisor);
       await gone;
+      child.unref();
     },
   };
 }

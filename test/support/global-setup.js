@@ -1,0 +1,31 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { loadConfig } from '../../config.ts';
+import { startStack } from '../../stack/start.ts';
+import { prepareTemplate } from './template.ts';
+
+/**
+ * Starts one stack of real servers for the whole run, or joins those that the environment names. It stops with
+ * this process, however that ends. IMAGEHUB_TEST_NO_SERVERS=1 starts nothing, for tests of pure functions.
+ */
+export default async function globalSetup() {
+  const { env } = process;
+  if (env.IMAGEHUB_TEST_NO_SERVERS === '1') return;
+  if (env.IMAGEHUB_TEST_POSTGRES_URL === undefined) {
+    const home = await mkdtemp(join(tmpdir(), 'imagehub-test-'));
+    const config = { ...loadConfig({ IMAGEHUB_CACHE: env.IMAGEHUB_CACHE }), home };
+    const stack = await startStack(
+      { ...config, postgresPort: 0, kafkaPort: 0, elasticsearchPort: 0 },
+      { only: ['postgres', 'kafka', 'elasticsearch'], log: (line) => console.error(line) },
+    );
+    env.IMAGEHUB_TEST_POSTGRES_URL = stack.servers.postgres;
+    env.IMAGEHUB_TEST_KAFKA_BROKERS = stack.servers.kafka.join(',');
+    env.IMAGEHUB_TEST_ELASTICSEARCH_URL = stack.servers.elasticsearch;
+    globalThis.stopImagehubStack = async () => {
+      await stack.stop();
+      await rm(home, { recursive: true, force: true });
+    };
+  }
+  env.IMAGEHUB_TEST_TEMPLATE = await prepareTemplate(env.IMAGEHUB_TEST_POSTGRES_URL);
+}
