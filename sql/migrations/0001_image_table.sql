@@ -12,8 +12,7 @@ create table imagehub.datasets (
   live_model_id  bigint,
   -- Rises with every promotion and roll-back; model ids do not order. 0: never promoted.
   promotion_no   bigint not null default 0,
-  -- What the row counters of consumer_offsets cannot know, so that reconcile can still add up.
-  inserted_by_hand bigint not null default 0,
+  -- Deletions no longer remembered, so that reconcile can still add up.
   pruned_deletions bigint not null default 0,
   created_at     timestamptz not null default now()
 );
@@ -148,6 +147,18 @@ create table imagehub.deleted_images (
 );
 create index on imagehub.deleted_images (deleted_at);
 
+-- Images that no message brought: one row per INSERT, so that reconcile can add up what consumer_offsets cannot know.
+-- Not a counter in datasets: its row lock would make the ingest, which holds that row shared, wait for (and deadlock
+-- with) whoever inserts by hand in a long transaction.
+create table imagehub.inserts_by_hand (
+  insert_no   bigint generated always as identity primary key,
+  dataset     text not null references imagehub.datasets on delete cascade,
+  images      bigint not null,
+  inserted_by text not null,
+  inserted_at timestamptz not null default now()
+);
+create index on imagehub.inserts_by_hand (dataset);
+
 create table imagehub.label_changes (
   change_no  bigint generated always as identity primary key,
   dataset    text not null,
@@ -194,18 +205,20 @@ create table imagehub.consumer_offsets (
   last_offset      bigint,
   last_key_hash    bytea,
   last_timestamp   timestamptz,
-  -- A batch that was begun and not committed: set before decoding, cleared by the commit (see ingest/isolation).
+  -- Messages below this were begun and are not committed: set before decoding, cleared by the commit. Found set on
+  -- start, the process died over them, and they are done one by one in a child process (ingest/isolation.ts).
   in_flight_to     bigint,
-  in_flight_tries  int not null default 0,
   -- Set: this partition is stopped until an operator decides (imagehub resume).
   halted_reason    text,
   halted_at        timestamptz,
-  -- seen = inserted + updated + superseded + dead + deleted; all epochs together.
+  -- seen = inserted + updated + superseded + dead + dropped + tombstones; all epochs together.
   seen             bigint not null default 0,
   inserted         bigint not null default 0,
   updated          bigint not null default 0,
   superseded       bigint not null default 0,
   dead             bigint not null default 0,
+  -- Dead letters that an operator gave up.
+  dropped          bigint not null default 0,
   tombstones       bigint not null default 0,
   -- Offsets that hold no message (compaction, transaction markers) or were given up (resume --accept-gap).
   gaps             bigint not null default 0,
@@ -242,8 +255,19 @@ create function imagehub.acting_user() returns text language sql stable as $$
   select coalesce(nullif(current_setting('imagehub.user', true), ''), session_user)
 $$;
 
+create function imagehub.check_known_label(dataset text, label int) returns void language plpgsql stable as $$
+begin
+  if label is not null and not exists (
+    select from imagehub.classes c where c.dataset = check_known_label.dataset and c.index = label
+  ) then
+    raise exception 'dataset % has no class %', dataset, label
+      using errcode = '23503', hint = 'select * from imagehub.classes lists them.';
+  end if;
+end $$;
+
 create function imagehub.before_image_insert() returns trigger language plpgsql as $$
 begin
+  perform imagehub.check_known_label(new.dataset, new.known_label);
   if new.known_label is not null and new.labelled_by is null then
     new.labelled_by := imagehub.acting_user();
     new.labelled_at := now();
@@ -260,12 +284,7 @@ begin
   -- Drawn while the row lock is held, so that revisions of one key rise in commit order.
   new.revision := nextval('imagehub.revision');
   if new.known_label is distinct from old.known_label and not imagehub.written_by_ingest() then
-    if new.known_label is not null and not exists (
-      select from imagehub.classes c where c.dataset = new.dataset and c.index = new.known_label
-    ) then
-      raise exception 'dataset % has no class %', new.dataset, new.known_label
-        using errcode = '23503', hint = 'select * from imagehub.classes lists them.';
-    end if;
+    perform imagehub.check_known_label(new.dataset, new.known_label);
     new.labelled_by := imagehub.acting_user();
     new.labelled_at := now();
     insert into imagehub.label_changes (dataset, id, old_label, new_label, changed_by)
@@ -278,12 +297,16 @@ end $$;
 --   a deletion by a newer message (another partition's tombstone that committed while we waited) wins: the row goes;
 --   otherwise the row gets a revision above the deletion's.
 -- Drawing the revision in the INSERT alone would let a racing delete take a higher one, and the index would
--- reject the new row for ever.
+-- reject the new row for ever. A snapshot older than the wait would see neither, so it is refused.
 create function imagehub.after_image_insert() returns trigger language plpgsql as $$
 begin
+  if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    raise exception 'images are inserted in read committed transactions'
+      using errcode = '0A000', hint = 'begin isolation level read committed';
+  end if;
   if not imagehub.written_by_ingest() then
-    update imagehub.datasets d set inserted_by_hand = inserted_by_hand + n.count
-      from (select dataset, count(*) from inserted group by dataset) n where d.name = n.dataset;
+    insert into imagehub.inserts_by_hand (dataset, images, inserted_by)
+    select dataset, count(*), imagehub.acting_user() from inserted group by dataset;
   end if;
   if not exists (select from inserted n join imagehub.deleted_images d using (dataset, id)) then
     return null;
@@ -308,12 +331,12 @@ begin
           old.source_timestamp, 1, imagehub.acting_user())
   on conflict (dataset, id) do update set (source_topic, source_partition, source_epoch, source_offset, source_timestamp) =
       -- The newer coordinates stay: a row that lost against a tombstone must not replace the tombstone's.
-      (select w.* from (values
-         (excluded.source_topic, excluded.source_partition, excluded.source_epoch, excluded.source_offset, excluded.source_timestamp),
-         (d.source_topic, d.source_partition, d.source_epoch, d.source_offset, d.source_timestamp)) w (t, p, e, o, s)
-       where w.t is not null
-       order by imagehub.is_newer(w.t, w.p, w.e, w.o, w.s,
-         d.source_topic, d.source_partition, d.source_epoch, d.source_offset, d.source_timestamp) desc limit 1),
+      (select w.t, w.p, w.e, w.o, w.s from (values
+         (true, excluded.source_topic, excluded.source_partition, excluded.source_epoch, excluded.source_offset, excluded.source_timestamp),
+         (false, d.source_topic, d.source_partition, d.source_epoch, d.source_offset, d.source_timestamp)) w (deleted_row, t, p, e, o, s)
+       where not w.deleted_row or w.t is not null and imagehub.is_newer(w.t, w.p, w.e, w.o, w.s,
+         d.source_topic, d.source_partition, d.source_epoch, d.source_offset, d.source_timestamp)
+       order by w.deleted_row desc limit 1),
     deletions = d.deletions + 1, deleted_by = excluded.deleted_by, deleted_at = now(), restored_at = null,
     revision = nextval('imagehub.revision');
   return null;
