@@ -1,0 +1,159 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { errorText } from '../errors.ts';
+import { type Dataset, listDatasets } from '../sql/datasets.ts';
+import { listPartitions } from '../sql/offsets.ts';
+import type { IngestContext } from './engine.ts';
+import { createKafka, type KafkaAdmin, openKafkaAdmin } from './kafka.ts';
+import { patientWait, type RunningConsumer, startConsumer } from './kafka-consumer.ts';
+import { type Advice, PartitionIngest, type SourceBatch } from './partition.ts';
+
+/** How often new datasets, dropped ones and partitions set free by an operator are looked for. */
+const LOOK_EVERY_MS = 2000;
+/** After a failure that passes; heartbeats go on meanwhile. */
+const WAIT_MS = 1000;
+
+/**
+ * Consumes the topics of all datasets in the group, until the signal is aborted: then what is in flight is finished and
+ * the group is left. Waits for servers that are away; datasets made or dropped meanwhile are taken up or let go.
+ */
+export async function consumeDatasets(context: IngestContext, brokers: string[]): Promise<void> {
+  const { log, signal } = context;
+  while (!signal.aborted) {
+    try {
+      await using admin = await openKafkaAdmin(context.config, brokers, log);
+      await consumeWhileUnchanged(context, brokers, admin);
+    } catch (error) {
+      if (signal.aborted) return;
+      log.warn(`cannot consume (${errorText(error)}); nothing is lost, trying again`);
+      await sleep(WAIT_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+}
+
+/** One membership in the group: lasts until datasets or their topics come or go, or the consumer gives up. */
+async function consumeWhileUnchanged(
+  context: IngestContext,
+  brokers: string[],
+  admin: KafkaAdmin,
+): Promise<void> {
+  const { config, log, signal } = context;
+  const datasets = await datasetsWithTopic(context, admin);
+  if (datasets.size === 0) {
+    await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    return;
+  }
+  const partitions = new Map<string, PartitionIngest>();
+  const partitionOf = (topic: string, partition: number): PartitionIngest => {
+    const key = `${topic}/${partition}`;
+    const watermarks = async () => {
+      const offsets = await admin.topicOffsets(topic);
+      return offsets.find((found) => found.partition === partition)!;
+    };
+    const known =
+      partitions.get(key) ??
+      new PartitionIngest(context, { dataset: datasets.get(topic)!.name, topic, partition }, watermarks);
+    partitions.set(key, known);
+    return known;
+  };
+  const halted = new Set<string>();
+  let failure: unknown = null;
+  const consumer = await startConsumer(createKafka(config, brokers, log), {
+    groupId: config.group,
+    topics: [...datasets.keys()],
+    concurrency: config.workers + 1,
+    onLag: (topic, partition, lag) =>
+      context.metrics.consumerLag.set({ dataset: datasets.get(topic)!.name, topic, partition }, lag),
+    onTrouble: (error, fatal) => {
+      if (fatal) failure = error;
+      else log.warn(`Kafka: ${errorText(error)}; reconnecting`);
+    },
+    async onBatch(topic, partition, batch, beat) {
+      const advice = await takePatiently(context, partitionOf(topic, partition), batch, beat);
+      if (advice.kind === 'halted') halted.add(`${topic}/${partition}`);
+      return advice;
+    },
+  });
+  log.info({ topics: [...datasets.keys()], group: config.group }, 'consuming');
+  try {
+    while (!signal.aborted && failure === null) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+      if (signal.aborted || !(await sameTopics(context, admin, datasets))) break;
+      await resumeReleased(context, consumer, partitions, halted);
+    }
+  } finally {
+    await consumer.stop();
+  }
+  if (failure !== null) throw failure;
+}
+
+/** A failure here (the database or the broker away) is waited out; the same messages are then asked for again. */
+async function takePatiently(
+  { log, signal }: IngestContext,
+  partition: PartitionIngest,
+  batch: SourceBatch,
+  beat: () => Promise<void>,
+): Promise<Advice> {
+  try {
+    return await partition.take(batch, beat);
+  } catch (error) {
+    if (!signal.aborted) {
+      log.warn(`a batch could not be taken (${errorText(error)}); nothing is lost, trying again`);
+      await patientWait(WAIT_MS, beat, signal).catch(() => undefined);
+    }
+    return { kind: 'continue', offset: batch.fetchedOffset };
+  }
+}
+
+/** Datasets by topic, as far as the topics exist; the others are named in the log once. */
+async function datasetsWithTopic(
+  { pool, log }: IngestContext,
+  admin: KafkaAdmin,
+): Promise<Map<string, Dataset>> {
+  const found = new Map<string, Dataset>();
+  for (const dataset of await listDatasets(pool)) {
+    if (await admin.topicExists(dataset.topic)) {
+      found.set(dataset.topic, dataset);
+    } else if (!warned.has(dataset.topic)) {
+      warned.add(dataset.topic);
+      log.warn(
+        { dataset: dataset.name },
+        `topic ${dataset.topic} does not exist; waiting for it (imagehub dataset make-topic ${dataset.name})`,
+      );
+    }
+  }
+  return found;
+}
+const warned = new Set<string>();
+
+async function sameTopics(
+  context: IngestContext,
+  admin: KafkaAdmin,
+  datasets: Map<string, Dataset>,
+): Promise<boolean> {
+  try {
+    for (const { name } of datasets.values()) await context.live.refresh(name).catch(() => undefined);
+    const now = await datasetsWithTopic(context, admin);
+    return now.size === datasets.size && [...now.keys()].every((topic) => datasets.has(topic));
+  } catch {
+    return true; // A server is away: no reason to leave the group.
+  }
+}
+
+/** Partitions that an operator set free (imagehub resume) are taken up again. */
+async function resumeReleased(
+  { pool, metrics }: IngestContext,
+  consumer: RunningConsumer,
+  partitions: Map<string, PartitionIngest>,
+  halted: Set<string>,
+): Promise<void> {
+  for (const key of halted) {
+    const { dataset, topic, partition } = partitions.get(key)!.place;
+    const states = await listPartitions(pool, dataset).catch(() => []);
+    const state = states.find((found) => found.topic === topic && found.partition === partition);
+    if (!state || state.haltedReason !== null) continue;
+    halted.delete(key);
+    partitions.delete(key);
+    metrics.ingestHalted.set({ topic, partition }, 0);
+    consumer.resume(topic, partition);
+  }
+}

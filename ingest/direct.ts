@@ -1,0 +1,70 @@
+import type { Config } from '../config.ts';
+import type { Logger } from '../log.ts';
+import { createMetrics } from '../metrics.ts';
+import type { Dataset } from '../sql/datasets.ts';
+import type { Place, SourceMessage } from '../sql/dead-letters.ts';
+import { openPartition } from '../sql/offsets.ts';
+import type { Servers } from '../stack/servers.ts';
+import { type IngestContext, prepareChunk, writeChunk } from './engine.ts';
+import { openIngest } from './open-ingest.ts';
+import type { ImageSink, OutgoingImage } from './senders/image.ts';
+
+/** Not a name that a Kafka topic can have, so the two never share offsets. */
+export const directTopic = (dataset: string): string => `direct/${dataset}`;
+
+/**
+ * The embedded mode: without Kafka a sender feeds the pipeline itself. The same decoding, classification, dead letters
+ * and transaction; offsets are counted on in the database, so several senders at once share one sequence.
+ */
+export async function openDirectSink(
+  config: Config,
+  servers: Servers,
+  dataset: Dataset,
+  log: Logger,
+): Promise<ImageSink> {
+  const stop = new AbortController();
+  const context = await openIngest({
+    config,
+    postgres: servers.postgres,
+    log,
+    metrics: createMetrics({ processMetrics: false }),
+    signal: stop.signal,
+  });
+  const place: Place = { dataset: dataset.name, topic: directTopic(dataset.name), partition: 0, epoch: 0 };
+  return {
+    async send(images) {
+      for (let start = 0; start < images.length; start += config.batchImages) {
+        await sendChunk(context, place, images.slice(start, start + config.batchImages));
+      }
+    },
+    async close() {
+      stop.abort();
+      await context[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Another sender may take the offsets meanwhile: then the images get the next ones. */
+async function sendChunk(context: IngestContext, place: Place, images: OutgoingImage[]): Promise<void> {
+  const timestamp = Date.now();
+  for (;;) {
+    const { nextOffset: from, epoch } = await openPartition(
+      context.pool,
+      place.dataset,
+      place.topic,
+      place.partition,
+      0,
+    );
+    const here = { ...place, epoch };
+    const messages = images.map(({ id, bytes, label }, i): SourceMessage => ({
+      offset: from + i,
+      timestamp,
+      key: Buffer.from(id),
+      value: bytes,
+      headers: label === undefined ? [] : [['known-label', Buffer.from(label)]],
+    }));
+    const chunk = { messages, from, to: from + messages.length };
+    const prepared = await prepareChunk(context, here, chunk, false);
+    if (await writeChunk(context, here, chunk, prepared)) return;
+  }
+}

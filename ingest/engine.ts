@@ -1,0 +1,265 @@
+import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Config } from '../config.ts';
+import { errorText } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import { errorCode, type Pool } from '../sql/database.ts';
+import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
+import {
+  type Batch,
+  type EncodedRow,
+  type Tombstone,
+  writeBatch,
+  type WriteOutcome,
+} from '../sql/write-batch.ts';
+import { type TaskImage, unpack } from './batch-task.ts';
+import type { LiveDatasets } from './live-datasets.ts';
+import { type ImageMessage, parseMessage } from './message.ts';
+import type { Workers } from './workers.ts';
+
+/** What the parts of the pipeline share. */
+export interface IngestContext {
+  config: Config;
+  log: Logger;
+  metrics: Metrics;
+  /** For batches: each connection keeps a staging table. */
+  pool: Pool;
+  live: LiveDatasets;
+  workers: Workers;
+  /** Aborted: finish the batches in flight, take no more. */
+  signal: AbortSignal;
+}
+
+/** Consecutive messages of one partition that become one transaction and move its offset from `from` to `to`. */
+export interface Chunk {
+  messages: SourceMessage[];
+  from: number;
+  to: number;
+}
+
+/** Waiting times after failures that pass: doubling, from a quarter of a second to ten. */
+const FIRST_WAIT_MS = 250;
+const LONGEST_WAIT_MS = 10_000;
+
+/** Decodes, classifies and encodes a chunk with the model that is live now. Nothing is written. */
+export async function prepareChunk(
+  context: IngestContext,
+  place: Place,
+  chunk: Chunk,
+  isolated: boolean,
+): Promise<Batch> {
+  const { live, workers, metrics, config } = context;
+  const { dataset, model } = await live.get(place.dataset);
+  const images: { message: SourceMessage; parsed: ImageMessage }[] = [];
+  const tombstones: Tombstone[] = [];
+  const deadLetters: DeadLetter[] = [];
+  for (const message of chunk.messages) {
+    const parsed = parseMessage(dataset, place.topic, place.partition, message);
+    if (parsed.kind === 'image') images.push({ message, parsed });
+    else if (parsed.kind === 'tombstone') tombstones.push({ id: parsed.id, ...message });
+    else deadLetters.push({ message, stage: 'message', reason: parsed.reason, detail: parsed.detail });
+  }
+  const unknownLabels = countIgnored(context, place, images);
+
+  const started = performance.now();
+  const result = await workers.ingest(
+    {
+      dataset: {
+        name: dataset.name,
+        classes: dataset.classes,
+        pgmMaxSide: dataset.pgmMaxSide,
+        background: dataset.background,
+      },
+      model,
+      maxPixels: config.maxPixels,
+      images: images.map(({ message, parsed }): TaskImage => ({
+        id: parsed.id,
+        knownLabel: parsed.knownLabel,
+        ...parsed.metadata,
+        offset: message.offset,
+        timestamp: message.timestamp,
+      })),
+      bytes: images.map(({ parsed }) => parsed.value),
+    },
+    isolated,
+  );
+  metrics.batchStage.observe(
+    { dataset: place.dataset, stage: 'decode' },
+    (performance.now() - started) / 1000,
+  );
+  if (result.classifyError) {
+    context.log.warn(
+      { dataset: place.dataset, model: model?.id, images: result.classifyError.count },
+      `images are stored without a prediction: ${result.classifyError.text}`,
+    );
+  }
+
+  const failed = new Set<number>();
+  for (const { index, reason, detail } of result.failures) {
+    failed.add(index);
+    deadLetters.push({ message: images[index]!.message, stage: 'decode', reason, detail });
+  }
+  const encoded = unpack(result.rows);
+  const rows = images
+    .filter((_, index) => !failed.has(index))
+    .map(({ message, parsed }, i) => ({ id: parsed.id, message, bytes: encoded[i]! }));
+  const last = chunk.messages.at(-1);
+  return {
+    ...place,
+    from: chunk.from,
+    to: chunk.to,
+    promotionNo: dataset.promotionNo,
+    modelId: model?.id ?? null,
+    ...newestPerId(rows, tombstones),
+    deadLetters,
+    seen: chunk.messages.length,
+    unknownLabels,
+    last: last ? { offset: last.offset, keyHash: keyHash(last), timestamp: last.timestamp } : null,
+  };
+}
+
+/** SHA-256 of a message's key; a missing key counts as empty. */
+export const keyHash = (message: SourceMessage): Buffer =>
+  createHash('sha256')
+    .update(message.key ?? Buffer.alloc(0))
+    .digest();
+
+/** Of rows and tombstones with one id only the last message counts; the others are superseded. */
+function newestPerId(
+  rows: (EncodedRow & { id: string })[],
+  tombstones: Tombstone[],
+): Pick<Batch, 'rows' | 'tombstones' | 'superseded'> {
+  const newest = new Map<string, number>();
+  const notice = (id: string, offset: number) => newest.set(id, Math.max(offset, newest.get(id) ?? -1));
+  for (const { id, message } of rows) notice(id, message.offset);
+  for (const { id, offset } of tombstones) notice(id, offset);
+  const kept = {
+    rows: rows.filter(({ id, message }) => newest.get(id) === message.offset),
+    tombstones: tombstones.filter(({ id, offset }) => newest.get(id) === offset),
+  };
+  return { ...kept, superseded: rows.length + tombstones.length - newest.size };
+}
+
+/** Counts headers and labels that made no sense and logs one example of each kind. @returns unknown labels. */
+function countIgnored(
+  { metrics, log }: IngestContext,
+  { dataset }: Place,
+  images: { parsed: ImageMessage }[],
+): number {
+  const kinds = new Map<string, { count: number; example: string }>();
+  for (const { parsed } of images) {
+    for (const { header, value, why } of parsed.ignored) {
+      const kind = kinds.get(header) ?? { count: 0, example: `“${value}” of image ${parsed.id} ${why}` };
+      kinds.set(header, { ...kind, count: kind.count + 1 });
+    }
+  }
+  for (const [header, { count, example }] of kinds) {
+    if (header === 'known-label') metrics.unknownLabels.inc({ dataset }, count);
+    else metrics.badHeaders.inc({ dataset, header }, count);
+    log.warn(
+      { dataset, header, images: count },
+      `${header} left out, the image is stored without it: ${example}`,
+    );
+  }
+  return kinds.get('known-label')?.count ?? 0;
+}
+
+/**
+ * Writes a chunk, waiting as long as it takes for a database that is away, and classifying again when another model
+ * went live meanwhile. @returns false when the partition's offset was moved by someone else and the chunk is void.
+ * @throws the signal's reason when we are asked to stop while waiting.
+ */
+export async function writeChunk(
+  context: IngestContext,
+  place: Place,
+  chunk: Chunk,
+  prepared: Batch,
+): Promise<boolean> {
+  const { metrics, log, signal } = context;
+  let batch = prepared;
+  for (let wait = FIRST_WAIT_MS; ;) {
+    let outcome: WriteOutcome;
+    try {
+      outcome = await writeOnce(context, batch);
+    } catch (error) {
+      metrics.writeRetries.inc({ reason: errorCode(error) ?? 'other' });
+      log.warn(
+        {
+          dataset: place.dataset,
+          topic: place.topic,
+          partition: place.partition,
+          from: chunk.from,
+          waitMs: wait,
+        },
+        `the database did not take a batch (${errorText(error)}); nothing is lost, trying again`,
+      );
+      await sleep(wait, undefined, { signal });
+      wait = Math.min(wait * 2, LONGEST_WAIT_MS);
+      continue;
+    }
+    switch (outcome.kind) {
+      case 'offset-moved':
+        return false;
+      case 'model-changed':
+        metrics.writeRetries.inc({ reason: 'model-changed' });
+        await context.live.refresh(place.dataset);
+        batch = await prepareChunk(context, place, chunk, false);
+        break;
+      case 'written':
+        countWritten(context, batch, outcome);
+        return true;
+    }
+  }
+}
+
+async function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<WriteOutcome> {
+  const asked = performance.now();
+  const client = await pool.connect();
+  const started = performance.now();
+  metrics.batchStage.observe({ dataset: batch.dataset, stage: 'wait' }, (started - asked) / 1000);
+  let broken: Error | undefined;
+  // A connection cut between two statements is reported here; without a listener it would end the process.
+  const onError = (error: Error) => (broken = error);
+  client.on('error', onError);
+  try {
+    return await writeBatch(client, batch);
+  } catch (error) {
+    broken ??= error as Error;
+    throw error;
+  } finally {
+    metrics.batchStage.observe(
+      { dataset: batch.dataset, stage: 'write' },
+      (performance.now() - started) / 1000,
+    );
+    client.off('error', onError);
+    client.release(broken);
+  }
+}
+
+function countWritten(
+  { metrics, log }: IngestContext,
+  batch: Batch,
+  { counts, refused }: WriteOutcome & { kind: 'written' },
+): void {
+  const { dataset } = batch;
+  const { inserted, updated, superseded, dead, tombstones } = counts;
+  for (const [outcome, count] of Object.entries({
+    inserted,
+    updated,
+    superseded,
+    dead,
+    deleted: tombstones,
+  })) {
+    if (count > 0) metrics.messages.inc({ dataset, outcome }, count);
+  }
+  const letters = [...batch.deadLetters, ...refused];
+  for (const { stage, reason } of letters) metrics.deadLetters.inc({ dataset, stage, reason });
+  if (letters.length > 0) {
+    const { message, detail } = letters[0]!;
+    log.warn(
+      { dataset, deadLetters: letters.length },
+      `dead letters (imagehub dead-letters list ${dataset}); the first, offset ${message.offset}: ${detail}`,
+    );
+  }
+}

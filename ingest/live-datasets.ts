@@ -1,0 +1,63 @@
+import { parseManifest } from '../classifier/manifest.ts';
+import { HubError } from '../errors.ts';
+import type { Queryable } from '../sql/database.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
+import type { ModelRef } from './batch-task.ts';
+
+/** A dataset as it is now, with the model that its new images are classified by. */
+export interface LiveDataset {
+  dataset: Dataset;
+  /** null: nothing was promoted yet. */
+  model: ModelRef | null;
+}
+
+/**
+ * Datasets and live models, kept in memory. Stale entries do no harm: the transaction that writes a batch notices a
+ * model that is no longer live, and then `refresh` is called; it is also called every few seconds for the rest.
+ */
+export class LiveDatasets {
+  readonly #db: Queryable;
+  readonly #known = new Map<string, Promise<LiveDataset>>();
+
+  constructor(db: Queryable) {
+    this.#db = db;
+  }
+
+  /** @throws HubError NOT_FOUND */
+  get(name: string): Promise<LiveDataset> {
+    return this.#known.get(name) ?? this.refresh(name);
+  }
+
+  /** Reads the dataset again; the model's bytes only when it is another one. */
+  refresh(name: string): Promise<LiveDataset> {
+    const before = this.#known.get(name);
+    const now = this.#read(name, before);
+    this.#known.set(name, now);
+    now.catch(() => {
+      if (this.#known.get(name) === now) this.#known.delete(name);
+    });
+    return now;
+  }
+
+  async #read(name: string, before: Promise<LiveDataset> | undefined): Promise<LiveDataset> {
+    const dataset = await getDataset(this.#db, name);
+    const known = await before?.then(
+      ({ model }) => model,
+      () => null,
+    );
+    if (dataset.liveModelId === null) return { dataset, model: null };
+    const model = known?.id === dataset.liveModelId ? known : await this.#loadModel(dataset.liveModelId);
+    return { dataset, model };
+  }
+
+  async #loadModel(id: number): Promise<ModelRef> {
+    const { rows } = await this.#db.query<{ onnx: Buffer; manifest: unknown }>(
+      'select onnx, manifest from imagehub.models where id = $1',
+      [id],
+    );
+    if (!rows[0]) throw new HubError('NOT_FOUND', `There is no model ${id}.`);
+    const onnx = new Uint8Array(new SharedArrayBuffer(rows[0].onnx.length));
+    onnx.set(rows[0].onnx);
+    return { id, onnx, manifest: parseManifest(rows[0].manifest) };
+  }
+}

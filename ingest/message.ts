@@ -1,0 +1,129 @@
+import { isUtf8 } from 'node:buffer';
+import type { Dataset } from '../sql/datasets.ts';
+import type { MessageHeaders, SourceMessage } from '../sql/dead-letters.ts';
+import { resolveLabel, ruleLabel } from './labels.ts';
+
+/** What headers say about an image; they win over what EXIF says. */
+export interface HeaderMetadata {
+  capturedAt?: Date;
+  latitude?: number;
+  longitude?: number;
+  camera?: string;
+}
+
+export interface ImageMessage {
+  kind: 'image';
+  id: string;
+  value: Buffer;
+  /** Class index, or null: unknown. */
+  knownLabel: number | null;
+  metadata: HeaderMetadata;
+  /** Things that were left out because they made no sense; the image is kept. */
+  ignored: { header: string; value: string; why: string }[];
+}
+
+export interface TombstoneMessage {
+  kind: 'tombstone';
+  id: string;
+}
+
+export interface BadMessage {
+  kind: 'bad';
+  reason: string;
+  detail: string;
+}
+
+/**
+ * Longest image id in bytes: Elasticsearch's `_id` ends at 512 and holds the dataset's name too, and a B-tree key
+ * of Postgres at about 2,700.
+ */
+export const MAX_ID_BYTES = 400;
+
+export type { MessageHeaders, SourceMessage };
+
+const NUL = '\0';
+
+/**
+ * Reads a message by the contract: key = image id (UTF-8), value = the encoded image or empty (delete), headers
+ * all optional. Without a key the id is `<topic>/<partition>/<offset>`.
+ */
+export function parseMessage(
+  dataset: Dataset,
+  topic: string,
+  partition: number,
+  message: SourceMessage,
+): ImageMessage | TombstoneMessage | BadMessage {
+  const { key, value } = message;
+  const empty = value === null || value.length === 0;
+  if (key === null || key.length === 0) {
+    if (empty)
+      return bad(
+        'delete-without-key',
+        'An empty message deletes the image named by its key, and this one has no key.',
+      );
+    return image(dataset, `${topic}/${partition}/${message.offset}`, value, message.headers);
+  }
+  if (key.length > MAX_ID_BYTES) {
+    return bad(
+      'id-too-long',
+      `The key is ${key.length} bytes long; an image id has at most ${MAX_ID_BYTES}.`,
+    );
+  }
+  if (!isUtf8(key)) return bad('id-not-utf8', 'The key is not UTF-8 text.');
+  const id = key.toString('utf8');
+  if (id.includes(NUL)) return bad('id-with-nul', 'The key holds a NUL byte, which no database text can.');
+  return empty ? { kind: 'tombstone', id } : image(dataset, id, value, message.headers);
+}
+
+const bad = (reason: string, detail: string): BadMessage => ({ kind: 'bad', reason, detail });
+
+function image(dataset: Dataset, id: string, value: Buffer, headers: MessageHeaders): ImageMessage {
+  const result: ImageMessage = { kind: 'image', id, value, knownLabel: null, metadata: {}, ignored: [] };
+  let label = ruleLabel(dataset, id);
+  for (const [name, bytes] of headers) {
+    if (name === 'known-label') label = bytes.toString('utf8');
+    else HEADERS[name]?.(bytes.toString('utf8').trim(), result);
+  }
+  if (label !== null && label !== '') {
+    result.knownLabel = resolveLabel(label, dataset.classes);
+    if (result.knownLabel === null) ignore(result, 'known-label', label, `names no class of ${dataset.name}`);
+  }
+  const { metadata } = result;
+  if ((metadata.latitude === undefined) !== (metadata.longitude === undefined)) {
+    delete metadata.latitude;
+    delete metadata.longitude;
+  }
+  return result;
+}
+
+function ignore(result: ImageMessage, header: string, value: string, why: string): void {
+  result.ignored.push({ header, value: value.slice(0, 100), why });
+}
+
+/** ISO 8601: a calendar date, with or without time and zone. `Date` alone takes far more, such as "1". */
+const ISO_8601 = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$/;
+
+const HEADERS: Record<string, (value: string, result: ImageMessage) => void> = {
+  'captured-at': (value, result) => {
+    const date = new Date(value.replace(',', '.'));
+    if (ISO_8601.test(value) && !Number.isNaN(date.getTime())) result.metadata.capturedAt = date;
+    else ignore(result, 'captured-at', value, 'is not a date in ISO 8601, such as 2026-11-21T14:30:00Z');
+  },
+  latitude: (value, result) => coordinate('latitude', 90, value, result),
+  longitude: (value, result) => coordinate('longitude', 180, value, result),
+  camera: (value, result) => {
+    if (value.includes(NUL)) ignore(result, 'camera', value, 'holds a NUL byte');
+    else if (value !== '') result.metadata.camera = value;
+  },
+};
+
+function coordinate(
+  name: 'latitude' | 'longitude',
+  limit: number,
+  value: string,
+  result: ImageMessage,
+): void {
+  const degrees = value === '' ? NaN : Number(value);
+  if (Math.abs(degrees) <= limit) result.metadata[name] = degrees;
+  else ignore(result, name, value, `is not a number of degrees from -${limit} to ${limit}`);
+}

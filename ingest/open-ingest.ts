@@ -1,0 +1,38 @@
+import type { Config } from '../config.ts';
+import type { Logger } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import { openPool } from '../sql/database.ts';
+import type { IngestContext } from './engine.ts';
+import { LiveDatasets } from './live-datasets.ts';
+import { Workers } from './workers.ts';
+
+/** Connections beside those that write batches: backlog, offsets, looking for datasets. */
+const OTHER_CONNECTIONS = 4;
+
+/** Everything the pipeline works with: its own connections and worker threads. Close it when the work is done. */
+export async function openIngest(options: {
+  config: Config;
+  postgres: string;
+  log: Logger;
+  metrics: Metrics;
+  signal: AbortSignal;
+}): Promise<IngestContext & AsyncDisposable> {
+  const { config, log } = options;
+  const pool = openPool(options.postgres, {
+    max: config.workers + 1 + OTHER_CONNECTIONS,
+    // The offset moves in the transaction that writes the rows, so a server crash that loses the last commits costs a
+    // replay, never a hole or a double.
+    options: '-c synchronous_commit=off',
+  });
+  const workers = new Workers(config, log);
+  return {
+    ...options,
+    pool,
+    workers,
+    live: new LiveDatasets(pool),
+    async [Symbol.asyncDispose]() {
+      await workers.close();
+      await pool.end();
+    },
+  };
+}

@@ -1,0 +1,200 @@
+import type { Place, SourceMessage } from '../sql/dead-letters.ts';
+import {
+  clearInFlight,
+  countReplays,
+  haltPartition,
+  markInFlight,
+  openPartition,
+  type PartitionState,
+} from '../sql/offsets.ts';
+import type { Batch } from '../sql/write-batch.ts';
+import { type Chunk, type IngestContext, keyHash, prepareChunk, writeChunk } from './engine.ts';
+
+/** What one fetch from a partition brought. */
+export interface SourceBatch {
+  /** The offset that was asked for: between it and the first message there is none. */
+  fetchedOffset: number;
+  /** Behind the last offset of the batch, whether or not a message is there. */
+  endOffset: number;
+  messages: SourceMessage[];
+}
+
+/** What the partition wants next: messages from an offset on, or nothing until an operator decides. */
+export type Advice = { kind: 'continue'; offset: number } | { kind: 'halted'; reason: string };
+
+/** Oldest and next offset of the partition, from the broker. */
+export type Watermarks = () => Promise<{ low: number; high: number }>;
+
+/**
+ * Takes one partition of a topic into the table, in order, each message once. The database owns the offset: it is
+ * moved in the transaction that writes the rows, and what Kafka believes about us is only a hint. Before the first
+ * batch it is checked that the topic is the one we know (see `open` and `verify`).
+ *
+ *   unopened ──open──▶ verifying ──the last message is the one we took──▶ running
+ *      ▲  └──nothing taken yet──────────────────────────────────────────────▶┘ │
+ *      └───────────── someone else moved the offset ◀──────────────────────────┘   any ──messages are missing──▶ halted
+ */
+export class PartitionIngest {
+  readonly #context: IngestContext;
+  readonly #place: Place;
+  readonly #watermarks: Watermarks;
+  #state: PartitionState | null = null;
+  #verified = false;
+  /** Messages below this were in flight when a process died. */
+  #isolateBelow = 0;
+
+  constructor(context: IngestContext, place: Omit<Place, 'epoch'>, watermarks: Watermarks) {
+    this.#context = context;
+    this.#place = { ...place, epoch: 0 };
+    this.#watermarks = watermarks;
+  }
+
+  get place(): Readonly<Place> {
+    return this.#place;
+  }
+
+  /** Takes what it can of the batch. @param beat called between chunks; throws when the partition is no longer ours. */
+  async take(batch: SourceBatch, beat: () => Promise<void>): Promise<Advice> {
+    const state = (this.#state ??= await this.#open());
+    if (state.haltedReason !== null) return { kind: 'halted', reason: state.haltedReason };
+    const wanted = this.#verified || !state.last ? state.nextOffset : state.last.offset;
+    if (batch.fetchedOffset > wanted) return { kind: 'continue', offset: wanted };
+
+    if (!this.#verified) {
+      if (batch.endOffset <= wanted) return { kind: 'continue', offset: wanted };
+      const refusal = this.#verify(batch);
+      if (refusal !== null) return this.#halt(refusal);
+      this.#verified = true;
+    }
+    const fresh = batch.messages.filter(({ offset }) => offset >= state.nextOffset);
+    await this.#noticeReplays(batch.messages.length - fresh.length);
+    if (batch.endOffset <= state.nextOffset) return { kind: 'continue', offset: state.nextOffset };
+    const missing = await this.#missing(fresh[0]?.offset ?? batch.endOffset);
+    if (missing !== null) return this.#halt(missing);
+    return this.#process(fresh, batch.endOffset, beat);
+  }
+
+  /** Reads the database's offset and compares it with what the topic holds. */
+  async #open(): Promise<PartitionState> {
+    const { pool } = this.#context;
+    const { dataset, topic, partition } = this.#place;
+    const { low, high } = await this.#watermarks();
+    const state = await openPartition(pool, dataset, topic, partition, low);
+    this.#place.epoch = state.epoch;
+    this.#isolateBelow = state.inFlightTo ?? 0;
+    this.#verified = state.last === null || state.last.offset < low;
+    this.#context.metrics.ingestHalted.set({ topic, partition }, state.haltedReason === null ? 0 : 1);
+    if (state.haltedReason !== null) return state;
+    if (state.nextOffset > high) {
+      const reason = `The topic ends at offset ${high}, but ${state.nextOffset} messages of it were already taken: it was made anew or cut off. ${this.#acceptNewTopic}`;
+      await this.#halt(reason);
+      return { ...state, haltedReason: reason };
+    }
+    return state;
+  }
+
+  /** The last message taken must still be what it was, or the topic is another one under the same name. */
+  #verify({ messages }: SourceBatch): string | null {
+    const last = this.#state!.last!;
+    const found = messages.find(({ offset }) => offset >= last.offset);
+    // Compaction may have removed it.
+    if (!found || found.offset > last.offset) return null;
+    if (found.timestamp === last.timestamp && keyHash(found).equals(last.keyHash)) return null;
+    return `The message at offset ${last.offset} is not the one that was taken from there: the topic was made anew. ${this.#acceptNewTopic}`;
+  }
+
+  /** Offsets without a message are normal (compaction, transactions) unless retention has deleted what we did not read. */
+  async #missing(firstOffset: number): Promise<string | null> {
+    const next = this.#state!.nextOffset;
+    if (firstOffset === next) return null;
+    const { low } = await this.#watermarks();
+    if (low <= next) return null;
+    return `Messages ${next} to ${low - 1} are gone: the topic's retention deleted them before they were read. Accept that with: imagehub resume ${this.#place.dataset} --accept-gap`;
+  }
+
+  async #process(messages: SourceMessage[], endOffset: number, beat: () => Promise<void>): Promise<Advice> {
+    const { pool, signal } = this.#context;
+    const { topic, partition } = this.#place;
+    const state = this.#state!;
+    const chunks = this.#cut(messages, endOffset);
+    await markInFlight(pool, topic, partition, endOffset);
+    let prepared: Promise<Batch> | null = this.#prepare(chunks[0]!);
+    try {
+      // While one chunk is written the next is decoded.
+      for (let i = 0; i < chunks.length; i++) {
+        const chunk = chunks[i]!;
+        const batch = await prepared!;
+        prepared = i + 1 < chunks.length ? this.#prepare(chunks[i + 1]!) : null;
+        if (!(await writeChunk(this.#context, this.#place, chunk, batch))) {
+          this.#state = null;
+          return { kind: 'continue', offset: state.nextOffset };
+        }
+        state.nextOffset = chunk.to;
+        if (batch.last) state.last = batch.last;
+        await beat();
+        signal.throwIfAborted();
+      }
+    } catch (error) {
+      // Given up in good order: what is in flight did not kill us. Whoever takes over reads the offset itself.
+      this.#state = null;
+      await clearInFlight(pool, topic, partition).catch(() => undefined);
+      throw error;
+    } finally {
+      prepared?.catch(() => undefined);
+    }
+    return { kind: 'continue', offset: state.nextOffset };
+  }
+
+  #prepare(chunk: Chunk): Promise<Batch> {
+    const prepared = prepareChunk(this.#context, this.#place, chunk, chunk.from < this.#isolateBelow);
+    // It is awaited only after the chunk before it is written.
+    prepared.catch(() => undefined);
+    return prepared;
+  }
+
+  /** Cuts messages into chunks of at most the configured number of images and bytes, and where isolation ends. */
+  #cut(messages: SourceMessage[], endOffset: number): Chunk[] {
+    const { batchImages, batchBytes } = this.#context.config;
+    const chunks: Chunk[] = [];
+    let from = this.#state!.nextOffset;
+    let current: SourceMessage[] = [];
+    let bytes = 0;
+    const close = (to: number) => {
+      chunks.push({ messages: current, from, to });
+      from = to;
+      current = [];
+      bytes = 0;
+    };
+    for (const message of messages) {
+      const size = message.value?.length ?? 0;
+      const full = current.length >= batchImages || bytes + size > batchBytes;
+      const leavesIsolation = from < this.#isolateBelow && message.offset >= this.#isolateBelow;
+      if (current.length > 0 && (full || leavesIsolation)) close(message.offset);
+      current.push(message);
+      bytes += size;
+    }
+    close(endOffset);
+    return chunks;
+  }
+
+  get #acceptNewTopic(): string {
+    return `If that is meant, take it from its start with: imagehub resume ${this.#place.dataset} --accept-new-topic`;
+  }
+
+  async #noticeReplays(count: number): Promise<void> {
+    // One message is read again on purpose after each start, to recognise the topic.
+    const { dataset, topic, partition } = this.#place;
+    if (count <= 1) return;
+    await countReplays(this.#context.pool, topic, partition, count);
+    this.#context.metrics.messages.inc({ dataset, outcome: 'replay' }, count);
+  }
+
+  async #halt(reason: string): Promise<Advice> {
+    const { topic, partition, dataset } = this.#place;
+    await haltPartition(this.#context.pool, topic, partition, reason);
+    this.#context.metrics.ingestHalted.set({ topic, partition }, 1);
+    this.#context.log.error({ dataset, topic, partition }, `this partition is stopped: ${reason}`);
+    this.#state = null;
+    return { kind: 'halted', reason };
+  }
+}

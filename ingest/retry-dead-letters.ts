@@ -1,0 +1,54 @@
+import {
+  type DeadLetterFilter,
+  listDeadLetters,
+  readDeadLetterMessage,
+  type StoredDeadLetter,
+} from '../sql/dead-letters.ts';
+import { type RetryOutcome, writeRetried } from '../sql/retry-dead-letter.ts';
+import { type IngestContext, prepareChunk } from './engine.ts';
+import { KILLED_DECODER } from './isolation.ts';
+
+const PAGE = 100;
+
+/**
+ * Tries dead letters again, oldest first, each in a transaction of its own; one that killed the decoder is decoded in
+ * a child process again. @param onDone called after each.
+ */
+export async function retryDeadLetters(
+  context: IngestContext,
+  filter: DeadLetterFilter,
+  onDone: (letter: StoredDeadLetter, outcome: RetryOutcome) => void,
+): Promise<void> {
+  for (let after = 0; ;) {
+    const letters = await listDeadLetters(context.pool, filter, { after, limit: PAGE });
+    for (const letter of letters) {
+      context.signal.throwIfAborted();
+      onDone(letter, await retryOne(context, letter));
+    }
+    if (letters.length < PAGE) return;
+    after = letters.at(-1)!.deadLetterNo;
+  }
+}
+
+async function retryOne(context: IngestContext, letter: StoredDeadLetter): Promise<RetryOutcome> {
+  const message = await readDeadLetterMessage(context.pool, letter.deadLetterNo);
+  if (!message) return 'gone';
+  const chunk = { messages: [message], from: letter.offset, to: letter.offset + 1 };
+  const { dataset, topic, partition, epoch } = letter;
+  const isolated = letter.reason === KILLED_DECODER;
+  for (;;) {
+    const batch = await prepareChunk(context, { dataset, topic, partition, epoch }, chunk, isolated);
+    const client = await context.pool.connect();
+    let failure: Error | undefined;
+    try {
+      const outcome = await writeRetried(client, letter.deadLetterNo, batch);
+      if (outcome !== 'model-changed') return outcome;
+    } catch (error) {
+      failure = error as Error;
+      throw error;
+    } finally {
+      client.release(failure);
+    }
+    await context.live.refresh(letter.dataset);
+  }
+}

@@ -1,0 +1,43 @@
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { decode } from '../images/decode.ts';
+import {
+  type BatchFailure,
+  type BatchResult,
+  type BatchTask,
+  type ClassifyTask,
+  unpack,
+} from './batch-task.ts';
+import { classifyAll, type Verdict } from './classify.ts';
+import { decodeGroups } from './decode-groups.ts';
+import { processBatch } from './process-batch.ts';
+
+/** Runs in a worker thread: rows for the table, handed back without a copy. */
+export async function ingestBatch(task: BatchTask): Promise<BatchResult> {
+  const result = await processBatch(task);
+  const moved = { [transferableSymbol]: [result.rows.bytes.buffer], [valueSymbol]: result };
+  return move(moved) as unknown as BatchResult;
+}
+
+/** Runs in a worker thread: verdicts, in order, on images that are in the table already. */
+export async function classifyBatch({ model, classes, maxPixels, packed }: ClassifyTask): Promise<Verdict[]> {
+  const verdicts: Verdict[] = [];
+  const failures: BatchFailure[] = [];
+  const groups = decodeGroups(
+    unpack(packed),
+    (image) => decode(image, { maxPixels }),
+    ({ data }) => data.length,
+    failures,
+  );
+  for await (const group of groups) {
+    const found = await classifyAll(
+      model,
+      classes,
+      group.map(({ decoded }) => decoded),
+    );
+    group.forEach(({ index }, i) => (verdicts[index] = found[i]!));
+  }
+  for (const { index, detail } of failures) {
+    verdicts[index] = { prediction: -1, confidence: null, scores: null, error: detail };
+  }
+  return verdicts;
+}

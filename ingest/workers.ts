@@ -1,0 +1,65 @@
+import { extname } from 'node:path';
+import { Piscina } from 'piscina';
+import type { Config } from '../config.ts';
+import { errorText } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { type BatchResult, type BatchTask, type ClassifyTask, pack, type Packed } from './batch-task.ts';
+import type { Verdict } from './classify.ts';
+import { processIsolated } from './isolation.ts';
+
+/** A task whose images are not packed yet: packing is redone when a batch is tried again. */
+export type Unpacked<T extends { packed: Packed }> = Omit<T, 'packed'> & { bytes: Uint8Array[] };
+
+/**
+ * Time for a whole batch in a worker thread, in units of one image's limit: past it the thread hangs and the batch is
+ * done in isolation, where the image at fault shows.
+ */
+const BATCH_TIMEOUT_FACTOR = 4;
+
+/** The threads that decode and classify. */
+export class Workers {
+  readonly #threads: Piscina;
+  readonly #timeoutMs: number;
+  readonly #log: Logger;
+
+  constructor(config: Config, log: Logger) {
+    this.#log = log;
+    this.#timeoutMs = config.decodeTimeoutMs;
+    this.#threads = new Piscina({
+      filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,
+      minThreads: config.workers,
+      maxThreads: config.workers,
+      // The flags of the parent may be a test runner's.
+      execArgv: [],
+    });
+  }
+
+  /** Rows for new images. A batch that ends its thread, or hangs in it, is done again one image at a time. */
+  async ingest({ bytes, ...task }: Unpacked<BatchTask>, isolated: boolean): Promise<BatchResult> {
+    if (!isolated) {
+      try {
+        return await this.#run<BatchResult>({ ...task, packed: pack(bytes) }, 'ingestBatch');
+      } catch (error) {
+        this.#log.error(
+          { dataset: task.dataset.name, images: bytes.length },
+          `a batch failed in its worker thread (${errorText(error)}); doing it one image at a time`,
+        );
+      }
+    }
+    return processIsolated({ ...task, packed: pack(bytes) }, this.#timeoutMs);
+  }
+
+  /** Verdicts on stored images, in order. */
+  classify({ bytes, ...task }: Unpacked<ClassifyTask>): Promise<Verdict[]> {
+    return this.#run({ ...task, packed: pack(bytes) }, 'classifyBatch');
+  }
+
+  #run<T>(task: { packed: Packed }, name: string): Promise<T> {
+    const signal = AbortSignal.timeout(this.#timeoutMs * BATCH_TIMEOUT_FACTOR);
+    return this.#threads.run(task, { name, signal, transferList: [task.packed.bytes.buffer] }) as Promise<T>;
+  }
+
+  async close(): Promise<void> {
+    await this.#threads.destroy();
+  }
+}

@@ -1,0 +1,92 @@
+import type { PoolClient } from 'pg';
+import type { Queryable } from './database.ts';
+
+/** A stored image that waits for the classifier. */
+export interface UnclassifiedImage {
+  id: string;
+  sha256: Buffer;
+  imageBase64: string;
+}
+
+/** A model's word on one stored image; `prediction` −1: it failed, with `error`. */
+export interface Verdict {
+  prediction: number;
+  confidence: number | null;
+  scores: Float32Array | null;
+  error: string | null;
+}
+
+/**
+ * Images without a prediction that the current model was not tried on often enough. Quotes the dataset's own table, whose
+ * partial index on prediction = -1 makes this cheap while nothing waits.
+ */
+const waiting = (dataset: string) =>
+  `public."${dataset}" where prediction = -1 and (classify_attempts < $1 or promotion_no is distinct from $2)`;
+
+export async function countUnclassified(
+  db: Queryable,
+  dataset: string,
+  promotionNo: number,
+  attempts: number,
+): Promise<number> {
+  const { rows } = await db.query<{ count: number }>(`select count(*) from ${waiting(dataset)}`, [
+    attempts,
+    promotionNo,
+  ]);
+  return rows[0]!.count;
+}
+
+/** Takes some of them and holds their rows until the transaction ends; other processes pass over what is held. */
+export async function takeUnclassified(
+  client: PoolClient,
+  dataset: string,
+  promotionNo: number,
+  attempts: number,
+  limit: number,
+): Promise<UnclassifiedImage[]> {
+  const { rows } = await client.query<UnclassifiedImage>(
+    `select id, sha256, image_base64 as "imageBase64" from ${waiting(dataset)} order by id limit $3 for update skip locked`,
+    [attempts, promotionNo, limit],
+  );
+  return rows;
+}
+
+/**
+ * Writes verdicts on rows that still hold the bytes they are about, if the promotion is still the live one.
+ * @returns false when it is not: nothing is written.
+ */
+export async function writeVerdicts(
+  client: PoolClient,
+  dataset: string,
+  model: { id: number; promotionNo: number },
+  images: UnclassifiedImage[],
+  verdicts: Verdict[],
+): Promise<boolean> {
+  const live = await client.query<{ promotionNo: number }>(
+    'select promotion_no as "promotionNo" from imagehub.datasets where name = $1 for share',
+    [dataset],
+  );
+  if (live.rows[0]?.promotionNo !== model.promotionNo) return false;
+  await client.query(
+    `update public."${dataset}" i set
+       prediction = v.prediction, confidence = v.confidence, scores = v.scores::real[], classify_error = v.error,
+       model_id = case when v.prediction >= 0 then $2::bigint end, promotion_no = $3,
+       predicted_at = case when v.prediction >= 0 then now() end,
+       classify_attempts = case when v.prediction >= 0 then 0 when i.promotion_no is distinct from $3 then 1 else i.classify_attempts + 1 end
+     from unnest($4::text[], $5::bytea[], $6::int[], $7::real[], $8::text[], $9::text[]) as v (id, sha256, prediction, confidence, scores, error)
+     where i.dataset = $1 and i.id = v.id and i.sha256 = v.sha256`,
+    [
+      dataset,
+      model.id,
+      model.promotionNo,
+      images.map(({ id }) => id),
+      images.map(({ sha256 }) => sha256),
+      verdicts.map(({ prediction }) => prediction),
+      verdicts.map(({ confidence }) => confidence),
+      // unnest would flatten an array of arrays: each goes as its text, {…}.
+      verdicts.map(({ scores }) => scores && `{${scores.join(',')}}`),
+      verdicts.map(({ error }) => error),
+    ],
+  );
+  return true;
+}

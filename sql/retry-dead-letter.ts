@@ -1,0 +1,56 @@
+import type { PoolClient } from 'pg';
+import { insertDeadLetters } from './dead-letters.ts';
+import { type Batch, mergeRows, removeTombstoned, stageRows } from './write-batch.ts';
+
+export type RetryOutcome =
+  'inserted' | 'updated' | 'superseded' | 'deleted' | 'dead' | 'gone' | 'model-changed';
+
+/**
+ * Writes what a dead letter became on another try, in one transaction, with the coordinates of its message: a newer
+ * image of the same id stays. What fails again is the same dead letter with one attempt more; what succeeds moves
+ * from `dead` to where it belongs in the partition's counters. `batch` holds just that message.
+ */
+export async function writeRetried(
+  client: PoolClient,
+  deadLetterNo: number,
+  batch: Batch,
+): Promise<RetryOutcome> {
+  await stageRows(client);
+  await client.query("begin; set local imagehub.writer = 'ingest'");
+  try {
+    const outcome = await attempt(client, deadLetterNo, batch);
+    await client.query(outcome === 'gone' || outcome === 'model-changed' ? 'rollback' : 'commit');
+    return outcome;
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+async function attempt(client: PoolClient, deadLetterNo: number, batch: Batch): Promise<RetryOutcome> {
+  const { rows } = await client.query<{ promotionNo: number }>(
+    `select d.promotion_no as "promotionNo" from imagehub.dead_letters l join imagehub.datasets d on d.name = l.dataset
+     where l.dead_letter_no = $1 for update of l for share of d`,
+    [deadLetterNo],
+  );
+  if (!rows[0]) return 'gone';
+  if (rows[0].promotionNo !== batch.promotionNo) return 'model-changed';
+
+  const failures = [...batch.deadLetters];
+  const { inserted, updated } = await mergeRows(client, batch, batch.rows, failures);
+  const deleted = await removeTombstoned(client, batch);
+  if (failures.length > 0) {
+    await insertDeadLetters(client, batch, failures);
+    return 'dead';
+  }
+  await client.query('delete from imagehub.dead_letters where dead_letter_no = $1', [deadLetterNo]);
+  const superseded = 1 - inserted - updated - deleted;
+  await client.query(
+    `update imagehub.consumer_offsets set dead = dead - 1, inserted = inserted + $3, updated = updated + $4,
+       superseded = superseded + $5, tombstones = tombstones + $6 where topic = $1 and partition = $2`,
+    [batch.topic, batch.partition, inserted, updated, superseded, deleted],
+  );
+  if (inserted > 0) return 'inserted';
+  if (updated > 0) return 'updated';
+  return deleted > 0 ? 'deleted' : 'superseded';
+}

@@ -1,0 +1,232 @@
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { PoolClient } from 'pg';
+import { from as copyFrom } from 'pg-copy-streams';
+import { COPY_HEADER, COPY_TRAILER } from './binary-copy.ts';
+import { errorText } from '../errors.ts';
+import { isDataError } from './database.ts';
+import { type DeadLetter, insertDeadLetters, type SourceMessage } from './dead-letters.ts';
+import { applyTombstones, COPY_STAGED, CREATE_STAGING, mergeStaged } from './staged-rows.ts';
+
+/** A row in COPY format and the message it came from. */
+export interface EncodedRow {
+  message: SourceMessage;
+  bytes: Uint8Array;
+}
+
+export interface Tombstone {
+  id: string;
+  offset: number;
+  /** Milliseconds since 1970. */
+  timestamp: number;
+}
+
+/** What one stretch [from, to) of a partition became. */
+export interface Batch {
+  dataset: string;
+  topic: string;
+  partition: number;
+  epoch: number;
+  from: number;
+  to: number;
+  /** The promotion the predictions belong to (0: no model), and its model. */
+  promotionNo: number;
+  modelId: number | null;
+  /** At most one row or tombstone per id: the newest in the batch. */
+  rows: EncodedRow[];
+  tombstones: Tombstone[];
+  deadLetters: DeadLetter[];
+  /** Messages in the batch that a later one of the same batch and id made void. */
+  superseded: number;
+  /** Messages read, of whatever fate. */
+  seen: number;
+  unknownLabels: number;
+  last: { offset: number; keyHash: Buffer; timestamp: number } | null;
+}
+
+export interface BatchCounts {
+  seen: number;
+  inserted: number;
+  updated: number;
+  superseded: number;
+  dead: number;
+  tombstones: number;
+}
+
+export type WriteOutcome =
+  | { kind: 'written'; counts: BatchCounts; refused: DeadLetter[] }
+  /** Someone else moved the offset, or this partition was halted: drop the batch and read the offset again. */
+  | { kind: 'offset-moved' }
+  /** Another model went live: classify the batch again. */
+  | { kind: 'model-changed' };
+
+const staged = new WeakSet<PoolClient>();
+
+/** Gives the connection its staging table, once. */
+export async function stageRows(client: PoolClient): Promise<void> {
+  if (staged.has(client)) return;
+  await client.query(CREATE_STAGING);
+  staged.add(client);
+}
+
+/**
+ * Writes a batch and moves the partition's offset, in one transaction (WRITE-PATH): compare-and-set of the offset,
+ * check that the model is still the live one, rows, tombstones, dead letters, counters. Rows that the database refuses
+ * for what they hold become dead letters; any other failure is thrown with nothing written.
+ */
+export async function writeBatch(client: PoolClient, batch: Batch): Promise<WriteOutcome> {
+  await stageRows(client);
+  await client.query("begin; set local imagehub.writer = 'ingest'");
+  try {
+    const check = await lockOffset(client, batch);
+    if (check !== 'ok') {
+      await client.query('rollback');
+      return { kind: check };
+    }
+    const refused: DeadLetter[] = [];
+    const merged = await mergeRows(client, batch, batch.rows, refused);
+    const removed = await removeTombstoned(client, batch);
+    await insertDeadLetters(client, batch, [...batch.deadLetters, ...refused]);
+    const dead = batch.deadLetters.length + refused.length;
+    const passedOver =
+      batch.rows.length -
+      refused.length -
+      merged.inserted -
+      merged.updated +
+      (batch.tombstones.length - removed);
+    const counts: BatchCounts = {
+      seen: batch.seen,
+      ...merged,
+      superseded: batch.superseded + passedOver,
+      dead,
+      tombstones: removed,
+    };
+    await moveOffset(client, batch, counts);
+    await client.query('commit');
+    return { kind: 'written', counts, refused };
+  } catch (error) {
+    await client.query('rollback').catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Locks the offset's row for us alone, and the dataset's live model for all who write with it. */
+async function lockOffset(
+  client: PoolClient,
+  batch: Batch,
+): Promise<'ok' | 'offset-moved' | 'model-changed'> {
+  const { rows } = await client.query<{
+    nextOffset: number;
+    epoch: number;
+    halted: boolean;
+    promotionNo: number;
+  }>({
+    name: 'lock-offset',
+    text: `select o.next_offset as "nextOffset", o.epoch, o.halted_reason is not null as halted, d.promotion_no as "promotionNo"
+           from imagehub.consumer_offsets o join imagehub.datasets d on d.name = o.dataset
+           where o.topic = $1 and o.partition = $2 for update of o for share of d`,
+    values: [batch.topic, batch.partition],
+  });
+  const found = rows[0];
+  if (!found || found.halted || found.nextOffset !== batch.from || found.epoch !== batch.epoch)
+    return 'offset-moved';
+  return found.promotionNo === batch.promotionNo ? 'ok' : 'model-changed';
+}
+
+/** COPY into the staging table and merge; on a refusal of the data itself the rows are halved until the bad ones stand alone. */
+export async function mergeRows(
+  client: PoolClient,
+  batch: Batch,
+  rows: EncodedRow[],
+  refused: DeadLetter[],
+): Promise<{ inserted: number; updated: number }> {
+  if (rows.length === 0) return { inserted: 0, updated: 0 };
+  await client.query('savepoint rows');
+  try {
+    await copyRows(client, rows);
+    const { rows: counts } = await client.query<{ inserted: number; updated: number }>({
+      name: `merge-${batch.dataset}`,
+      text: mergeStaged(batch.dataset),
+      values: [batch.topic, batch.partition, batch.epoch, batch.modelId, batch.promotionNo],
+    });
+    await client.query('release rows');
+    return counts[0]!;
+  } catch (error) {
+    if (!isDataError(error)) throw error;
+    await client.query('rollback to rows; release rows');
+    if (rows.length === 1) {
+      refused.push({
+        message: rows[0]!.message,
+        stage: 'write',
+        reason: 'refused-by-database',
+        detail: errorText(error),
+      });
+      return { inserted: 0, updated: 0 };
+    }
+    const middle = rows.length >> 1;
+    const first = await mergeRows(client, batch, rows.slice(0, middle), refused);
+    await client.query('delete from staged_images');
+    const second = await mergeRows(client, batch, rows.slice(middle), refused);
+    await client.query('delete from staged_images');
+    return { inserted: first.inserted + second.inserted, updated: first.updated + second.updated };
+  }
+}
+
+async function copyRows(client: PoolClient, rows: EncodedRow[]): Promise<void> {
+  const bytes = Buffer.concat([COPY_HEADER, ...rows.map((row) => row.bytes), COPY_TRAILER]);
+  await pipeline(Readable.from([bytes]), client.query(copyFrom(COPY_STAGED)));
+}
+
+/** @returns how many tombstones were newer than what they met. */
+export async function removeTombstoned(client: PoolClient, batch: Batch): Promise<number> {
+  const { tombstones } = batch;
+  if (tombstones.length === 0) return 0;
+  const [hold, remove] = applyTombstones(batch.dataset);
+  const place = [batch.topic, batch.partition, batch.epoch];
+  const ids = tombstones.map(({ id }) => id);
+  const offsets = tombstones.map(({ offset }) => offset);
+  await client.query(hold, [...place, ids, offsets, tombstones.map(({ timestamp }) => timestamp)]);
+  const { rows } = await client.query<{ applied: number; standIns: string[] }>(remove, [
+    ...place,
+    ids,
+    offsets,
+  ]);
+  const { applied, standIns } = rows[0]!;
+  if (standIns.length > 0) {
+    await client.query(
+      'update imagehub.deleted_images set deletions = deletions - 1 where dataset = $1 and id = any($2)',
+      [batch.dataset, standIns],
+    );
+  }
+  return applied;
+}
+
+async function moveOffset(client: PoolClient, batch: Batch, counts: BatchCounts): Promise<void> {
+  const { last } = batch;
+  await client.query({
+    name: 'move-offset',
+    text: `update imagehub.consumer_offsets set
+        next_offset = $3, seen = seen + $4, inserted = inserted + $5, updated = updated + $6, superseded = superseded + $7,
+        dead = dead + $8, tombstones = tombstones + $9, unknown_labels = unknown_labels + $10,
+        gaps = gaps + ($3::bigint - next_offset - $4),
+        last_offset = coalesce($11, last_offset), last_key_hash = coalesce($12, last_key_hash),
+        last_timestamp = coalesce(to_timestamp($13::float8 / 1000), last_timestamp),
+        in_flight_to = case when in_flight_to > $3 then in_flight_to end, updated_at = now()
+      where topic = $1 and partition = $2`,
+    values: [
+      batch.topic,
+      batch.partition,
+      batch.to,
+      counts.seen,
+      counts.inserted,
+      counts.updated,
+      counts.superseded,
+      counts.dead,
+      counts.tombstones,
+      batch.unknownLabels,
+      last?.offset ?? null,
+      last?.keyHash ?? null,
+      last?.timestamp ?? null,
+    ],
+  });
+}
