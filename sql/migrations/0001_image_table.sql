@@ -250,9 +250,9 @@ create function imagehub.written_by_ingest() returns boolean language sql stable
   select coalesce(current_setting('imagehub.writer', true), '') = 'ingest'
 $$;
 
--- Who is changing a row: the user named by the application (set local imagehub.user), else the database user.
+-- Who is changing a row: the user named by the application (set local imagehub.acting_user), else the database user.
 create function imagehub.acting_user() returns text language sql stable as $$
-  select coalesce(nullif(current_setting('imagehub.user', true), ''), session_user)
+  select coalesce(nullif(current_setting('imagehub.acting_user', true), ''), session_user)
 $$;
 
 create function imagehub.check_known_label(dataset text, label int) returns void language plpgsql stable as $$

@@ -1,0 +1,42 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pool, PoolClient } from '../../sql/database.ts';
+
+/** How often we look whether a session waits, and for how long at most. */
+const POLL_MS = 5;
+const PATIENCE_MS = 10_000;
+
+/**
+ * `count` connections of one pool, for transactions interleaved by hand; closed afterwards whatever state they
+ * are in, so that a failed test leaves no lock behind.
+ */
+export async function withSessions(
+  pool: Pool,
+  count: number,
+  work: (...sessions: PoolClient[]) => Promise<void>,
+): Promise<void> {
+  const sessions = await Promise.all(Array.from({ length: count }, () => pool.connect()));
+  try {
+    await work(...sessions);
+  } finally {
+    for (const session of sessions) session.release(true);
+  }
+}
+
+/** The session's process id on the server; ask before it blocks. */
+export async function processId(session: PoolClient): Promise<number> {
+  return (await session.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]!.pid;
+}
+
+/** Returns once that session waits for a lock. @throws when it never does. */
+export async function untilWaiting(pool: Pool, pid: number): Promise<void> {
+  const deadline = Date.now() + PATIENCE_MS;
+  while (Date.now() < deadline) {
+    const { rowCount } = await pool.query(
+      "select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock'",
+      [pid],
+    );
+    if (rowCount === 1) return;
+    await sleep(POLL_MS);
+  }
+  throw new Error(`session ${pid} did not wait for a lock within ${PATIENCE_MS} ms`);
+}
