@@ -3,12 +3,26 @@ import packageJson from '../package.json' with { type: 'json' };
 import { errorText, HubError } from '../errors.ts';
 import type { RegisterCommand } from './command.ts';
 import { configCommand } from './config.ts';
+import { downCommand } from './down.ts';
+import { datasetCommand } from './dataset.ts';
 import { migrateCommand } from './migrate.ts';
 import { note } from './output.ts';
 import { reportCommand } from './report.ts';
+import { sendCommand } from './send.ts';
 import { dieWithLauncher } from './shutdown.ts';
+import { statusCommand } from './status.ts';
+import { upCommand } from './up.ts';
 
-const COMMANDS: RegisterCommand[] = [migrateCommand, configCommand, reportCommand];
+const COMMANDS: RegisterCommand[] = [
+  datasetCommand,
+  sendCommand,
+  upCommand,
+  downCommand,
+  statusCommand,
+  migrateCommand,
+  configCommand,
+  reportCommand,
+];
 
 const program = new Command('imagehub')
   .description(packageJson.description)

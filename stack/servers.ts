@@ -1,7 +1,6 @@
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import { HubError } from '../errors.ts';
+import { readState, stackAlive } from './state.ts';
 
 /** Where the servers are. `kafka` null: the embedded mode, without a topic; `elasticsearch` null: no index. */
 export interface Servers {
@@ -11,10 +10,8 @@ export interface Servers {
   kudu: string[] | null;
 }
 
-/** The state file that `imagehub up` keeps in its folder while its servers run. */
-export const stateFile = (config: Pick<Config, 'home'>): string => join(config.home, 'stack.json');
-
-const list = (text: string | undefined) => text?.split(',').map((part) => part.trim()) ?? null;
+/** `host:port, host:port` as a list; null when it is not set. */
+export const hostList = (text: string | undefined) => text?.split(',').map((part) => part.trim()) ?? null;
 
 /**
  * The servers to use: those named in the settings, else those that `imagehub up` started in this folder.
@@ -22,7 +19,7 @@ const list = (text: string | undefined) => text?.split(',').map((part) => part.t
  * @throws HubError NO_SERVER when there is no database.
  */
 export async function locateServers(config: Config): Promise<Servers> {
-  const local = config.postgresUrl === undefined ? await readState(config) : null;
+  const local = config.postgresUrl === undefined ? await localServers(config) : null;
   const postgres = config.postgresUrl ?? local?.postgres;
   if (postgres === undefined) {
     throw new HubError(
@@ -35,16 +32,14 @@ export async function locateServers(config: Config): Promise<Servers> {
   }
   return {
     postgres,
-    kafka: list(config.kafkaBrokers) ?? local?.kafka ?? null,
+    kafka: hostList(config.kafkaBrokers) ?? local?.kafka ?? null,
     elasticsearch: config.elasticsearchUrl ?? local?.elasticsearch ?? null,
-    kudu: list(config.kuduMasters) ?? local?.kudu ?? null,
+    kudu: hostList(config.kuduMasters) ?? local?.kudu ?? null,
   };
 }
 
-async function readState(config: Config): Promise<Servers | null> {
-  try {
-    return (JSON.parse(await readFile(stateFile(config), 'utf8')) as { servers: Servers }).servers;
-  } catch {
-    return null;
-  }
+/** What `imagehub up` runs in this folder; null when nothing does, whatever a crash left in the state file. */
+export async function localServers(config: Pick<Config, 'home'>): Promise<Servers | null> {
+  const state = await readState(config);
+  return state && stackAlive(state) ? state.servers : null;
 }

@@ -10,9 +10,9 @@ import { HubError } from '../errors.ts';
 import type { ServerName } from './definition.ts';
 import { artefactsCached, hasMaven, javaMissing } from './java.ts';
 import type { FromSupervisor, ToSupervisor } from './messages.ts';
-import { interrupted, isAlive, lastLines, stopProcess } from './processes.ts';
-import { type Servers, stateFile } from './servers.ts';
-import { readState, stackAlive, type StackState, stopLeftovers } from './state.ts';
+import { interrupted, isAlive, lastLines } from './processes.ts';
+import type { Servers } from './servers.ts';
+import { readState, stateFile, type StackState, stopLeftovers } from './state.ts';
 
 export interface StartOptions {
   /** Lines of progress, for people. */
@@ -30,10 +30,12 @@ export interface Stack {
   joined: boolean;
   /** Stops what was started and resolves when every process is gone; does nothing to a stack that was joined. */
   stop(): Promise<void>;
+  /** Keeps this process alive for as long as the servers run; without it they end with it. */
+  keepWaiting(): void;
   /** Lets the servers outlive this process; `stopStack` ends them. */
   release(): Promise<void>;
-  /** Resolves when the stack that we started is gone, whoever stopped it. */
-  ended: Promise<void>;
+  /** Resolves when the stack that we started is gone; true when it was stopped in good order, by whomever. */
+  ended: Promise<boolean>;
 }
 
 const ALL: ServerName[] = ['postgres', 'kafka', 'elasticsearch'];
@@ -48,46 +50,70 @@ export async function startStack(given: Config, options: StartOptions = {}): Pro
   const { log = () => undefined, signal } = options;
   const config = { ...given, home: resolve(given.home) };
   const { wanted, notes } = await choose(config, options.only);
-  for (let announced = false; ; await sleep(POLL_MS)) {
+  for (let announced = ''; ; await sleep(POLL_MS)) {
     if (signal?.aborted) throw interrupted();
     const state = await readState(config);
     if (state && isAlive(state.owner)) {
       if (state.phase === 'running' && state.servers) return joinedStack(state, state.servers);
-      if (!announced)
-        log(`Another imagehub up is starting them (process ${state.owner.pid}); waiting for it …`);
-      announced = true;
+      const what = state.phase === 'stopping' ? 'stopping' : 'starting';
+      if (announced !== what) log(`Another imagehub is ${what} them (process ${state.owner.pid}); waiting …`);
+      announced = what;
       continue;
+    }
+    if (state?.docker) {
+      throw new HubError('CONFLICT', `The servers of ${config.home} run in Docker.`, {
+        hint: 'Use them as they are (imagehub status), or stop them first with: imagehub down',
+      });
     }
     const stack = await superviseStack(config, { type: 'start', config, wanted, notes }, log, signal);
     if (stack) return stack;
   }
 }
 
-/** What this machine can run, and what it means that some of it cannot be run. */
+/** What there is to start, and, where this machine cannot run some of it, what that means. */
 async function choose(config: Config, only: ServerName[] | undefined) {
-  const notes: string[] = [];
-  let wanted = only ?? ALL;
-  if (wanted.some((name) => name !== 'postgres')) {
-    const missing =
-      (await javaMissing()) ??
-      ((await hasMaven()) || artefactsCached(config)
-        ? null
-        : 'Maven is not installed (mvn downloads the servers once)');
-    if (missing) {
-      if (only) throw new HubError('STACK_FAILED', `${missing}.`, { hint: 'Install it, or use --embedded.' });
-      notes.push(`${missing}: ${EMBEDDED_MEANING}`);
-      wanted = ['postgres'];
-    }
+  const elsewhere: Partial<Record<ServerName, string | undefined>> = {
+    kafka: config.kafkaBrokers,
+    elasticsearch: config.elasticsearchUrl,
+  };
+  const wanted = only ?? ALL.filter((name) => elsewhere[name] === undefined);
+  const needJava = wanted.filter((name) => name !== 'postgres');
+  const missing = needJava.length > 0 ? await jvmServersMissing(config) : null;
+  if (missing === null) return { wanted, notes: [] };
+  if (only) {
+    throw new HubError('STACK_FAILED', `${missing}.`, { hint: 'Install it, or start Postgres alone.' });
   }
-  return { wanted, notes };
+  const notes = [
+    `${missing}.`,
+    ...(needJava.includes('kafka') ? [`Kafka is not started: ${WITHOUT.kafka}`] : []),
+    ...(needJava.includes('elasticsearch') ? [`Elasticsearch is not started: ${WITHOUT.elasticsearch}`] : []),
+  ];
+  return { wanted: wanted.filter((name) => name === 'postgres'), notes };
 }
 
-export const EMBEDDED_MEANING =
-  'Postgres runs alone (embedded mode). Senders feed the pipeline directly: there is no topic, and no search index.';
+/** What the embedded mode means. */
+export const WITHOUT = {
+  kafka: 'there is no topic; senders feed the pipeline directly (embedded mode).',
+  elasticsearch: 'there is no search index; SQL, models and reports work as ever.',
+};
+
+async function jvmServersMissing(config: Config): Promise<string | null> {
+  const java = await javaMissing();
+  if (java !== null || artefactsCached(config) || (await hasMaven())) return java;
+  return 'Maven is not installed (mvn downloads the servers once)';
+}
 
 function joinedStack(state: StackState, servers: Servers): Stack {
   const nothing = () => Promise.resolve();
-  return { servers, state, joined: true, stop: nothing, release: nothing, ended: nothing() };
+  return {
+    servers,
+    state,
+    joined: true,
+    stop: nothing,
+    keepWaiting: () => undefined,
+    release: nothing,
+    ended: Promise.resolve(true),
+  };
 }
 
 /** Runs a supervisor; null when another one was quicker. */
@@ -99,7 +125,7 @@ async function superviseStack(
 ): Promise<Stack | null> {
   const logFile = join(config.home, 'logs', 'supervisor.log');
   mkdirSync(join(config.home, 'logs'), { recursive: true });
-  const output = openSync(logFile, 'w');
+  const output = openSync(logFile, 'a');
   const program = fileURLToPath(new URL(`./supervisor${extname(import.meta.url)}`, import.meta.url));
   const child = fork(program, [], {
     execArgv: ['--disable-warning=ExperimentalWarning'],
@@ -108,11 +134,12 @@ async function superviseStack(
     stdio: ['ignore', output, output, 'ipc'],
   });
   closeSync(output);
-  const exited = once(child, 'exit').then(() => undefined);
+  const exited = once(child, 'exit').then(([code]) => code === 0);
   const disconnect = () => {
     if (child.connected) child.disconnect();
   };
   signal?.addEventListener('abort', disconnect, { once: true });
+  if (signal?.aborted) disconnect();
   try {
     const answer = await firstAnswer(child, start, log);
     if (answer?.type === 'running') {
@@ -152,15 +179,19 @@ function startedStack(
   config: Config,
   child: ChildProcess,
   state: StackState,
-  exited: Promise<void>,
+  exited: Promise<boolean>,
   disconnect: () => void,
 ): Stack {
-  const ended = exited.then(() => cleanUp(config, child.pid));
+  const ended = exited.then(async (inOrder) => {
+    await cleanUp(config, child.pid);
+    return inOrder;
+  });
   return {
     servers: state.servers!,
     state,
     joined: false,
     ended,
+    keepWaiting: () => child.ref(),
     async stop() {
       child.ref();
       disconnect();
@@ -184,22 +215,3 @@ async function cleanUp(config: Config, supervisor: number | undefined): Promise<
   await stopLeftovers(state);
   rmSync(stateFile(config), { force: true });
 }
-
-/**
- * Stops the local servers of `config.home`, whoever started them, and resolves when every process is gone.
- * @returns whether anything was running.
- */
-export async function stopStack(config: Pick<Config, 'home'>): Promise<boolean> {
-  const state = await readState(config);
-  if (!state) return false;
-  const was = stackAlive(state);
-  await stopProcess(state.owner, ['SIGTERM'], STOP_LIMIT_MS);
-  await stopLeftovers(state);
-  const now = await readState(config);
-  // Between our look and now another `up` may have taken the folder; its file is not ours to remove.
-  if (now && !isAlive(now.owner)) rmSync(stateFile(config), { force: true });
-  return was;
-}
-
-/** The supervisor gives each server 20 s for each signal before it kills it. */
-const STOP_LIMIT_MS = 70_000;

@@ -1,9 +1,10 @@
 import { renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Config } from '../config.ts';
 import type { ServerName } from './definition.ts';
 import { type Owned, readOwned } from './lock.ts';
 import { isAlive, type ProcessId, stopProcess } from './processes.ts';
-import { type Servers, stateFile } from './servers.ts';
+import type { Servers } from './servers.ts';
 
 export interface ServerProcess {
   process: ProcessId;
@@ -18,12 +19,17 @@ export interface ServerProcess {
  * of a start, its owner is the supervisor, and whoever finds the owner dead may take it over.
  */
 export interface StackState extends Owned {
-  phase: 'starting' | 'running';
+  phase: 'starting' | 'running' | 'stopping';
   servers: Servers | null;
   processes: Partial<Record<ServerName, ServerProcess>>;
   /** What is not there, why, and what that means, for people. */
   notes: string[];
+  /** The servers run in Docker, which looks after them; there is no supervisor. */
+  docker?: true;
 }
+
+/** The file that `imagehub up` keeps in its folder while its servers run. */
+export const stateFile = (config: Pick<Config, 'home'>): string => join(config.home, 'stack.json');
 
 export const readState = (config: Pick<Config, 'home'>): Promise<StackState | null> =>
   readOwned<StackState>(stateFile(config));
@@ -38,9 +44,11 @@ export function writeState(config: Pick<Config, 'home'>, state: StackState): voi
   renameSync(`${file}.${process.pid}`, file);
 }
 
-/** Whether the local stack is there: its supervisor, or at least one of its servers, lives. */
+/** Whether the local stack is there: its supervisor or at least one of its servers lives, or Docker has it. */
 export const stackAlive = (state: StackState): boolean =>
-  isAlive(state.owner) || Object.values(state.processes).some((server) => isAlive(server.process));
+  state.docker === true ||
+  isAlive(state.owner) ||
+  Object.values(state.processes).some((server) => isAlive(server.process));
 
 /** Ends the servers that a supervisor left behind when it was killed. Resolves to the names of those found alive. */
 export async function stopLeftovers(state: StackState): Promise<ServerName[]> {

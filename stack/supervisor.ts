@@ -18,8 +18,7 @@ import type { FromSupervisor, ToSupervisor } from './messages.ts';
 import { freePort } from './ports.ts';
 import { postgres } from './postgres.ts';
 import { interrupted, stopProcess } from './processes.ts';
-import { stateFile } from './servers.ts';
-import { type StackState, stopLeftovers, writeState } from './state.ts';
+import { stateFile, type StackState, stopLeftovers, writeState } from './state.ts';
 
 const DEFINITIONS: Record<ServerName, ServerDefinition> = { postgres, kafka, elasticsearch };
 
@@ -84,6 +83,8 @@ async function main({ config, wanted, notes }: ToSupervisor & { type: 'start' })
     if (code !== 'INTERRUPTED') await tell({ type: 'failed', code, message, hint });
     process.exitCode = 1;
   }
+  state.phase = 'stopping';
+  writeState(config, state);
   const servers = Object.values(state.processes);
   await Promise.all(servers.map((server) => stopProcess(server.process, server.stopSignals)));
   rmSync(stateFile(config), { force: true });
