@@ -1,7 +1,9 @@
 import { Transformer } from '@napi-rs/image';
 import sharp, { type Sharp } from 'sharp';
 import { errorText } from '../errors.ts';
+import { readOrientation } from './exif.ts';
 import { badImage } from './headers/header.ts';
+import { applyOrientation } from './orientation.ts';
 import { sniff, type ImageFormat, type ImageHeader, type ImageLimits } from './sniff.ts';
 
 /** 1: grey, 2: grey + alpha, 3: RGB, 4: RGBA. */
@@ -48,7 +50,6 @@ export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise
   const header = sniff(bytes, limits);
   const native =
     NATIVE_FORMATS.has(header.format) &&
-    header.exif === null && // an orientation may have to be applied
     (header.format !== 'png' || header.width * header.height <= NATIVE_MAX_PIXELS);
   return native ? decodeNative(bytes, header) : decodeWithSharp(bytes, header, limits);
 }
@@ -63,15 +64,20 @@ function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
   }
   const deep = bitDepth === 16;
   const channels = raw.length / (width * height * (deep ? 2 : 1));
-  if (!isChannels(channels))
+  if (!isChannels(channels)) {
     throw badImage(`damaged ${format.toUpperCase()}: its size and its pixels differ`);
-  return { format, width, height, channels, data: deep ? upperBytes(raw) : raw, bitDepth, exif: null };
+  }
+  const data = deep ? upperBytes(raw) : raw;
+  const exif = header.exif ?? null;
+  const pixels = { format, width, height, channels, data, bitDepth, exif };
+  return exif ? applyOrientation(pixels, readOrientation(exif)) : pixels;
 }
 
-/** Native-endian 16-bit samples to 8 bits. */
+/** 16-bit samples in native byte order, which is little-endian wherever @napi-rs/image runs, to 8 bits. */
 function upperBytes(raw: Uint8Array): Uint8Array {
-  const samples = new Uint16Array(raw.buffer, raw.byteOffset, raw.length / 2);
-  return Uint8Array.from(samples, (sample) => sample >> 8);
+  const upper = new Uint8Array(raw.length / 2);
+  for (let i = 0; i < upper.length; i++) upper[i] = raw[2 * i + 1]!;
+  return upper;
 }
 
 async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, limits: ImageLimits): Promise<Pixels> {

@@ -54,21 +54,30 @@ const EARLIEST_YEAR = 1900;
  * block comes what can be read, or nothing.
  */
 export function readExif(block: Uint8Array | null): ExifFacts {
-  if (!block || block.length === 0) return NOTHING;
-  const buffer = Buffer.from(block.buffer, block.byteOffset, block.byteLength);
-  let groups: Groups;
-  try {
-    if (!isReadable(buffer)) return NOTHING;
-    groups = parseExif(buffer) as Groups;
-  } catch {
-    return NOTHING; // pictures with broken EXIF are pictures all the same
-  }
+  const groups = block && parse(block);
+  if (!groups) return NOTHING;
   return {
     capturedAt: capturedAt(groups),
     ...position(groups.GPSInfo),
     camera: camera(groups.Image),
     exif: tidy(groups),
   };
+}
+
+/** The EXIF orientation, 1 to 8; 1 (as it is) where the block names none. */
+export function readOrientation(block: Uint8Array): number {
+  const orientation = parse(block)?.Image?.Orientation;
+  return typeof orientation === 'number' && orientation >= 1 && orientation <= 8 ? orientation : 1;
+}
+
+/** Null if nothing can be read: pictures with broken EXIF are pictures all the same. */
+function parse(block: Uint8Array): Groups | null {
+  const buffer = Buffer.from(block.buffer, block.byteOffset, block.byteLength);
+  try {
+    return isReadable(buffer) ? (parseExif(buffer) as Groups) : null;
+  } catch {
+    return null;
+  }
 }
 
 function capturedAt({ Image, Photo, GPSInfo }: Groups): Date | null {
@@ -117,7 +126,7 @@ function degrees(value: unknown, hemisphere: unknown, negative: string, limit: n
   const parts = typeof value === 'number' ? [value] : value;
   if (!isNumbers(parts) || parts.length === 0 || parts.length > 3) return null;
   const [degree = 0, minutes = 0, seconds = 0] = parts;
-  const size = degree + minutes / 60 + seconds / 3600;
+  const size = (degree * 3600 + minutes * 60 + seconds) / 3600; // rounded once
   if (!(size >= 0 && size <= limit)) return null; // NaN from 0/0 too
   const sign = typeof hemisphere === 'string' && hemisphere.toUpperCase().startsWith(negative) ? -1 : 1;
   return size === 0 ? 0 : sign * size;

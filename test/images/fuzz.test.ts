@@ -1,0 +1,70 @@
+import { crc32 } from 'node:zlib';
+import { describe as group, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { HubError } from '../../errors.ts';
+import { describe } from '../../images/metadata.ts';
+import { sampleImages } from '../support/sample-images.ts';
+
+const OPTIONS = { maxPixels: 200_000, pgmMaxSide: 64, background: 255 };
+const SAMPLES = await sampleImages(16, 12);
+/** Longest time for one small image, generous on a busy machine. */
+const HANG_MS = 5000;
+
+/** Any bytes are either an image, described sensibly, or a BAD_IMAGE error that Postgres can store. */
+async function survives(bytes: Uint8Array): Promise<void> {
+  const started = performance.now();
+  try {
+    const { width, height, channels, pixels, pixelMean, entropy, objectCount } = await describe(
+      bytes,
+      OPTIONS,
+    );
+    expect(pixels.data).toHaveLength(width * height * channels);
+    expect(width * height).toBeLessThanOrEqual(OPTIONS.maxPixels);
+    expect([pixelMean, entropy, objectCount].every(Number.isFinite)).toBe(true);
+  } catch (error) {
+    if (!(error instanceof HubError)) throw error;
+    expect(error.code).toBe('BAD_IMAGE');
+    expect(error.message).not.toContain('\0');
+  }
+  expect(performance.now() - started).toBeLessThan(HANG_MS);
+}
+
+/** Gives the chunks of a damaged PNG right checksums, so that the damage gets past them. */
+function repairChecksums(png: Buffer): void {
+  for (let at = 8; at + 12 <= png.length;) {
+    const end = at + 12 + png.readUInt32BE(at);
+    if (end > png.length) return;
+    png.writeUInt32BE(crc32(png.subarray(at + 4, end - 4)), end - 4);
+    at = end;
+  }
+}
+
+group('whatever the bytes are, describing them ends with an image or a BAD_IMAGE error', () => {
+  test('random bytes', async () => {
+    await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), survives), { numRuns: 500 });
+  });
+
+  test.each(SAMPLES)('random bytes behind the beginning of a $name', async ({ bytes }) => {
+    await fc.assert(
+      fc.asyncProperty(fc.nat(60), fc.uint8Array({ maxLength: 200 }), (start, rest) =>
+        survives(Buffer.concat([bytes.subarray(0, start), rest])),
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  test.each(SAMPLES)('a $name with damaged bytes', async ({ format, bytes }) => {
+    // half of the damage in the first 64 bytes, where the sizes are
+    const place = fc.oneof(fc.nat(Math.min(64, bytes.length - 1)), fc.nat(bytes.length - 1));
+    const damage = fc.array(fc.tuple(place, fc.nat(255)), { minLength: 1, maxLength: 6 });
+    await fc.assert(
+      fc.asyncProperty(damage, fc.boolean(), (changes, repaired) => {
+        const damaged = Buffer.from(bytes);
+        for (const [at, value] of changes) damaged[at] = value;
+        if (format === 'png' && repaired) repairChecksums(damaged);
+        return survives(damaged);
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
