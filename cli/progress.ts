@@ -1,8 +1,11 @@
 import cliProgress from 'cli-progress';
 
 export interface Progress {
-  /** `n`: how many are done so far; `extra`: a few words behind the figures. */
-  update(n: number, extra?: string): void;
+  /**
+   * `n`: how many are done so far; `extra`: a few words behind the figures; `total`: where it is only estimated on
+   * the way.
+   */
+  update(n: number, extra?: string, total?: number): void;
   /** Leaves the last state on the screen. Nothing is drawn afterwards. */
   stop(): void;
 }
@@ -12,6 +15,8 @@ export interface ProgressOptions {
   label: string;
   /** Unknown: no bar and no time left, only count and rate. */
   total?: number | undefined;
+  /** The total comes with the updates. */
+  estimated?: boolean;
   /** What is counted. */
   unit?: string;
 }
@@ -74,10 +79,9 @@ export function duration(seconds: number): string {
 }
 
 function bar(options: ProgressOptions, stream: NodeJS.WriteStream, rate: Rate): Progress {
-  const { total } = options;
   const single = new cliProgress.SingleBar(
     {
-      format: total === undefined ? '{text}' : '{bar} {percentage}% {text}',
+      format: options.total === undefined && !options.estimated ? '{text}' : '{bar} {percentage}% {text}',
       stream,
       barsize: 24,
       hideCursor: null,
@@ -87,12 +91,12 @@ function bar(options: ProgressOptions, stream: NodeJS.WriteStream, rate: Rate): 
     },
     cliProgress.Presets.shades_classic,
   );
-  single.start(total ?? 0, 0, { text: describe(options, 0, 0, '') });
+  single.start(options.total ?? 0, 0, { text: describe(options, 0, 0, '') });
   return {
-    update: (n, extra = '') => {
+    update: (n, extra = '', total = options.total) => {
       // A source may turn out larger than it looked when it was counted.
-      if (total !== undefined && n > total) single.setTotal(n);
-      single.update(n, { text: describe(options, n, rate.at(n), extra) });
+      if (total !== undefined) single.setTotal(Math.max(n, total));
+      single.update(n, { text: describe({ ...options, total }, n, rate.at(n), extra) });
     },
     stop: () => single.stop(),
   };
@@ -101,11 +105,11 @@ function bar(options: ProgressOptions, stream: NodeJS.WriteStream, rate: Rate): 
 function lines(options: ProgressOptions, stream: NodeJS.WriteStream, rate: Rate): Progress {
   let shown = performance.now();
   return {
-    update(n, extra = '') {
+    update(n, extra = '', total = options.total) {
       const perSecond = rate.at(n);
       if (performance.now() - shown < LINE_EVERY_MS) return;
       shown = performance.now();
-      stream.write(`${describe(options, n, perSecond, extra)}\n`);
+      stream.write(`${describe({ ...options, total }, n, perSecond, extra)}\n`);
     },
     stop: () => undefined,
   };

@@ -1,0 +1,286 @@
+import { readFile } from 'node:fs/promises';
+import { InvalidArgumentError } from 'commander';
+import Table from 'cli-table3';
+import { errorText, HubError } from '../errors.ts';
+import { openKafkaAdmin, type TopicOffsets } from '../ingest/kafka.ts';
+import { createDataset, type Dataset, dropDataset, getDataset, listDatasets } from '../sql/datasets.ts';
+import { readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
+import { commandContext, type RegisterCommand } from './command.ts';
+import { confirm } from './confirm.ts';
+import { type Hub, openHub } from './hub.ts';
+import { type LabelRuleOption, parseLabelRule } from './label-rule.ts';
+import { note, report } from './output.ts';
+
+interface CreateOptions {
+  classes: string;
+  labelFrom: LabelRuleOption;
+  topic?: string;
+  partitions?: number;
+  pgmMaxSide?: number;
+  background?: number;
+  json?: boolean;
+}
+
+const wholeNumber =
+  (min: number, max: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (!Number.isInteger(value) || value < min || value > max) {
+      throw new InvalidArgumentError(`A whole number from ${min} to ${max} is wanted.`);
+    }
+    return value;
+  };
+
+/** Kafka's limit for topic names, and its characters (org.apache.kafka.common.internals.Topic). */
+const topicName = (text: string): string => {
+  if (!/^[a-zA-Z0-9._-]{1,249}$/.test(text) || text === '.' || text === '..') {
+    throw new InvalidArgumentError('Topics take letters, digits, “.”, “_” and “-”, at most 249 of them.');
+  }
+  return text;
+};
+
+const JSON_OPTION = ['--json', 'one JSON document on standard output'] as const;
+
+export const datasetCommand: RegisterCommand = (program) => {
+  const command = program.command('dataset').description('make, list, show and drop datasets');
+
+  command
+    .command('create <name>')
+    .description('make a dataset: its classes, its partition of the image table, its topic')
+    .requiredOption(
+      '--classes <list>',
+      'class names in index order: 0..9, or ant,bee,cat, or @FILE with one a line',
+    )
+    .option(
+      '--label-from <rule>',
+      'where labels come from: none | first-character (of the file name) | parent-folder | regex:PATTERN (its first group, on the id)',
+      parseLabelRule,
+      parseLabelRule('none'),
+    )
+    .option(
+      '--topic <name>',
+      'Kafka topic (default: the dataset’s name); one that exists already is used as it is',
+      topicName,
+    )
+    .option('--partitions <n>', 'of a new topic (default: IMAGEHUB_TOPIC_PARTITIONS)', wholeNumber(1, 10_000))
+    .option('--pgm-max-side <pixels>', 'longest side of the greyscale rendition', wholeNumber(8, 4096))
+    .option(
+      '--background <grey>',
+      'grey value that transparent images are laid on, 0 to 255',
+      wholeNumber(0, 255),
+    )
+    .option(...JSON_OPTION)
+    .action(async (name: string, options: CreateOptions) => {
+      await using hub = await openHub(commandContext());
+      report(options, await create(hub, name, options), ({ dataset, topic }) => {
+        const what = `Dataset ${dataset.name} with ${dataset.classes.length} classes`;
+        return `${what}, ${TOPIC_STATES[topic.state](topic.name)}.`;
+      });
+    });
+
+  command
+    .command('list')
+    .description('all datasets')
+    .option(...JSON_OPTION)
+    .action(async (options: { json?: boolean }) => {
+      await using hub = await openHub(commandContext());
+      const datasets = await listDatasets(hub.pool);
+      const counts = await readDatasetCounts(hub.pool);
+      report(
+        options,
+        datasets.map((dataset) => ({ ...dataset, ...counts.get(dataset.name)! })),
+        datasetTable,
+      );
+    });
+
+  command
+    .command('show <name>')
+    .description('one dataset: classes, topic, live model, rows')
+    .option(...JSON_OPTION)
+    .action(async (name: string, options: { json?: boolean }) => {
+      await using hub = await openHub(commandContext());
+      report(options, await show(hub, name), showText);
+    });
+
+  command
+    .command('make-topic <name>')
+    .description(
+      'make the topic of a dataset that has none yet (created without Kafka, or the topic was deleted)',
+    )
+    .option('--partitions <n>', 'of the topic (default: IMAGEHUB_TOPIC_PARTITIONS)', wholeNumber(1, 10_000))
+    .option(...JSON_OPTION)
+    .action(async (name: string, options: { partitions?: number; json?: boolean }) => {
+      await using hub = await openHub(commandContext());
+      const { topic } = await getDataset(hub.pool, name);
+      if (hub.servers.kafka === null) throw noKafka();
+      const state = await makeTopic(hub, topic, options.partitions);
+      report(options, { name: topic, state }, () => `Dataset ${name}, ${TOPIC_STATES[state](topic)}.`);
+    });
+
+  command
+    .command('drop <name>')
+    .description('drop a dataset with its images, labels, models and dead letters, and its topic')
+    .option('--keep-topic', 'leave the topic and its messages')
+    .option('--yes', 'do not ask')
+    .option(...JSON_OPTION)
+    .action(async (name: string, options: { keepTopic?: boolean; yes?: boolean; json?: boolean }) => {
+      await using hub = await openHub(commandContext());
+      const { topic } = await getDataset(hub.pool, name);
+      const { rows = 0 } = (await readDatasetCounts(hub.pool)).get(name) ?? {};
+      const withTopic = options.keepTopic ? '' : ` and topic ${topic}`;
+      await confirm(`Drop dataset ${name} with ${rows} images${withTopic}?`, options);
+      await dropDataset(hub.pool, name);
+      const topicDeleted = !options.keepTopic && (await deleteTopic(hub, topic));
+      report(
+        options,
+        { dropped: name, images: rows, topic, topicDeleted },
+        () => `Dropped dataset ${name} (${rows} images)${topicDeleted ? ` and topic ${topic}` : ''}.`,
+      );
+    });
+};
+
+type TopicState = 'created' | 'existed' | 'no-kafka';
+
+const TOPIC_STATES: Record<TopicState, (topic: string) => string> = {
+  created: (topic) => `topic ${topic} made`,
+  existed: (topic) => `topic ${topic} was there already and is used as it is`,
+  'no-kafka': () => 'no topic: there is no Kafka, imagehub send feeds the pipeline directly',
+};
+
+const noKafka = () =>
+  new HubError('NO_SERVER', 'There is no Kafka.', {
+    hint: 'imagehub up starts one where Java and Maven are there; IMAGEHUB_KAFKA_BROKERS names another.',
+  });
+
+async function create(hub: Hub, name: string, options: CreateOptions) {
+  const { classes: list, labelFrom: rule, topic = name, pgmMaxSide, background } = options;
+  const classes = await parseClasses(list);
+  // Kafka is asked first whether it answers: a dataset without its topic would be half made.
+  if (hub.servers.kafka !== null)
+    await (await openKafkaAdmin(hub.config, hub.servers.kafka, hub.log)).close();
+  await createDataset(hub.pool, {
+    name,
+    classes,
+    topic,
+    ...rule,
+    ...(pgmMaxSide === undefined ? {} : { pgmMaxSide }),
+    ...(background === undefined ? {} : { background }),
+  });
+  let state: TopicState = 'no-kafka';
+  if (hub.servers.kafka !== null) {
+    try {
+      state = await makeTopic(hub, topic, options.partitions);
+    } catch (error) {
+      await dropDataset(hub.pool, name);
+      throw error;
+    }
+  }
+  return { dataset: await getDataset(hub.pool, name), topic: { name: topic, state } };
+}
+
+async function makeTopic(
+  { config, servers, log }: Hub,
+  topic: string,
+  partitions?: number,
+): Promise<TopicState> {
+  await using admin = await openKafkaAdmin(config, servers.kafka!, log);
+  return (await admin.createTopic(topic, partitions ?? config.topicPartitions)) ? 'created' : 'existed';
+}
+
+/** After the rows are gone a topic that cannot be deleted is worth a line, not a failure. */
+async function deleteTopic({ config, servers, log }: Hub, topic: string): Promise<boolean> {
+  if (servers.kafka === null) return false;
+  try {
+    await using admin = await openKafkaAdmin(config, servers.kafka, log);
+    return await admin.deleteTopic(topic);
+  } catch (error) {
+    note(`The dataset is dropped, but its topic ${topic} is not: ${errorText(error)}`);
+    return false;
+  }
+}
+
+/** More classes than this are a mistyped range. */
+const MOST_CLASSES = 100_000;
+
+/** `0..9` → 0, 1, … 9; `ant,bee`; `@FILE` with one name a line. Spaces around names do not count. */
+export async function parseClasses(text: string): Promise<string[]> {
+  const range = /^\s*(\d+)\.\.(\d+)\s*$/.exec(text);
+  if (range) {
+    const [from, to] = [Number(range[1]), Number(range[2])];
+    if (to < from || to - from >= MOST_CLASSES) {
+      throw new HubError('USAGE', `${text} is no range of classes.`, { hint: 'For example: --classes 0..9' });
+    }
+    return Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
+  }
+  if (!text.startsWith('@')) return text.split(',').map((name) => name.trim());
+  const path = text.slice(1);
+  try {
+    const names = (await readFile(path, 'utf8')).replace(/^\uFEFF/, '').split(/\r?\n/);
+    return names.map((name) => name.trim()).filter((name) => name !== '');
+  } catch (error) {
+    throw new HubError('BAD_FILE', `Cannot read the classes in ${path}: ${errorText(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+interface ShownDataset extends Dataset, DatasetCounts {
+  /** Null: no Kafka, or no such topic. */
+  partitions: TopicOffsets[] | null;
+}
+
+async function show({ pool, servers, config, log }: Hub, name: string): Promise<ShownDataset> {
+  const dataset = await getDataset(pool, name);
+  const counts = (await readDatasetCounts(pool)).get(name)!;
+  return { ...dataset, ...counts, partitions: await offsets(dataset.topic) };
+
+  async function offsets(topic: string): Promise<TopicOffsets[] | null> {
+    if (servers.kafka === null) return null;
+    try {
+      await using admin = await openKafkaAdmin(config, servers.kafka, log);
+      return await admin.topicOffsets(topic);
+    } catch (error) {
+      note(`${errorText(error)}${error instanceof HubError && error.hint ? ` ${error.hint}` : ''}`);
+      return null;
+    }
+  }
+}
+
+function datasetTable(datasets: (Dataset & DatasetCounts)[]): string {
+  if (datasets.length === 0) return 'No datasets yet. Make one: imagehub dataset create mnist --classes 0..9';
+  const table = new Table({
+    head: ['dataset', 'topic', 'classes', 'images', 'labelled', 'live model'],
+    style: { head: [], border: [] },
+  });
+  for (const { name, topic, classes, rows, labelled, liveModelId } of datasets) {
+    table.push([name, topic, classes.length, rows, labelled, liveModelId ?? '']);
+  }
+  return table.toString();
+}
+
+/** Long class lists are cut in the text for people; --json has them all. */
+const CLASSES_SHOWN = 30;
+
+function showText(dataset: ShownDataset): string {
+  const { classes, partitions, labelFrom, labelPattern } = dataset;
+  const more = classes.length > CLASSES_SHOWN ? `, … (${classes.length} in all)` : '';
+  const table = new Table({ style: { head: [], border: [] } });
+  const messages = partitions
+    ?.map(({ partition, low, high }) => `${partition}: ${low} to ${high}`)
+    .join('\n');
+  table.push(
+    { dataset: dataset.name },
+    { classes: classes.slice(0, CLASSES_SHOWN).join(', ') + more },
+    { 'labels from': labelPattern === null ? labelFrom : `regex:${labelPattern}` },
+    { images: `${dataset.rows} (${dataset.labelled} labelled, ${dataset.unclassified} not classified)` },
+    { 'dead letters': dataset.deadLetters },
+    {
+      'live model':
+        dataset.liveModelId === null ? 'none' : `${dataset.liveModelId} (promotion ${dataset.promotionNo})`,
+    },
+    { 'grey rendition': `longest side ${dataset.pgmMaxSide} pixels, background ${dataset.background}` },
+    { topic: dataset.topic },
+    { 'offsets by partition': messages ?? 'no topic' },
+  );
+  return table.toString();
+}
