@@ -22,16 +22,22 @@ export function toGrey(pixels: Pixels, background = 255): Grey {
   const { width, height, channels, data } = pixels;
   if (channels === 1) return { width, height, data };
   const grey = new Uint8Array(width * height);
-  for (let i = 0, at = 0; i < grey.length; i++, at += channels) {
-    const luma =
-      channels === 2
-        ? data[at]!
-        : (RED * data[at]! + GREEN * data[at + 1]! + BLUE * data[at + 2]! + HALF) >> 16;
-    if (channels === 3) grey[i] = luma;
-    else {
-      const alpha = data[at + channels - 1]!;
-      grey[i] = ((luma * alpha + background * (255 - alpha) + 127) / 255) | 0;
+  if (channels === 2) {
+    for (let i = 0; i < grey.length; i++) grey[i] = data[2 * i]!;
+  } else {
+    for (let i = 0, at = 0; i < grey.length; i++, at += channels) {
+      grey[i] = (RED * data[at]! + GREEN * data[at + 1]! + BLUE * data[at + 2]! + HALF) >> 16;
     }
   }
+  if (channels !== 3) layOver(background, grey, data, channels);
   return { width, height, data: grey };
+}
+
+/** Lays grey pixels over a background, by the alpha that is the last channel of `data`. */
+function layOver(background: number, grey: Uint8Array, data: Uint8Array, channels: number): void {
+  for (let i = 0, at = channels - 1; i < grey.length; i++, at += channels) {
+    const alpha = data[at]!;
+    if (alpha === 255) continue;
+    grey[i] = ((grey[i]! * alpha + background * (255 - alpha) + 127) / 255) | 0;
+  }
 }
