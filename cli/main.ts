@@ -5,10 +5,15 @@ import type { RegisterCommand } from './command.ts';
 import { configCommand } from './config.ts';
 import { downCommand } from './down.ts';
 import { datasetCommand } from './dataset.ts';
+import { indexCommand } from './index-command.ts';
 import { migrateCommand } from './migrate.ts';
 import { note } from './output.ts';
 import { reportCommand } from './report.ts';
 import { sendCommand } from './send.ts';
+import { runCommand } from './run.ts';
+import { resumeCommand } from './resume.ts';
+import { reconcileCommand } from './reconcile.ts';
+import { deadLettersCommand } from './dead-letters.ts';
 import { dieWithLauncher } from './shutdown.ts';
 import { statusCommand } from './status.ts';
 import { upCommand } from './up.ts';
@@ -16,6 +21,10 @@ import { upCommand } from './up.ts';
 const COMMANDS: RegisterCommand[] = [
   datasetCommand,
   sendCommand,
+  runCommand,
+  deadLettersCommand,
+  reconcileCommand,
+  resumeCommand,
   upCommand,
   downCommand,
   statusCommand,

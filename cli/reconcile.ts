@@ -1,8 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import { openKafkaAdmin } from '../ingest/kafka.ts';
+import { elasticsearchError, isMissingIndex, openElasticsearch } from '../indexer/elasticsearch.ts';
+import { reconcileIndex } from '../indexer/reconcile.ts';
 import { getDataset } from '../sql/datasets.ts';
-import { type Books, type Check, checkBooks, readBooks } from '../sql/reconcile.ts';
+import { type Books, check, type Check, checkBooks, readBooks } from '../sql/reconcile.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
 import { report } from './output.ts';
@@ -128,22 +130,29 @@ async function indexChecks(
   dataset: string,
 ): Promise<{ documents: number | null; checks: Check[] }> {
   if (!servers.elasticsearch) return { documents: null, checks: [] };
-  const { reconcileIndex } = await import('../indexer/reconcile.ts');
-  const found = await reconcileIndex({ pool, servers, config }, dataset);
-  if (found === null) return { documents: null, checks: [] };
-  const { rows, documents, sumRevisionRows, sumRevisionDocuments } = found;
-  return {
-    documents,
-    checks: [
-      { name: 'documents in the index = rows', left: documents, right: rows, ok: documents === rows },
-      {
-        name: 'revisions in the index = revisions of the rows (sums)',
-        left: sumRevisionDocuments,
-        right: sumRevisionRows,
-        ok: sumRevisionDocuments === sumRevisionRows,
-      },
-    ],
-  };
+  const client = openElasticsearch(config, servers.elasticsearch);
+  try {
+    const found = await reconcileIndex(pool, client, dataset, config.indexPrefix);
+    const { rows, documents, sumRevisionRows, sumRevisionDocuments, deadDocuments, equal } = found;
+    return {
+      documents,
+      checks: [
+        check('documents + refused documents = rows', documents + deadDocuments, rows),
+        {
+          name: 'revisions in the index = revisions of the rows (sums)',
+          left: sumRevisionDocuments,
+          right: sumRevisionRows,
+          ok: equal,
+        },
+      ],
+    };
+  } catch (error) {
+    // Nothing was indexed yet: no indexer has run.
+    if (isMissingIndex(error)) return { documents: null, checks: [] };
+    throw elasticsearchError(error, servers.elasticsearch);
+  } finally {
+    await client.close();
+  }
 }
 
 function totals({ partitions }: Books): Reconciliation['messages'] {

@@ -1,6 +1,7 @@
-import { errorText } from '../errors.ts';
+import { errorText, HubError } from '../errors.ts';
 
-/** Why an image could not be decoded, as the word that metrics count by and the sentence that people read. */
+/** Why an image could not be decoded, as the word that metrics count by and the sentences that people read. */
 export function badImage(error: unknown): { reason: string; detail: string } {
-  return { reason: 'bad-image', detail: errorText(error) };
+  const hint = error instanceof HubError && error.hint ? `; ${error.hint}` : '';
+  return { reason: 'bad-image', detail: `${errorText(error)}${hint}` };
 }

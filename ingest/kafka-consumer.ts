@@ -15,6 +15,9 @@ const FETCH_BYTES = 2 * 1024 * 1024;
 /** The largest message that the broker may hand over in one fetch beside others. */
 const FETCH_TOTAL_BYTES = 32 * 1024 * 1024;
 
+/** An idle fetch waits so long at the broker; stopping waits for it. */
+const LONGEST_POLL_MS = 500;
+
 export interface ConsumeOptions {
   groupId: string;
   topics: string[];
@@ -44,6 +47,7 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
     maxBytes: FETCH_TOTAL_BYTES,
     allowAutoTopicCreation: false,
     readUncommitted: false,
+    maxWaitTimeInMs: LONGEST_POLL_MS,
     retry: {
       initialRetryTime: 200,
       maxRetryTime: 5000,

@@ -1,0 +1,186 @@
+import { describe, expect, test } from '@jest/globals';
+import { listDeadLetters, readDeadLetterMessage } from '../../sql/dead-letters.ts';
+import { retryDeadLetters } from '../../ingest/retry-dead-letters.ts';
+import { openIngest } from '../../ingest/open-ingest.ts';
+import { createMetrics } from '../../metrics.ts';
+import { digitPng } from '../support/digits.ts';
+import { testPipeline, type TestMessage, type TestPipeline } from '../support/pipeline.ts';
+
+const letters = (pipeline: TestPipeline) => listDeadLetters(pipeline.pool, { dataset: pipeline.dataset });
+
+/** A PNG header that promises 50,000 × 50,000 pixels, with hardly any data behind it. */
+function pngBomb(): Buffer {
+  const bomb = Buffer.from(digitPng(1, 1));
+  bomb.writeUInt32BE(50_000, 16);
+  bomb.writeUInt32BE(50_000, 20);
+  return bomb;
+}
+
+describe('bad messages', () => {
+  test('become dead letters with their bytes and a reason, and cost their neighbours nothing', async () => {
+    await using pipeline = await testPipeline();
+    const good = (id: string): TestMessage => ({ key: id, value: digitPng(3, 3) });
+    const bad: Record<string, { message: TestMessage; stage: string; detail: RegExp }> = {
+      text: {
+        message: { key: 'text', value: Buffer.from('hello, I am no image') },
+        stage: 'decode',
+        detail: /not an image/i,
+      },
+      truncated: {
+        message: { key: 'truncated', value: digitPng(4, 4).subarray(0, 120) },
+        stage: 'decode',
+        detail: /truncated|cut short|damaged|end/i,
+      },
+      bomb: {
+        message: { key: 'bomb', value: pngBomb() },
+        stage: 'decode',
+        detail: /50,?000.*IMAGEHUB_MAX_PIXELS/s,
+      },
+      long: {
+        message: { key: 'x'.repeat(10_000), value: digitPng(3, 3) },
+        stage: 'message',
+        detail: /10000 bytes.*400/,
+      },
+      latin: {
+        message: { key: Buffer.from([0xe4, 0xf6, 0xfc]), value: digitPng(3, 3) },
+        stage: 'message',
+        detail: /UTF-8/,
+      },
+      nul: { message: { key: 'a\0b', value: digitPng(3, 3) }, stage: 'message', detail: /NUL/ },
+      nothing: { message: { key: null, value: null }, stage: 'message', detail: /no key/ },
+    };
+    const messages = [
+      good('first'),
+      ...Object.values(bad).flatMap(({ message }, i) => [message, good(`good-${i}`)]),
+    ];
+    await pipeline.produce(messages);
+    const ingest = await pipeline.startIngest();
+    await pipeline.drained();
+
+    const { rows } = await pipeline.pool.query<{ id: string }>(
+      `select id from ${pipeline.dataset} order by id`,
+    );
+    expect(rows.map(({ id }) => id)).toEqual(['first', ...Object.keys(bad).map((_, i) => `good-${i}`)]);
+    const found = await letters(pipeline);
+    expect(found).toHaveLength(Object.keys(bad).length);
+    for (const { message, stage, detail } of Object.values(bad)) {
+      const offset = messages.indexOf(message);
+      const letter = found.find((candidate) => candidate.offset === offset)!;
+      expect(letter).toMatchObject({ stage, attempts: 1 });
+      expect(letter.detail).toMatch(detail);
+      const kept = await readDeadLetterMessage(pipeline.pool, letter.deadLetterNo);
+      expect(kept!.value).toEqual(message.value);
+      expect(kept!.key?.toString('latin1') ?? null).toBe(
+        message.key === null ? null : Buffer.from(message.key).toString('latin1'),
+      );
+    }
+    expect(await pipeline.reconcile()).toMatchObject({ consistent: true, deadLetters: found.length });
+    expect(await ingest.metrics.registry.metrics()).toMatch(
+      /imagehub_dead_letters_total\{[^}]*stage="decode"[^}]*\} 3/,
+    );
+  });
+
+  test('an image without a key is named after its place in the topic', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.produce([{ key: null, value: digitPng(5, 5) }]);
+    await pipeline.startIngest();
+    await pipeline.drained();
+    const { rows } = await pipeline.pool.query(`select id from ${pipeline.dataset}`);
+    expect(rows).toEqual([{ id: `${pipeline.topic}/0/0` }]);
+  });
+
+  test('unknown labels and senseless headers are left out and counted; the image stays', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.produce([
+      {
+        key: 'a.png',
+        value: digitPng(5, 5),
+        headers: {
+          'known-label': 'walrus',
+          'captured-at': 'yesterday',
+          latitude: '91',
+          longitude: '8.5',
+          camera: 'X100',
+        },
+      },
+      {
+        key: 'b.png',
+        value: digitPng(5, 5),
+        headers: {
+          'known-label': '5',
+          'captured-at': '2026-11-21T14:30:00+01:00',
+          latitude: '47.37',
+          longitude: '8.54',
+        },
+      },
+    ]);
+    const ingest = await pipeline.startIngest();
+    await pipeline.drained();
+    const { rows } = await pipeline.pool.query(
+      `select id, known_label, captured_at, latitude, longitude, camera from ${pipeline.dataset} order by id`,
+    );
+    expect(rows).toEqual([
+      { id: 'a.png', known_label: null, captured_at: null, latitude: null, longitude: null, camera: 'X100' },
+      {
+        id: 'b.png',
+        known_label: 5,
+        captured_at: new Date('2026-11-21T13:30:00Z'),
+        latitude: 47.37,
+        longitude: 8.54,
+        camera: null,
+      },
+    ]);
+    expect((await pipeline.reconcile()).messages.unknownLabels).toBe(1);
+    const metrics = await ingest.metrics.registry.metrics();
+    expect(metrics).toMatch(/imagehub_bad_headers_total\{[^}]*header="captured-at"[^}]*\} 1/);
+    expect(metrics).toMatch(/imagehub_bad_headers_total\{[^}]*header="latitude"[^}]*\} 1/);
+  });
+
+  test('a dead letter can be tried again: with its original place, counted where it belongs', async () => {
+    await using pipeline = await testPipeline();
+    // 28 × 28 pixels are too many, until the limit is raised.
+    await pipeline.produce([
+      { key: 'a.png', value: digitPng(5, 5) },
+      { key: 'b.png', value: Buffer.from('never an image') },
+    ]);
+    const strict = await pipeline.startIngest({ maxPixels: 700 });
+    await pipeline.drained();
+    await strict.stop();
+    expect(await letters(pipeline)).toHaveLength(2);
+
+    const outcomes: string[] = [];
+    const context = await openIngest({
+      config: pipeline.config,
+      postgres: pipeline.postgres,
+      log: pipeline.log,
+      metrics: createMetrics({ processMetrics: false }),
+      signal: new AbortController().signal,
+    });
+    await retryDeadLetters(context, { dataset: pipeline.dataset }, (_, outcome) => outcomes.push(outcome));
+    await context[Symbol.asyncDispose]();
+    expect(outcomes).toEqual(['inserted', 'dead']);
+    expect(await letters(pipeline)).toMatchObject([{ key: 'b.png', attempts: 2 }]);
+    const { rows } = await pipeline.pool.query(`select id, source_offset from ${pipeline.dataset}`);
+    expect(rows).toEqual([{ id: 'a.png', source_offset: 0 }]);
+    expect(await pipeline.reconcile()).toMatchObject({
+      consistent: true,
+      messages: { inserted: 1, dead: 1 },
+    });
+  });
+
+  test('rows that the database refuses are found among their neighbours and become dead letters', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.pool.query(
+      `alter table ${pipeline.dataset} add constraint no_thirteen check (id not like '13-%')`,
+    );
+    await pipeline.produce(
+      Array.from({ length: 40 }, (_, i) => ({ key: `${i}-x.png`, value: digitPng(1, i) })),
+    );
+    await pipeline.startIngest();
+    await pipeline.drained();
+    expect(await letters(pipeline)).toMatchObject([
+      { key: '13-x.png', stage: 'write', reason: 'refused-by-database' },
+    ]);
+    expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 39, deadLetters: 1 });
+  });
+});

@@ -1,0 +1,140 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
+import sharp from 'sharp';
+import { listDeadLetters } from '../../sql/dead-letters.ts';
+import { listPartitions } from '../../sql/offsets.ts';
+import { constantModel } from '../support/constant-model.ts';
+import { digitPng } from '../support/digits.ts';
+import { goLive, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
+import { testServers } from '../support/servers.ts';
+
+const MAIN = new URL('../../cli/main.ts', import.meta.url).pathname;
+
+/** `imagehub run ingest` as a process of its own, which can be killed. */
+function runProcess(pipeline: TestPipeline, settings: Record<string, string> = {}): ChildProcess {
+  return spawn(process.execPath, [MAIN, 'run', 'ingest'], {
+    stdio: process.env.IMAGEHUB_TEST_LOG === '1' ? 'inherit' : 'ignore',
+    env: {
+      ...process.env,
+      NODE_OPTIONS: '',
+      IMAGEHUB_POSTGRES_URL: pipeline.postgres,
+      IMAGEHUB_KAFKA_BROKERS: testServers().kafka.join(','),
+      IMAGEHUB_GROUP: pipeline.config.group,
+      IMAGEHUB_OPERATIONS_PORT: '0',
+      IMAGEHUB_WORKERS: '2',
+      ...settings,
+    },
+  });
+}
+
+async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
+  const gone = once(child, 'exit') as Promise<[number | null]>;
+  child.kill(signal);
+  return (await gone)[0];
+}
+
+const count = async (pipeline: TestPipeline) =>
+  (await pipeline.pool.query<{ count: number }>(`select count(*) from ${pipeline.dataset}`)).rows[0]!.count;
+
+describe('crashes', () => {
+  test('kill −9 in the middle of a stream, again and again: every message is one row, classified', async () => {
+    await using pipeline = await testPipeline({ partitions: 2 });
+    const model = await goLive(pipeline.pool, pipeline.dataset, constantModel(6));
+    const total = 6000;
+    for (let from = 0; from < total; from += 1000) {
+      await pipeline.produce(
+        Array.from({ length: 1000 }, (_, i) => ({
+          key: `${from + i}.png`,
+          value: digitPng(i % 10, from + i),
+        })),
+      );
+    }
+    for (let round = 0, target = 500; round < 4; round++, target = (await count(pipeline)) + 500) {
+      const child = runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100' });
+      await until(async () => (await count(pipeline)) >= Math.min(target, total), 'rows arrive', 60_000);
+      await sleep(Math.random() * 100);
+      await kill(child, 'SIGKILL');
+    }
+    const last = runProcess(pipeline);
+    await pipeline.drained(90_000);
+    expect(await kill(last, 'SIGINT')).toBe(0);
+    expect(await pipeline.reconcile()).toMatchObject({
+      consistent: true,
+      rows: total,
+      deadLetters: 0,
+      messages: { inserted: total },
+    });
+    const { rows } = await pipeline.pool.query(
+      `select distinct prediction, model_id from ${pipeline.dataset}`,
+    );
+    expect(rows).toEqual([{ prediction: 6, model_id: model }]);
+  }, 240_000);
+
+  test('a batch that was in flight when the process died is done one by one; the image at fault becomes a dead letter', async () => {
+    await using pipeline = await testPipeline();
+    // A photo that takes far longer to decode than its neighbours, and longer than the limit in isolation.
+    const noise = await sharp({
+      create: {
+        width: 6000,
+        height: 6000,
+        channels: 3,
+        background: 'white',
+        noise: { type: 'gaussian', mean: 128, sigma: 60 },
+      },
+    })
+      .jpeg({ quality: 95 })
+      .toBuffer();
+    await pipeline.produce([
+      { key: 'before.png', value: digitPng(1, 1) },
+      { key: 'killer.jpg', value: noise },
+      { key: 'after.png', value: digitPng(2, 2) },
+    ]);
+    const settings = { IMAGEHUB_MAX_PIXELS: '1000000000' };
+    const first = runProcess(pipeline, settings);
+    await until(
+      async () => ((await listPartitions(pipeline.pool, pipeline.dataset))[0]?.inFlightTo ?? 0) > 0,
+      'the batch is in flight',
+      30_000,
+    );
+    await kill(first, 'SIGKILL');
+    expect(await count(pipeline)).toBe(0);
+
+    const second = runProcess(pipeline, { ...settings, IMAGEHUB_DECODE_TIMEOUT_MS: '150' });
+    await pipeline.drained(60_000);
+    await kill(second, 'SIGINT');
+    const { rows } = await pipeline.pool.query(`select id from ${pipeline.dataset} order by id`);
+    expect(rows).toEqual([{ id: 'after.png' }, { id: 'before.png' }]);
+    const [letter] = await listDeadLetters(pipeline.pool, { dataset: pipeline.dataset });
+    expect(letter).toMatchObject({ key: 'killer.jpg', stage: 'decode', reason: 'killed-the-decoder' });
+    expect((await listPartitions(pipeline.pool, pipeline.dataset))[0]!.inFlightTo).toBeNull();
+  }, 120_000);
+
+  test('connections cut by the database are waited out: nothing is lost, nothing is a dead letter', async () => {
+    await using pipeline = await testPipeline({ partitions: 2 });
+    await pipeline.startIngest({ batchImages: 50 });
+    for (let round = 0; round < 5; round++) {
+      await pipeline.produce(
+        Array.from({ length: 500 }, (_, i) => ({ key: `${round}-${i}.png`, value: digitPng(i % 10, i) })),
+      );
+      await sleep(50);
+      await pipeline.pool.query(
+        `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+      );
+    }
+    await pipeline.drained(60_000);
+    expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 2500, deadLetters: 0 });
+  }, 120_000);
+
+  test('an interrupt finishes what is in flight and ends with status 0', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.produce(
+      Array.from({ length: 3000 }, (_, i) => ({ key: `${i}.png`, value: digitPng(i % 10, i) })),
+    );
+    const child = runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100' });
+    await until(async () => (await count(pipeline)) > 0, 'rows arrive', 30_000);
+    expect(await kill(child, 'SIGTERM')).toBe(0);
+    expect((await listPartitions(pipeline.pool, pipeline.dataset))[0]!.inFlightTo).toBeNull();
+  }, 60_000);
+});

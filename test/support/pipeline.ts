@@ -1,0 +1,178 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Config, loadConfig } from '../../config.ts';
+import type { Manifest } from '../../classifier/manifest.ts';
+import { reconcile, type Reconciliation } from '../../cli/reconcile.ts';
+import {
+  createKafka,
+  type KafkaAdmin,
+  openKafkaAdmin,
+  Partitioners,
+  type Producer,
+} from '../../ingest/kafka.ts';
+import { openIngest } from '../../ingest/open-ingest.ts';
+import { runIngest } from '../../ingest/run-ingest.ts';
+import { createLogger, type Logger } from '../../log.ts';
+import { createMetrics, type Metrics } from '../../metrics.ts';
+import { createDataset, type NewDataset } from '../../sql/datasets.ts';
+import type { HubPool } from '../../sql/database.ts';
+import { freshDatabase, testServers, uniqueName } from './servers.ts';
+
+export const TEN = [...'0123456789'];
+
+export interface TestMessage {
+  key: string | Buffer | null;
+  value: Buffer | null;
+  headers?: Record<string, string | Buffer>;
+  partition?: number;
+  timestamp?: string;
+}
+
+export interface RunningIngest {
+  metrics: Metrics;
+  /** Lets it finish what is in flight, and ends it. */
+  stop(): Promise<void>;
+}
+
+/** A database, a dataset with its topic, and the pipeline between them, all of one test's own. */
+export interface TestPipeline extends AsyncDisposable {
+  config: Config;
+  log: Logger;
+  pool: HubPool;
+  postgres: string;
+  dataset: string;
+  topic: string;
+  admin: KafkaAdmin;
+  produce(messages: TestMessage[]): Promise<void>;
+  /** Starts an ingest in this process; `overrides` are settings of its own. */
+  startIngest(overrides?: Partial<Config>): Promise<RunningIngest>;
+  reconcile(): Promise<Reconciliation>;
+  /** Waits until every message of the topic is taken. */
+  drained(timeoutMs?: number): Promise<void>;
+}
+
+export async function testPipeline(
+  options: Partial<NewDataset> & { partitions?: number } = {},
+): Promise<TestPipeline> {
+  const servers = testServers();
+  const database = await freshDatabase();
+  const { partitions = 1, ...columns } = options;
+  const dataset = options.name ?? 'digits';
+  const topic = uniqueName('topic');
+  const config: Config = {
+    ...loadConfig({}),
+    group: uniqueName('group'),
+    logLevel: process.env.IMAGEHUB_TEST_LOG === '1' ? 'debug' : 'silent',
+    operationsPort: 0,
+    workers: 2,
+  };
+  const log = createLogger(config);
+  const admin = await openKafkaAdmin(config, servers.kafka, log);
+  await admin.createTopic(topic, partitions);
+  await createDataset(database.pool, { classes: TEN, ...columns, name: dataset, topic });
+  const producer: Producer = createKafka(config, servers.kafka, log).producer({
+    createPartitioner: Partitioners.DefaultPartitioner,
+  });
+  await producer.connect();
+  const running = new Set<RunningIngest>();
+  const check = () =>
+    reconcile(
+      { pool: database.pool, servers: { ...servers, elasticsearch: null, kudu: null }, config, log },
+      dataset,
+    );
+
+  return {
+    config,
+    log,
+    pool: database.pool,
+    postgres: database.url,
+    dataset,
+    topic,
+    admin,
+    async produce(messages) {
+      await producer.send({ topic, messages });
+    },
+    async startIngest(overrides = {}) {
+      const stop = new AbortController();
+      const metrics = createMetrics({ processMetrics: false });
+      const settings = { ...config, ...overrides };
+      const context = await openIngest({
+        config: settings,
+        postgres: database.url,
+        log,
+        metrics,
+        signal: stop.signal,
+      });
+      const done = runIngest(context, servers.kafka);
+      const ingest: RunningIngest = {
+        metrics,
+        async stop() {
+          if (!running.delete(ingest)) return;
+          stop.abort();
+          await done;
+          await context[Symbol.asyncDispose]();
+        },
+      };
+      running.add(ingest);
+      return ingest;
+    },
+    reconcile: check,
+    async drained(timeoutMs = 40_000) {
+      await until(async () => (await check()).lag === 0, 'the topic is taken', timeoutMs);
+    },
+    async [Symbol.asyncDispose]() {
+      for (const ingest of [...running]) await ingest.stop();
+      await producer.disconnect();
+      await admin.deleteTopic(topic);
+      await admin.close();
+      await database[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** Waits for a condition; fails with its name. */
+export async function until(
+  condition: () => Promise<boolean>,
+  name: string,
+  timeoutMs = 20_000,
+): Promise<void> {
+  for (const end = Date.now() + timeoutMs; !(await condition()); await sleep(100)) {
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs / 1000} s: ${name}`);
+  }
+}
+
+/** The manifest of the classic network with its input called x and its output p. */
+export const CLASSIC_MANIFEST: Manifest = {
+  input: {
+    name: 'x',
+    layout: 'flat',
+    elementType: 'float32',
+    width: 28,
+    height: 28,
+    channels: 1,
+    colour: 'grey',
+    scaling: { kind: 'binarise', threshold: 30 },
+    background: 255,
+    invert: false,
+  },
+  output: { name: 'p', activation: 'none' },
+  classes: TEN,
+};
+
+/** Makes a model live as a promotion does, without the checks. @returns its id. */
+export async function goLive(
+  pool: HubPool,
+  dataset: string,
+  onnx: Uint8Array,
+  manifest: Manifest = CLASSIC_MANIFEST,
+): Promise<number> {
+  const { rows } = await pool.query<{ id: number }>(
+    `insert into imagehub.models (dataset, sha256, onnx, manifest, source) values ($1, sha256($2), $2, $3, 'test') returning id`,
+    [dataset, Buffer.from(onnx), JSON.stringify(manifest)],
+  );
+  const { id } = rows[0]!;
+  await pool.query(
+    'update imagehub.datasets set live_model_id = $2, promotion_no = promotion_no + 1 where name = $1',
+    [dataset, id],
+  );
+  return id;
+}
