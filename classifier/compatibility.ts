@@ -1,0 +1,113 @@
+import type { InferenceSession, OnnxValue } from 'onnxruntime-node';
+import { HubError } from '../errors.ts';
+import { inputShape } from './manifest.ts';
+import type { Manifest } from './manifest.ts';
+
+type ValueMetadata = InferenceSession.ValueMetadata;
+
+/**
+ * Dataset class index by model class index: classes are matched by name, a model may know fewer than the dataset.
+ * @throws HubError BAD_MODEL that names the classes the dataset does not have.
+ */
+export function mapClasses({ classes }: Manifest, datasetClasses: string[]): Int32Array {
+  const unknown = classes.filter((name) => !datasetClasses.includes(name));
+  if (unknown.length > 0) {
+    throw new HubError(
+      'BAD_MODEL',
+      `The model knows classes that the dataset does not have: ${unknown.join(', ')}. The dataset has ${datasetClasses.join(', ')}.`,
+      { hint: 'Correct the names under "classes" in the manifest, or add the classes to the dataset.' },
+    );
+  }
+  return Int32Array.from(classes, (name) => datasetClasses.indexOf(name));
+}
+
+/**
+ * Compares what the model declares with its manifest.
+ * @returns the batch size when the model takes only one, undefined when it is free
+ * @throws HubError BAD_MODEL with every difference.
+ */
+export function checkSignature(session: InferenceSession, manifest: Manifest): number | undefined {
+  const { input, output, classes } = manifest;
+  const problems: string[] = [];
+  const declaredInput = session.inputMetadata.find(({ name }) => name === input.name);
+  const declaredOutput = session.outputMetadata.find(({ name }) => name === output.name);
+  const others = session.inputNames.filter((name) => name !== input.name);
+  if (!declaredInput) {
+    problems.push(
+      `it has no input "${input.name}"; its inputs are ${session.inputMetadata.map(describe).join(', ')}`,
+    );
+  } else {
+    if (others.length > 0)
+      problems.push(`it needs further inputs, which a classifier of images has not: ${others.join(', ')}`);
+    const expected = {
+      name: input.name,
+      isTensor: true,
+      type: input.elementType,
+      shape: ['N', ...inputShape(input, 1).slice(1)],
+    } as const;
+    if (!fits(declaredInput, expected)) {
+      problems.push(`its input is ${describe(declaredInput)}, the manifest says ${describe(expected)}`);
+    }
+  }
+  if (!declaredOutput) {
+    problems.push(
+      `it has no output "${output.name}"; its outputs are ${session.outputMetadata.map(describe).join(', ')}`,
+    );
+  } else {
+    const expected = {
+      name: output.name,
+      isTensor: true,
+      type: 'float32',
+      shape: ['N', classes.length],
+    } as const;
+    if (!fits(declaredOutput, expected)) {
+      problems.push(`its output is ${describe(declaredOutput)}, the manifest says ${describe(expected)}`);
+    }
+  }
+  if (problems.length > 0) throw mismatch(problems);
+  const batch = declaredInput?.isTensor ? declaredInput.shape[0] : undefined;
+  return typeof batch === 'number' ? batch : undefined;
+}
+
+/**
+ * Compares what the model really gave for a batch with its manifest; trailing dimensions of 1 are no difference.
+ * @throws HubError BAD_MODEL
+ */
+export function checkOutput(value: OnnxValue, batch: number, { output, classes }: Manifest): void {
+  const [rows, columns, ...rest] = value.dims;
+  if (
+    value.type === 'float32' &&
+    rows === batch &&
+    columns === classes.length &&
+    rest.every((dim) => dim === 1)
+  )
+    return;
+  throw mismatch([
+    `for ${batch} images its output "${output.name}" was ${value.type} [${value.dims.join(', ')}], the manifest says float32 [${batch}, ${classes.length}]`,
+  ]);
+}
+
+function mismatch(problems: string[]): HubError {
+  return new HubError('BAD_MODEL', `The model does not fit its manifest: ${problems.join('; ')}.`, {
+    hint: 'Correct the manifest, or export the model with the input and output that the manifest names.',
+  });
+}
+
+/** Free dimensions fit anything; a first dimension that is fixed is the batch; trailing 1s of the output are allowed. */
+function fits(declared: ValueMetadata, expected: ValueMetadata): boolean {
+  if (!declared.isTensor || !expected.isTensor || declared.type !== expected.type) return false;
+  // Some exporters declare no shape at all; the first run shows it.
+  if (declared.shape.length === 0) return true;
+  const [, ...dims] = declared.shape;
+  const [, ...wanted] = expected.shape;
+  while (dims.length > wanted.length && dims.at(-1) === 1) dims.pop();
+  return (
+    dims.length === wanted.length &&
+    dims.every((dim, index) => typeof dim !== 'number' || dim === wanted[index])
+  );
+}
+
+function describe(value: ValueMetadata): string {
+  if (!value.isTensor) return `"${value.name}" (not a tensor)`;
+  return `"${value.name}" ${value.type} [${value.shape.map((dim) => dim || '?').join(', ')}]`;
+}

@@ -1,0 +1,143 @@
+import { z } from 'zod';
+import { HubError } from '../errors.ts';
+
+const name = z.string().min(1, 'must not be empty');
+const side = z.int().min(1).max(16_384, 'is larger than any image model takes (16384)');
+
+/**
+ * How pixel values 0…255 become numbers of the input:
+ * `none` as they are; `unit` x / 255; `binarise` 1 where x > threshold, else 0; `mean-std` (x / 255 − mean) / std,
+ * one mean and one std per channel in the model's channel order, on the 0…1 scale that torchvision documents.
+ */
+const scalingSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('none') }),
+  z.strictObject({ kind: z.literal('unit') }),
+  z.strictObject({ kind: z.literal('binarise'), threshold: z.number().min(0).max(254).default(30) }),
+  z.strictObject({
+    kind: z.literal('mean-std'),
+    mean: z.array(z.number().min(0).max(1, 'must be on the 0…1 scale: divide by 255')).min(1),
+    std: z.array(z.number().positive()).min(1),
+  }),
+]);
+
+const inputSchema = z
+  .strictObject({
+    /** The model's input tensor. */
+    name,
+    /** [N,C,H,W], [N,H,W,C], or flat [N, H·W·C] with the channels of a pixel side by side. */
+    layout: z.enum(['NCHW', 'NHWC', 'flat']),
+    elementType: z.enum(['float32', 'uint8']).default('float32'),
+    width: side,
+    height: side,
+    channels: z.union([z.literal(1), z.literal(3)], 'must be 1 (grey) or 3 (colour)'),
+    colour: z.enum(['grey', 'rgb', 'bgr']),
+    scaling: scalingSchema,
+    /** Grey value 0…255 behind transparent pixels. */
+    background: z.int().min(0).max(255).default(255),
+    /** Negative: 255 − x before scaling, for models trained on the other polarity. */
+    invert: z.boolean().default(false),
+  })
+  .superRefine((input, context) => {
+    const problem = (path: string[], message: string) => context.addIssue({ code: 'custom', path, message });
+    if ((input.colour === 'grey') !== (input.channels === 1)) {
+      problem(
+        ['colour'],
+        `is ${input.colour} but channels is ${input.channels}: grey has 1, rgb and bgr have 3`,
+      );
+    }
+    if (input.elementType === 'uint8' && !['none', 'binarise'].includes(input.scaling.kind)) {
+      problem(
+        ['scaling', 'kind'],
+        `${input.scaling.kind} gives fractions, which a uint8 input cannot hold; use none`,
+      );
+    }
+    if (input.scaling.kind === 'mean-std') {
+      for (const list of ['mean', 'std'] as const) {
+        const { length } = input.scaling[list];
+        if (length !== input.channels) {
+          problem(['scaling', list], `has ${length} values, but the input has ${input.channels} channels`);
+        }
+      }
+    }
+  });
+
+const manifestSchema = z.strictObject({
+  input: inputSchema,
+  output: z.strictObject({
+    /** The model's output tensor, [N, classes]. */
+    name,
+    /** softmax: the output is logits, softmax is applied to it; none: it is probabilities already. */
+    activation: z.enum(['softmax', 'none']),
+  }),
+  /** Class names in the order of the model's output. */
+  classes: z
+    .array(name)
+    .min(2, 'needs at least two classes')
+    .superRefine((classes, context) => {
+      const twice = classes.filter((value, index) => classes.indexOf(value) !== index);
+      if (twice.length > 0) {
+        context.addIssue({
+          code: 'custom',
+          message: `names ${[...new Set(twice)].join(', ')} more than once`,
+        });
+      }
+    }),
+});
+
+/** What a model expects and what it says: everything besides the ONNX bytes that is needed to apply it. */
+export type Manifest = z.output<typeof manifestSchema>;
+export type ManifestInput = Manifest['input'];
+export type Scaling = z.output<typeof scalingSchema>;
+
+/** As written by a person: fields with a default may be left out. */
+export type ManifestDraft = z.input<typeof manifestSchema>;
+
+/**
+ * Checks a manifest, e.g. parsed JSON, and fills in defaults.
+ * @throws HubError BAD_MODEL that lists every problem with the field it is in.
+ */
+export function parseManifest(value: unknown): Manifest {
+  const parsed = manifestSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(
+    ({ path, message }) => `${path.join('.') || 'manifest'}: ${message}`,
+  );
+  throw new HubError('BAD_MODEL', `The model’s manifest is wrong:\n  ${problems.join('\n  ')}`, {
+    hint: 'Correct the fields named above and register the model again.',
+  });
+}
+
+/** Numbers in one image's tensor. */
+export function inputSize({ width, height, channels }: ManifestInput): number {
+  return width * height * channels;
+}
+
+/** The input tensor's shape for a batch of `batch` images. */
+export function inputShape(input: ManifestInput, batch: number): number[] {
+  const { width, height, channels } = input;
+  switch (input.layout) {
+    case 'NCHW':
+      return [batch, channels, height, width];
+    case 'NHWC':
+      return [batch, height, width, channels];
+    case 'flat':
+      return [batch, width * height * channels];
+  }
+}
+
+/** The 256 values that pixel values 0…255 of one channel become; one table for training and inference alike. */
+export function scaleTable(scaling: Scaling, channel = 0, invert = false): Float32Array {
+  return Float32Array.from({ length: 256 }, (_, index) => {
+    const pixel = invert ? 255 - index : index;
+    switch (scaling.kind) {
+      case 'none':
+        return pixel;
+      case 'unit':
+        return pixel / 255;
+      case 'binarise':
+        return pixel > scaling.threshold ? 1 : 0;
+      case 'mean-std':
+        return (pixel / 255 - (scaling.mean[channel] ?? 0)) / (scaling.std[channel] ?? 1);
+    }
+  });
+}

@@ -1,0 +1,26 @@
+/** Returns uniform numbers in [0, 1). */
+export type Random = () => number;
+
+/**
+ * mulberry32 by Tommy Ettinger: one 32-bit counter, mixed; period 2³², which is far more than one training draws.
+ * Chosen because it is reproducible everywhere, not because it is strong.
+ */
+export function mulberry32(seed: number): Random {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/** Fisher–Yates, in place. */
+export function shuffle(items: Uint32Array, random: Random): void {
+  for (let last = items.length - 1; last > 0; last--) {
+    const other = Math.floor(random() * (last + 1));
+    const item = items[last]!;
+    items[last] = items[other]!;
+    items[other] = item;
+  }
+}

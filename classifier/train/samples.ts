@@ -1,0 +1,108 @@
+import { HubError } from '../../errors.ts';
+import type { Random } from './random.ts';
+
+/** Labelled training data, kept as it came: pixels stay bytes and are scaled batch by batch. */
+export interface Samples {
+  /** [N, D] row-major. */
+  inputs: Uint8Array | Float32Array;
+  /** N class indexes, 0 … classes − 1. */
+  labels: Uint8Array | Int32Array;
+  classes: number;
+  /** What bytes become, 256 values; not used for float inputs, which are taken as they are. */
+  table?: Float32Array;
+  /** How the D inputs lie as an image, [height, width, channels]; needed to shift images. */
+  image?: { width: number; height: number; channels: number };
+}
+
+/** Moves training images at random by up to `pixels` in each direction, drawn anew each time an image is used. */
+export interface Shift {
+  pixels: number;
+  random: Random;
+}
+
+/**
+ * D, the number of inputs of one sample.
+ * @throws HubError USAGE when there is nothing to learn from or the sizes do not fit each other.
+ */
+export function checkSamples({ inputs, labels, classes, table, image }: Samples): number {
+  const present = new Set<number>(labels);
+  if (present.size < 2) {
+    throw new HubError(
+      'USAGE',
+      `Training needs labelled images of at least two classes; there are ${present.size}.`,
+      {
+        hint: 'Send images with known labels, or label some by hand, and train again.',
+      },
+    );
+  }
+  for (const label of present) {
+    if (label < 0 || label >= classes) {
+      throw new HubError('USAGE', `There is a label ${label}, but the classes are 0 to ${classes - 1}.`);
+    }
+  }
+  const width = inputs.length / labels.length;
+  if (!Number.isInteger(width) || width === 0) {
+    throw new HubError(
+      'USAGE',
+      `${inputs.length} input values cannot be ${labels.length} images of one size.`,
+    );
+  }
+  if (image && image.width * image.height * image.channels !== width) {
+    throw new HubError(
+      'USAGE',
+      `Images of ${width} values are not ${image.width} × ${image.height} × ${image.channels}.`,
+    );
+  }
+  if (inputs instanceof Uint8Array && table?.length !== 256) {
+    throw new HubError(
+      'USAGE',
+      'Training on pixels needs a table that says how the 256 pixel values are scaled.',
+    );
+  }
+  return width;
+}
+
+/** Writes the samples at `indexes` as a batch: inputs scaled to `x` [n, D], labels to `y` [n]. */
+export function gatherBatch(
+  samples: Samples,
+  indexes: Uint32Array,
+  width: number,
+  x: Float32Array,
+  y: Int32Array,
+  shift?: Shift,
+): void {
+  const { inputs, labels, table } = samples;
+  for (let row = 0; row < indexes.length; row++) {
+    const sample = indexes[row]!;
+    const from = sample * width;
+    const to = row * width;
+    y[row] = labels[sample]!;
+    if (inputs instanceof Float32Array) x.set(inputs.subarray(from, from + width), to);
+    else if (shift) gatherShifted(samples, from, x, to, shift);
+    else for (let index = 0; index < width; index++) x[to + index] = table![inputs[from + index]!]!;
+  }
+}
+
+/** One image, moved; what moves in from outside repeats the edge, so that no background need be known. */
+function gatherShifted(
+  { inputs, table, image }: Samples,
+  from: number,
+  x: Float32Array,
+  to: number,
+  { pixels, random }: Shift,
+): void {
+  const { width, height, channels } = image!;
+  const draw = (): number => Math.floor(random() * (2 * pixels + 1)) - pixels;
+  const [right, down] = [draw(), draw()];
+  let target = to;
+  for (let row = 0; row < height; row++) {
+    const line = from + clamp(row - down, height) * width * channels;
+    for (let column = 0; column < width; column++) {
+      const source = line + clamp(column - right, width) * channels;
+      for (let channel = 0; channel < channels; channel++) x[target++] = table![inputs[source + channel]!]!;
+    }
+  }
+}
+
+const clamp = (position: number, size: number): number =>
+  position < 0 ? 0 : position < size ? position : size - 1;
