@@ -125,8 +125,8 @@ async function send(
     options.labels === undefined ? null : await readLabelFile(options.labels, dataset.classes);
   const input = process.stdin;
   const sources = await openSources(paths, { dataset, labelFile, omissions, input, note });
-  const sink = await openSink(hub, dataset, options.compression, omissions);
   const scope = await checkpointScope(hub, dataset, options);
+  const sink = await openSink(hub, dataset, options.compression);
   const file = (key: string) => checkpointFile(hub.config.home, scope, key);
 
   const unknownLabels = countUnknownLabels(dataset);
@@ -141,7 +141,7 @@ async function send(
     label: string,
     done: number,
     source: Pick<ImageSource, 'total' | 'fraction'>,
-    save: (batch: SourceImage[]) => Promise<void>,
+    save: (batch: SourceImage[], position: string) => Promise<void>,
   ) => {
     const total = source.total === undefined ? undefined : Math.min(source.total, limit);
     const progress = createProgress({ label, total, estimated: source.fraction !== undefined });
@@ -152,8 +152,8 @@ async function send(
         limit: limit - done,
         signal,
         omissions,
-        async acknowledged(batch) {
-          await save(batch);
+        async acknowledged(batch, position) {
+          await save(batch, position);
           batch.forEach(unknownLabels.check);
           sent += batch.length;
           done += batch.length;
@@ -177,10 +177,16 @@ async function send(
       if (checkpoint.resume) note(`Going on after the ${checkpoint.sentBefore} images sent before.`);
       sentBefore += checkpoint.sentBefore;
       let done = checkpoint.sentBefore;
-      await run(source.images(checkpoint.resume, signal), source.name, done, source, async (batch) => {
-        done += batch.length;
-        await checkpoint.save(batch.at(-1)!.position, done);
-      });
+      await run(
+        source.images(checkpoint.resume, signal),
+        source.name,
+        done,
+        source,
+        async (batch, position) => {
+          done += batch.length;
+          await checkpoint.save(position, done);
+        },
+      );
       interrupted = signal.aborted;
       if (interrupted) break;
       await checkpoint.done();
@@ -215,10 +221,9 @@ async function openSink(
   { servers, config, log }: Hub,
   dataset: Dataset,
   compression: Compression,
-  omissions: ReturnType<typeof collectOmissions>,
 ): Promise<ImageSink> {
   if (servers.kafka !== null) {
-    return openKafkaSink(config, servers.kafka, { topic: dataset.topic, compression, omissions }, log);
+    return openKafkaSink(config, servers.kafka, dataset.topic, compression, log);
   }
   // The embedded mode brings the whole pipeline along; with Kafka it need not even be loaded.
   const { openDirectSink } = await import('../ingest/direct.ts');
@@ -267,11 +272,15 @@ function describe(result: SendReport): string {
     `Sent ${result.sent} images to ${to} in ${result.seconds.toFixed(1)} s (${result.imagesPerSecond}/s).`,
     listed('Skipped', result.skipped),
     listed('Not sent', result.refused),
-    ...result.unknownLabels
-      .slice(0, 10)
-      .map(
-        ({ label, images, example }) => `Label “${label}” names no class: ${images} images, e.g. ${example}.`,
-      ),
+    unknownLabelsText(result.unknownLabels),
   ];
   return lines.filter((line) => line !== '').join('\n');
+}
+
+function unknownLabelsText(labels: UnknownLabel[]): string {
+  if (labels.length === 0) return '';
+  const shown = labels
+    .slice(0, 10)
+    .map(({ label, images, example }) => `“${label}” (${images}, e.g. ${example})`);
+  return `Labels that name no class, so the images count as unlabelled: ${shown.join(', ')}${labels.length > shown.length ? ', …' : ''}.`;
 }

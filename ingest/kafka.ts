@@ -6,7 +6,7 @@ import { errorText, HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { type Codec, lz4Codec, snappyCodec, zstdCodec } from './kafka-codecs.ts';
 
-// The only file that imports kafkajs; who needs it imports it from here, with codecs registered and faults patched.
+// Who talks to Kafka imports kafkajs from here, with the codecs registered and a fault patched.
 export type { Admin, Consumer, EachBatchPayload, Kafka, KafkaMessage, Producer } from 'kafkajs';
 export const { Partitioners } = kafkajs;
 
@@ -45,7 +45,10 @@ export const PATIENT: RetryOptions = { initialRetryTime: 200, maxRetryTime: 5000
 /** For a command that should say soon that nobody answers: about a second. */
 export const BRIEF: RetryOptions = { initialRetryTime: 200, maxRetryTime: 1000, retries: 2 };
 
-/** kafkajs reports each failed attempt as an error although it tries again; what fails for good is thrown. */
+/**
+ * kafkajs reports each failed attempt as an error although it tries again. What it tries again after a while is worth
+ * a warning; a broker's refusal is thrown as well, and whoever catches it says what it means.
+ */
 const LOG_LEVELS = {
   [kafkajs.logLevel.ERROR]: 'warn',
   [kafkajs.logLevel.WARN]: 'debug',
@@ -72,7 +75,11 @@ export function createKafka(
     logLevel: kafkaLog.isLevelEnabled('trace') ? kafkajs.logLevel.DEBUG : kafkajs.logLevel.INFO,
     logCreator: () => (entry: LogEntry) => {
       const { message, timestamp: _timestamp, logger: _logger, stack: _stack, ...details } = entry.log;
-      kafkaLog[retry === BRIEF ? 'debug' : LOG_LEVELS[entry.level]](details, message);
+      const thrown =
+        retry === BRIEF ||
+        'correlationId' in entry.log ||
+        (entry.namespace === 'Producer' && !message.startsWith('Failed to send'));
+      kafkaLog[thrown ? 'debug' : LOG_LEVELS[entry.level]](details, message);
     },
   });
 }

@@ -10,10 +10,18 @@ export interface OutgoingImage {
   label?: string;
 }
 
+export interface RefusedImage {
+  image: OutgoingImage;
+  reason: string;
+}
+
 /** Where images go: the dataset's topic, or straight into the pipeline where there is no Kafka. */
 export interface ImageSink {
-  /** Returns when the images are safe: acknowledged by all replicas, or committed. Order is kept. */
-  send(images: OutgoingImage[]): Promise<void>;
+  /**
+   * Returns when the images are safe: acknowledged by all replicas, or committed. Order is kept.
+   * @returns those it could not take, if any; the others are safe all the same.
+   */
+  send(images: OutgoingImage[]): Promise<RefusedImage[] | void>;
   close(): Promise<void>;
 }
 

@@ -2,7 +2,7 @@ import type { Config } from '../../config.ts';
 import type { Logger } from '../../log.ts';
 import { type Compression, openKafkaAdmin, topicMissing } from '../kafka.ts';
 import { createSenderProducer, MessageTooLarge, type OutgoingMessage } from '../kafka-producer.ts';
-import type { ImageSink, Omissions, OutgoingImage } from './image.ts';
+import type { ImageSink, OutgoingImage, RefusedImage } from './image.ts';
 
 /**
  * Kafka's default for `socket.request.max.bytes` is 100 MiB; a broker answers more by cutting the connection, which
@@ -10,50 +10,42 @@ import type { ImageSink, Omissions, OutgoingImage } from './image.ts';
  */
 const LARGEST_REQUEST_BYTES = 100 * 1024 * 1024 - 64 * 1024;
 
-export interface KafkaSinkOptions {
-  topic: string;
-  compression: Compression;
-  omissions: Omissions;
-}
-
 /**
- * Images go to the dataset's topic: key = id, headers `known-label` where a label is known. An image that the topic
- * is too narrow for is refused by name; its neighbours are sent.
+ * Images go to the dataset's topic: key = id, header `known-label` where a label is known. An image that is larger
+ * than the topic takes is refused; its neighbours are sent.
  * @throws HubError NOT_FOUND when the topic is not there, SERVER_UNREACHABLE, ACCESS_DENIED
  */
 export async function openKafkaSink(
   config: Config,
   brokers: string[],
-  { topic, compression, omissions }: KafkaSinkOptions,
+  topic: string,
+  compression: Compression,
   log: Logger,
 ): Promise<ImageSink> {
-  const limit = await topicLimit(config, brokers, topic, log);
+  const limit = (await topicLimit(config, brokers, topic, log)).toLocaleString('en');
   const producer = await createSenderProducer(config, brokers, topic, compression, log);
+  const reason = `larger than topic ${topic} takes: its max.message.bytes is ${limit} (where the topic sets none: message.max.bytes of the broker)`;
 
-  const refuse = ({ id, bytes }: OutgoingImage) => {
-    const size = bytes.length.toLocaleString('en');
-    omissions.refuse(
-      id,
-      `${size} bytes are more than topic ${topic} takes: its max.message.bytes is ${limit.toLocaleString('en')} (message.max.bytes of the broker where the topic sets none)`,
-    );
-  };
-  const publish = async (images: OutgoingImage[]): Promise<void> => {
+  const publish = async (images: OutgoingImage[]): Promise<RefusedImage[]> => {
     try {
       await producer.publish(images.map(toMessage));
+      return [];
     } catch (error) {
       if (!(error instanceof MessageTooLarge)) throw error;
-      // One record batch per partition has to fit; halves find the images that are too large by themselves.
-      if (images.length === 1) return refuse(images[0]!);
+      // A partition's messages have to fit together; halves find the images that are too large by themselves.
+      if (images.length === 1) return [{ image: images[0]!, reason }];
       const half = images.length >> 1;
-      await publish(images.slice(0, half));
-      await publish(images.slice(half));
+      return [...(await publish(images.slice(0, half))), ...(await publish(images.slice(half)))];
     }
   };
   return {
     async send(images) {
-      const sendable = images.filter((image) => image.bytes.length <= LARGEST_REQUEST_BYTES);
-      if (sendable.length > 0) await publish(sendable);
-      images.filter((image) => image.bytes.length > LARGEST_REQUEST_BYTES).forEach(refuse);
+      const [small, large] = [[] as OutgoingImage[], [] as RefusedImage[]];
+      for (const image of images) {
+        if (image.bytes.length <= LARGEST_REQUEST_BYTES) small.push(image);
+        else large.push({ image, reason });
+      }
+      return small.length > 0 ? [...(await publish(small)), ...large] : large;
     },
     close: () => producer.close(),
   };

@@ -40,7 +40,15 @@ export async function read(
     if (bytes.length > 0) return { id, bytes, position };
     omissions.refuse(id, EMPTY_FILE);
   } catch (error) {
-    omissions.refuse(id, `cannot be read: ${errorText(error)}`);
+    omissions.refuse(id, `cannot be read: ${reasonOf(error)}`);
   }
   return null;
+}
+
+/** Without the path that the system's message holds, so that equal reasons are counted together. */
+function reasonOf(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === 'ENOENT') return 'no such file';
+  if (code === 'EISDIR') return 'it is a folder';
+  return code === 'EACCES' ? 'no permission' : (code ?? errorText(error));
 }

@@ -1,4 +1,4 @@
-import { type ImageSink, idProblem, type Omissions, type SourceImage } from './image.ts';
+import { type ImageSink, idProblem, type Omissions, type OutgoingImage, type SourceImage } from './image.ts';
 
 export interface SendOptions {
   /** Most images in one call of the sink. */
@@ -9,8 +9,8 @@ export interface SendOptions {
   limit: number;
   signal: AbortSignal;
   omissions: Omissions;
-  /** After the sink has taken a batch; a send that is repeated goes on after it. */
-  acknowledged(batch: SourceImage[]): Promise<void>;
+  /** After the sink has taken a batch: what it took, and the position after which a repeated send goes on. */
+  acknowledged(sent: SourceImage[], position: string): Promise<void>;
 }
 
 /** A batch waits no longer than this for more images of a slow source (a watched folder, a pipe). */
@@ -27,8 +27,13 @@ export async function sendImages(
 ): Promise<void> {
   let inFlight: Promise<void> = Promise.resolve();
   const send = async (batch: SourceImage[]) => {
-    await sink.send(batch);
-    await options.acknowledged(batch);
+    const refused = (await sink.send(batch)) ?? [];
+    for (const { image, reason } of refused) {
+      options.omissions.refuse(`${image.id} (${image.bytes.length.toLocaleString('en')} bytes)`, reason);
+    }
+    const without = new Set<OutgoingImage>(refused.map(({ image }) => image));
+    const sent = without.size === 0 ? batch : batch.filter((image) => !without.has(image));
+    await options.acknowledged(sent, batch.at(-1)!.position);
   };
   try {
     for await (const batch of batches(images, options)) {
