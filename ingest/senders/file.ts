@@ -1,6 +1,9 @@
 import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
+import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
+
+const CHUNK_BYTES = 256 * 1024;
 
 /** Changes when the file's content most likely did. */
 export async function fileVersion(path: string): Promise<string> {
@@ -23,9 +26,14 @@ export async function isGzip(path: string): Promise<boolean> {
 
 /** The file's bytes, unpacked when it is gzip. Reading on after a damaged spot is not possible: it throws there. */
 export async function* readUnpacked(path: string): AsyncGenerator<Buffer> {
-  const file = createReadStream(path, { highWaterMark: 256 * 1024 });
+  const packed = await isGzip(path);
+  const file = createReadStream(path, { highWaterMark: CHUNK_BYTES });
   try {
-    yield* (await isGzip(path)) ? file.pipe(createGunzip({ chunkSize: 256 * 1024 })) : file;
+    if (!packed) return yield* file;
+    const unpacked = createGunzip({ chunkSize: CHUNK_BYTES });
+    // A failure of either reaches the reader of `unpacked`.
+    pipeline(file, unpacked).catch(() => undefined);
+    yield* unpacked;
   } finally {
     file.destroy();
   }
