@@ -1,7 +1,7 @@
-import { Client, errors } from '@elastic/elasticsearch';
 import { connect } from 'node:net';
-import { type Config, hidePassword } from '../config.ts';
+import type { Config } from '../config.ts';
 import { errorText, HubError } from '../errors.ts';
+import { elasticsearchError, openElasticsearch } from '../indexer/elasticsearch.ts';
 import { BRIEF, createKafka, kafkaError } from '../ingest/kafka.ts';
 import { createLogger } from '../log.ts';
 import { checkConnection, openPool } from '../sql/database.ts';
@@ -31,30 +31,11 @@ export async function checkKafka(config: Config, brokers: string[]): Promise<voi
 
 /** @throws HubError SERVER_UNREACHABLE, ACCESS_DENIED */
 export async function checkElasticsearch(config: Config, url: string): Promise<void> {
-  const client = new Client({
-    node: url,
-    maxRetries: 0,
-    requestTimeout: ANSWER_LIMIT_MS,
-    ...(config.elasticsearchApiKey === undefined ? {} : { auth: { apiKey: config.elasticsearchApiKey } }),
-  });
+  const client = openElasticsearch(config, url);
   try {
-    await client.cluster.health();
+    await client.cluster.health({}, { requestTimeout: ANSWER_LIMIT_MS });
   } catch (error) {
-    const shown = hidePassword(url);
-    if (error instanceof errors.ResponseError && [401, 403].includes(error.statusCode ?? 0)) {
-      throw new HubError('ACCESS_DENIED', `Elasticsearch at ${shown} refused the user or key.`, {
-        hint: 'Check the user and password in IMAGEHUB_ELASTICSEARCH_URL, or IMAGEHUB_ELASTICSEARCH_API_KEY.',
-        cause: error,
-      });
-    }
-    throw new HubError(
-      'SERVER_UNREACHABLE',
-      `Elasticsearch at ${shown} cannot be reached: ${errorText(error)}`,
-      {
-        hint: 'Is it running? imagehub status shows the local servers, IMAGEHUB_ELASTICSEARCH_URL names others.',
-        cause: error,
-      },
-    );
+    throw elasticsearchError(error, url);
   } finally {
     await client.close();
   }

