@@ -4,8 +4,9 @@ import {
   ThresholdsConfigBuilder,
   ThresholdsMode,
 } from '@grafana/grafana-foundation-sdk/dashboard';
+import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import {
-  CountBuilder,
+  type Count,
   DataqueryBuilder as ElasticsearchQuery,
   DateHistogramBuilder,
   TermsBuilder,
@@ -240,6 +241,9 @@ const IN_INDEX = '_index:"$index_prefix-$dataset"';
 const overTime = () =>
   new DateHistogramBuilder().id('2').field('ingested_at').settings({ interval: 'auto', min_doc_count: '0' });
 
+/** The SDK's CountBuilder (0.0.21) leaves the type "unknown", which Grafana does not understand. */
+const count: Builder<Count> = { build: () => ({ type: 'count', id: '1' }) };
+
 const documentCount = (refId: string, alias: string) =>
   new ElasticsearchQuery()
     .refId(refId)
@@ -247,7 +251,7 @@ const documentCount = (refId: string, alias: string) =>
     .query(IN_INDEX)
     .alias(alias)
     .timeField('ingested_at')
-    .metrics([new CountBuilder().id('1')]);
+    .metrics([count]);
 
 const tableAndIndex = () =>
   series('Images ingested: table and index')
