@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Kafka, logLevel } from 'kafkajs';
+import { loadConfig } from '../config.ts';
+import { createKafka } from '../ingest/kafka.ts';
+import { createLogger } from '../log.ts';
 import type { PreparedServer, ServerDefinition, StartContext } from './definition.ts';
 import { classPath, java, KAFKA_FOLDER, KAFKA_VERSION } from './java.ts';
 import { type Artefacts, mavenArtefacts } from './maven.ts';
@@ -21,6 +23,10 @@ const ARTEFACTS: Artefacts = {
 
 /** Photographs come as one message each. */
 const LARGEST_MESSAGE = 64 * MIB;
+
+/** No TLS, no password, whatever the settings say about other brokers. */
+const PLAIN = loadConfig({});
+const SILENT = createLogger({ logLevel: 'silent', logFormat: 'json' });
 
 /** One broker that is its own controller (KRaft). */
 export const kafka: ServerDefinition = {
@@ -52,15 +58,7 @@ async function prepare(context: StartContext): Promise<PreparedServer> {
       return { file: java(), args: [...jvm, 'kafka.Kafka', file] };
     },
     async probe(port) {
-      const client = new Kafka({
-        clientId: 'imagehub-probe',
-        brokers: [`${LOCALHOST}:${port}`],
-        logLevel: logLevel.NOTHING,
-        connectionTimeout: 2000,
-        requestTimeout: 5000,
-        retry: { retries: 0 },
-      });
-      const admin = client.admin();
+      const admin = createKafka(PLAIN, [`${LOCALHOST}:${port}`], SILENT, { retries: 0 }).admin();
       try {
         await admin.connect();
         const { brokers, controller } = await admin.describeCluster();

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, renameSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -32,6 +32,8 @@ const PROBE_INTERVAL_MS = 60;
 /** Between our look at a port and the server's, another program may take it. */
 const PORT_ATTEMPTS = 4;
 const LOG_TAIL_LINES = 15;
+/** A log longer than this is put aside at the next start, and the one put aside before it is dropped. */
+const LOG_LIMIT_BYTES = 16 * 1024 * 1024;
 
 /**
  * Starts a server and resolves when it answers a real request. When its port was snatched meanwhile, another
@@ -55,8 +57,9 @@ async function launchOnce(options: LaunchOptions, port: number): Promise<Launche
   const command = await prepared.command(port);
   if (signal.aborted) throw interrupted();
   mkdirSync(dirname(logFile), { recursive: true });
-  const log = openSync(logFile, 'a');
+  if ((await size(logFile)) > LOG_LIMIT_BYTES) renameSync(logFile, `${logFile}.old`);
   const logStart = await size(logFile);
+  const log = openSync(logFile, 'a');
   if (signal.aborted) {
     closeSync(log);
     throw interrupted();

@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn, type SpawnOptions } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { HubError } from '../errors.ts';
+import { errorText, HubError } from '../errors.ts';
 
 /** A process that cannot be mistaken for a later one with the same number: pid and when it started. */
 export interface ProcessId {
@@ -59,14 +59,18 @@ export async function stopProcess(
     if (!isAlive(id)) return;
     try {
       process.kill(id.pid, signal);
-    } catch {
-      return;
+    } catch (cause) {
+      if (!isAlive(id)) return;
+      throw new HubError('ACCESS_DENIED', `Process ${id.pid} cannot be stopped: ${errorText(cause)}`, {
+        hint: 'It belongs to another user: stop it as that user, or as root.',
+        cause,
+      });
     }
     for (const deadline = Date.now() + patienceMs; isAlive(id) && Date.now() < deadline;) await sleep(25);
   }
   if (isAlive(id)) {
     throw new HubError('STACK_FAILED', `Process ${id.pid} does not end, not even with SIGKILL.`, {
-      hint: 'It may belong to another user, or hang in the kernel.',
+      hint: 'It hangs in the kernel, on a disk or network mount that does not answer.',
     });
   }
 }

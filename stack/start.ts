@@ -183,6 +183,8 @@ function startedStack(
     await cleanUp(config, child.pid);
     return inOrder;
   });
+  // Whoever waits for it gets its error; nobody has to wait.
+  ended.catch(() => undefined);
   return {
     servers: state.servers!,
     state,

@@ -46,6 +46,8 @@ process.on('message', (message: ToSupervisor) => {
     if (process.connected) process.disconnect();
   }
 });
+// A fault in a client library that we only ask "are you there" with must not take the servers down.
+process.on('uncaughtException', (error) => log(`${error.stack}`));
 // Gone before we listened: nothing was started, so there is nothing to stop.
 if (!process.connected) process.exit(1);
 
@@ -80,7 +82,7 @@ async function main({ config, wanted, notes }: ToSupervisor & { type: 'start' })
     stop();
     const { code, message, hint } =
       error instanceof HubError ? error : new HubError('STACK_FAILED', errorText(error), { cause: error });
-    if (code !== 'INTERRUPTED') await tell({ type: 'failed', code, message, hint });
+    await tell({ type: 'failed', code, message, hint });
     process.exitCode = 1;
   }
   state.phase = 'stopping';

@@ -1,14 +1,18 @@
 import { afterEach, expect, test } from '@jest/globals';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Kafka, logLevel } from 'kafkajs';
+import { openPool } from '../../sql/database.ts';
 import { identify, isAlive } from '../../stack/processes.ts';
 import type { StackState } from '../../stack/state.ts';
 import { stopStack } from '../../stack/stop.ts';
 import { imagehub, processesOf, temporaryFolder, waitFor } from '../support/processes.ts';
 import { testServers } from '../support/servers.ts';
+import { onServer } from '../support/template.ts';
 
 /** Servers of these tests take any free ports and a folder of their own; nothing of the run's stack leaks in. */
 let home = '';
@@ -49,7 +53,7 @@ afterEach(async () => {
   expect(left).toEqual([]);
 });
 
-test('up starts all three servers, a second up joins them, status finds them running, down ends every process', async () => {
+test('up starts all three servers, a second up joins them, down ends every process, and the data are there after the next up', async () => {
   newHome();
   const up = await run('up', '--detach');
   expect(up).toMatchObject({ status: 0 });
@@ -65,10 +69,36 @@ test('up starts all three servers, a second up joins them, status finds them run
     kudu: { url: null, state: 'not started' },
   });
 
+  const put = await keepSomething(status);
   expect(await json('down')).toEqual({ stopped: expect.arrayContaining(['postgres', 'kafka']), home });
   expect(processesOf(home)).toEqual([]);
   expect((await json<Status>('status')).kafka).toEqual({ url: null, state: 'stopped' });
-}, 240_000);
+
+  expect(await run('up', '--detach')).toMatchObject({ status: 0 });
+  expect(await findKept(await json<Status>('status'))).toEqual(put);
+}, 300_000);
+
+async function keepSomething({ postgres, kafka, elasticsearch }: Status) {
+  await onServer(postgres!.url!, 'create table kept as select 7 as n');
+  const admin = new Kafka({ brokers: [kafka!.url!], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  await admin.createTopics({ topics: [{ topic: 'kept', numPartitions: 3 }] });
+  await admin.disconnect();
+  const answer = await fetch(`${elasticsearch!.url}/kept`, { method: 'PUT' });
+  expect(answer.status).toBe(200);
+  return { rows: [{ n: 7 }], partitions: 3, index: 200 };
+}
+
+async function findKept({ postgres, kafka, elasticsearch }: Status) {
+  await using pool = openPool(postgres!.url!);
+  const { rows } = await pool.query('select n from kept');
+  const admin = new Kafka({ brokers: [kafka!.url!], logLevel: logLevel.NOTHING }).admin();
+  await admin.connect();
+  const { topics } = await admin.fetchTopicMetadata({ topics: ['kept'] });
+  await admin.disconnect();
+  const { status } = await fetch(`${elasticsearch!.url}/kept`);
+  return { rows, partitions: topics[0]!.partitions.length, index: status };
+}
 
 test.each([150, 600, 1200, 2500, 4500])(
   'an up that is interrupted after %d ms leaves no process and no state behind',
@@ -83,6 +113,33 @@ test.each([150, 600, 1200, 2500, 4500])(
   },
   120_000,
 );
+
+test('an up that is interrupted while Maven downloads leaves no process and no half-filled cache', async () => {
+  newHome();
+  const cache = join(home, 'cache');
+  const up = imagehub(['up'], { ...env(), IMAGEHUB_CACHE: cache });
+  await waitFor('Maven to run', () => processesOf(home).some((line) => line.includes('copy-dependencies')));
+  up.child.kill('SIGINT');
+  await up.exit;
+  expect(up.stderr()).toContain('Downloading');
+  expect(processesOf(home)).toEqual([]);
+  expect(readdirSync(cache)).toEqual([]);
+}, 120_000);
+
+test('Ctrl-C on a terminal, which hits npm, the launcher and the command at once, stops the servers in order', async () => {
+  newHome();
+  const npm = spawn('npm', ['run', 'imagehub', '--', 'up', '--embedded'], {
+    env: { ...process.env, ...env() },
+    stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
+  });
+  let said = '';
+  npm.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
+  await waitFor('the stack to be up', () => said.includes('Ctrl-C stops them'));
+  process.kill(-npm.pid!, 'SIGINT');
+  await waitFor('every process to be gone', () => processesOf(home).length === 0);
+  expect(readFileSync(join(home, 'logs', 'postgres.log'), 'utf8')).toContain('database system is shut down');
+}, 120_000);
 
 test('a first up that is interrupted in the middle of initdb can be repeated', async () => {
   newHome();
