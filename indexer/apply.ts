@@ -1,0 +1,123 @@
+import type { Pool } from 'pg';
+import type { Logger } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import { type BulkOptions, type BulkOutcome, type Operation, writeBulk } from './bulk.ts';
+import { type ImageRow, SELECT_LIST, toDocument } from './documents.ts';
+import { type Change, isComplete } from './feed.ts';
+import { recordError, recordRefused } from './state.ts';
+
+/** Where the documents of one dataset go. */
+export interface Target {
+  /** An alias, or a concrete index. */
+  index: string;
+  /** Changes up to this revision belong to an earlier dataset of that name. */
+  bornRevision: number;
+  classes: readonly string[];
+}
+
+export interface ApplyContext {
+  pool: Pool;
+  log: Logger;
+  bulk: BulkOptions;
+  metrics?: Pick<Metrics, 'indexDocuments'> | undefined;
+}
+
+/**
+ * Writes changes to the index. `targetOf` null: the change concerns nobody (another dataset, one that was dropped).
+ * What Elasticsearch refuses is kept in imagehub.index_dead_documents; nothing is dropped silently.
+ * @returns what became of the documents; `homeless` ones are the caller's to deal with.
+ */
+export async function applyChanges(
+  changes: Change[],
+  targetOf: (dataset: string) => Target | null,
+  context: ApplyContext,
+): Promise<BulkOutcome> {
+  const wanted = changes.filter(({ dataset, revision }) => {
+    const target = targetOf(dataset);
+    return target !== null && revision > target.bornRevision;
+  });
+  const rows = await completeRows(wanted, context.pool);
+  const operations: Operation[] = [];
+  for (const change of wanted) {
+    const { dataset, id, revision } = change;
+    const target = targetOf(dataset)!;
+    if (change.row === null) operations.push({ index: target.index, dataset, id, revision, source: null });
+    else {
+      const row = rows.get(change);
+      if (row) operations.push(putOperation(row, target));
+    }
+  }
+  return writeOperations(operations, context);
+}
+
+export const putOperation = (row: ImageRow, { index, classes }: Target): Operation => ({
+  index,
+  dataset: row.dataset,
+  id: row.id,
+  revision: Number(row.revision),
+  source: JSON.stringify(toDocument(row, classes)),
+});
+
+/** Writes to Elasticsearch, records what it refused, and counts. */
+export async function writeOperations(operations: Operation[], context: ApplyContext): Promise<BulkOutcome> {
+  const outcome = await writeBulk(operations, context.bulk);
+  const { refused } = outcome;
+  if (refused.length > 0) {
+    await recordRefused(context.pool, refused);
+    for (const { operation, error } of refused) {
+      const { dataset, id, revision } = operation;
+      context.log.error(
+        { dataset, id, revision, error },
+        'Elasticsearch refused a document; the index lacks it',
+      );
+    }
+    for (const dataset of new Set(refused.map(({ operation }) => operation.dataset))) {
+      const last = refused.findLast(({ operation }) => operation.dataset === dataset)!;
+      await recordError(context.pool, dataset, `${last.operation.id}: ${last.error}`);
+    }
+  }
+  count(outcome, context);
+  return outcome;
+}
+
+function count({ indexed, deleted, superseded, refused }: BulkOutcome, { metrics }: ApplyContext): void {
+  if (!metrics) return;
+  const all = {
+    indexed,
+    deleted,
+    superseded,
+    failed: refused.map(({ operation }) => operation),
+  };
+  for (const [outcome, operations] of Object.entries(all)) {
+    for (const [dataset, { length }] of Map.groupBy(operations, (operation) => operation.dataset)) {
+      metrics.indexDocuments.inc({ dataset, outcome }, length);
+    }
+  }
+}
+
+/**
+ * The rows of the changes that put one. Where the feed left out a large value that the update did not touch (exif,
+ * most likely), the row is read again. It may be newer than the change by then, which is as good: its revision comes
+ * with it, and the change that made it follows. A row that is gone is left out: its deletion follows.
+ */
+async function completeRows(changes: Change[], pool: Pool): Promise<Map<Change, ImageRow>> {
+  const rows = new Map<Change, ImageRow>();
+  const incomplete: Change[] = [];
+  for (const change of changes) {
+    if (!change.row) continue;
+    if (isComplete(change.row)) rows.set(change, change.row);
+    else incomplete.push(change);
+  }
+  for (const [dataset, lacking] of Map.groupBy(incomplete, (change) => change.dataset)) {
+    const { rows: found } = await pool.query<ImageRow>(
+      `select ${SELECT_LIST} from public.images where dataset = $1 and id = any ($2)`,
+      [dataset, lacking.map(({ id }) => id)],
+    );
+    const byId = new Map(found.map((row) => [row.id, row]));
+    for (const change of lacking) {
+      const row = byId.get(change.id);
+      if (row) rows.set(change, row);
+    }
+  }
+  return rows;
+}

@@ -1,0 +1,191 @@
+import { errors } from '@elastic/elasticsearch';
+import { HubError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { backoffMs, pause, worthALine } from './backoff.ts';
+import { documentId } from './documents.ts';
+import { type Client, elasticsearchError, isUnavailable, shortText } from './elasticsearch.ts';
+
+/** One document to put (`source`: its JSON) or to delete (`source` null), at a version. */
+export interface Operation {
+  index: string;
+  dataset: string;
+  id: string;
+  revision: number;
+  source: string | null;
+}
+
+export interface RefusedDocument {
+  operation: Operation;
+  error: string;
+}
+
+export interface BulkOutcome {
+  indexed: Operation[];
+  deleted: Operation[];
+  /** The index holds this version or a newer one already. */
+  superseded: Operation[];
+  /** Refused for what is in the document: trying again cannot help. */
+  refused: RefusedDocument[];
+  /** Their index or alias is not there. */
+  homeless: Operation[];
+}
+
+export interface BulkOptions {
+  client: Client;
+  url: string;
+  log: Logger;
+  signal: AbortSignal;
+  /** true: the operations name aliases; an index of that name is never made by writing to it. */
+  requireAlias: boolean;
+  /**
+   * external: writes only what is newer than the document there. external_gte: the same version again, too, which
+   * replaces a document by another one made from the same row.
+   */
+  versionType: 'external' | 'external_gte';
+  /** Stop trying after this long; absent: never. */
+  giveUpAfterMs?: number;
+}
+
+/** Elasticsearch advises 5 to 15 MB; more only costs memory on both sides. */
+const REQUEST_BYTES = 8 * 1024 * 1024;
+
+/**
+ * Writes all operations, each key at most once in `operations`. Resolves when every one has its outcome; waits and
+ * retries while Elasticsearch is away, overloaded, read-only or refuses our password.
+ * @throws HubError SERVER_UNREACHABLE or ACCESS_DENIED after `giveUpAfterMs`, INTERRUPTED when the signal aborts.
+ */
+export async function writeBulk(operations: Operation[], options: BulkOptions): Promise<BulkOutcome> {
+  const outcome: BulkOutcome = { indexed: [], deleted: [], superseded: [], refused: [], homeless: [] };
+  for (const part of partsOf(operations)) await writePart(part, options, outcome);
+  return outcome;
+}
+
+function* partsOf(operations: Operation[]): Generator<Operation[]> {
+  let part: Operation[] = [];
+  let bytes = 0;
+  for (const operation of operations) {
+    const size = operation.source?.length ?? 0;
+    if (part.length > 0 && bytes + size > REQUEST_BYTES) {
+      yield part;
+      part = [];
+      bytes = 0;
+    }
+    part.push(operation);
+    bytes += size;
+  }
+  if (part.length > 0) yield part;
+}
+
+async function writePart(part: Operation[], options: BulkOptions, outcome: BulkOutcome): Promise<void> {
+  const { log, signal, giveUpAfterMs = Infinity } = options;
+  const deadline = Date.now() + giveUpAfterMs;
+  let left = part;
+  for (let attempt = 1; left.length > 0; attempt++) {
+    const { again, failure } = await writeOnce(left, options, outcome);
+    left = again;
+    if (left.length === 0) {
+      if (attempt > 1) log.info({ documents: part.length, attempt }, 'Elasticsearch takes documents again');
+      return;
+    }
+    if (signal.aborted) throw new HubError('INTERRUPTED', 'Interrupted while documents were being written.');
+    if (Date.now() > deadline) throw elasticsearchError(failure, options.url);
+    const waitMs = backoffMs(attempt);
+    if (worthALine(attempt)) {
+      log.warn(
+        {
+          documents: left.length,
+          attempt,
+          waitMs,
+          reason: shortText(elasticsearchError(failure, options.url)),
+        },
+        'Elasticsearch does not take documents; trying again',
+      );
+    }
+    await pause(waitMs, signal);
+  }
+}
+
+/** One request. `again`: what has no outcome yet and is to be tried again, because of `failure`. */
+async function writeOnce(
+  operations: Operation[],
+  options: BulkOptions,
+  outcome: BulkOutcome,
+): Promise<{ again: Operation[]; failure?: unknown }> {
+  const { client, requireAlias, versionType } = options;
+  let answer;
+  try {
+    answer = await client.bulk({
+      require_alias: requireAlias,
+      operations: operations.flatMap((operation) => actionLines(operation, versionType)) as never,
+      filter_path: ['items.*.status', 'items.*.error'],
+    });
+  } catch (error) {
+    return requestFailed(error, operations, options, outcome);
+  }
+  const again: Operation[] = [];
+  let failure: unknown;
+  operations.forEach((operation, i) => {
+    const item = Object.values(answer.items[i] ?? {})[0];
+    const status = item?.status ?? 500;
+    const type = item?.error?.type ?? '';
+    const error = item?.error ? describe(item.error) : `status ${status}`;
+    if (status < 300) (operation.source === null ? outcome.deleted : outcome.indexed).push(operation);
+    else if (status === 409) outcome.superseded.push(operation);
+    // Deleting what is not there leaves its version behind all the same, which is all we want.
+    else if (status === 404 && !item?.error) outcome.deleted.push(operation);
+    else if (status === 404 || type === 'index_not_found_exception' || type === 'index_closed_exception') {
+      outcome.homeless.push(operation);
+    } else if (isTransient(status, type)) {
+      again.push(operation);
+      failure ??= new Error(error);
+    } else outcome.refused.push({ operation, error });
+  });
+  return { again, failure };
+}
+
+/** Overload, failing shards, blocks (disk full, read-only) and lost rights pass or can be repaired; bad content not. */
+const isTransient = (status: number, type: string) =>
+  status === 429 || status >= 500 || status === 401 || status === 403 || type === 'cluster_block_exception';
+
+async function requestFailed(
+  error: unknown,
+  operations: Operation[],
+  options: BulkOptions,
+  outcome: BulkOutcome,
+): Promise<{ again: Operation[]; failure?: unknown }> {
+  const status = error instanceof errors.ResponseError ? error.statusCode : undefined;
+  if (isUnavailable(error) || status === 401 || status === 403) return { again: operations, failure: error };
+  if (status === 404) {
+    outcome.homeless.push(...operations);
+    return { again: [] };
+  }
+  if (status !== 400 && status !== 413) throw error;
+  // Something in it is refused as a whole (too large, not readable): halve until it is alone.
+  if (operations.length === 1) {
+    outcome.refused.push({ operation: operations[0]!, error: shortText(error) });
+    return { again: [] };
+  }
+  const middle = operations.length >> 1;
+  const first = await writeOnce(operations.slice(0, middle), options, outcome);
+  const second = await writeOnce(operations.slice(middle), options, outcome);
+  return { again: [...first.again, ...second.again], failure: first.failure ?? second.failure };
+}
+
+function actionLines({ index, dataset, id, revision, source }: Operation, versionType: string): string[] {
+  const target = {
+    _index: index,
+    _id: documentId(dataset, id),
+    version: revision,
+    version_type: versionType,
+  };
+  return source === null ? [JSON.stringify({ delete: target })] : [JSON.stringify({ index: target }), source];
+}
+
+function describe(error: {
+  type?: string;
+  reason?: string | null;
+  caused_by?: { reason?: string | null };
+}): string {
+  const text = `${error.type}: ${error.reason}`;
+  return error.caused_by?.reason ? `${text} (${error.caused_by.reason})` : text;
+}

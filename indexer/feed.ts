@@ -1,0 +1,243 @@
+import type { Client } from 'pg';
+import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
+import type { Logger } from '../log.ts';
+import { COLUMNS, type ImageRow } from './documents.ts';
+import { formatLsn, type Lsn, parseLsn } from './lsn.ts';
+
+export const PUBLICATION = 'imagehub_changes';
+
+/** A committed change of one image. */
+export interface Change {
+  dataset: string;
+  id: string;
+  revision: number;
+  /**
+   * The row; null: deleted. A column is undefined when it is stored out of line and this update did not touch it:
+   * the log does not hold it then.
+   */
+  row: Partial<ImageRow> | null;
+  /** Size in the feed, in bytes. */
+  bytes: number;
+}
+
+/** Who takes the changes. A returned promise holds the feed back until it is settled. */
+export interface FeedSink {
+  change(change: Change): Promise<void> | void;
+  classesChanged(): void;
+  /** Rows were removed behind the feed's back. */
+  truncated(): Promise<void> | void;
+  /** All changes before `position` have been handed over; `committedAt`: of the last one, null when nothing was in it. */
+  reached(position: Lsn, committedAt: Date | null): void;
+  /** Up to here nothing has to be sent again. */
+  durable(): Lsn;
+}
+
+export interface FollowOptions {
+  /** Connection string. */
+  url: string;
+  slot: string;
+  /** Make the slot for this connection; the server drops it when the connection ends, however that happens. */
+  temporary: boolean;
+  sink: FeedSink;
+  log: Logger;
+  signal: AbortSignal;
+  /** Called when changes begin to flow, with the position they start from. */
+  onStart(from: Lsn): void;
+}
+
+/** How often the durable position is told and the server asked how far it is. */
+const STATUS_INTERVAL_MS = 500;
+/** Nothing heard from the server for so long, although asked: the connection is dead. */
+const SILENCE_LIMIT_MS = 30_000;
+
+/**
+ * Hands committed changes to the sink until the signal aborts; any failure is thrown. At least once: after a
+ * failure the changes since the last position acknowledged come again.
+ *
+ * The server is asked for its position all the time: while nothing concerns us, the slot still moves with the log
+ * of other tables and databases, so an idle feed holds back no WAL, and nothing has to be written to make it move.
+ */
+export async function followFeed(options: FollowOptions): Promise<void> {
+  const { url, slot, temporary, sink, signal, onStart } = options;
+  const plugin = new FeedPlugin(temporary);
+  const service = new LogicalReplicationService(
+    {
+      connectionString: url,
+      application_name: 'imagehub index',
+      keepAlive: true,
+      connectionTimeoutMillis: 10_000,
+    },
+    // The library would acknowledge what was received; we acknowledge what is indexed. Flow control pauses the
+    // socket while the sink is busy.
+    { acknowledge: { auto: false, timeoutSeconds: 0 }, flowControl: { enabled: true } },
+  );
+  const failure = Promise.withResolvers<never>();
+  let failed = false;
+  const fail = (error: unknown) => {
+    failed = true;
+    failure.reject(error);
+  };
+  service.on('error', fail);
+  failure.promise.catch(() => undefined);
+
+  let handled = 0;
+  let inTransaction = false;
+  let heardAt = Date.now();
+  let acknowledged: Lsn = 0n;
+
+  service.on('start', () => {
+    acknowledged = plugin.from;
+    heardAt = Date.now();
+    onStart(plugin.from);
+  });
+  service.on('data', async (_lsn, event: FeedEvent) => {
+    if (failed) return;
+    try {
+      if (event.kind === 'change') await sink.change(event.change);
+      else if (event.kind === 'begin') inTransaction = true;
+      else if (event.kind === 'commit') {
+        inTransaction = false;
+        sink.reached(event.end, event.committedAt);
+      } else if (event.kind === 'classes') sink.classesChanged();
+      else if (event.kind === 'truncate') await sink.truncated();
+      else if (event.kind === 'unreadable') throw event.error;
+    } catch (error) {
+      fail(error);
+    }
+    handled++;
+    heardAt = Date.now();
+  });
+  // A keep-alive overtakes messages that wait in the library's queue: it counts only when none does.
+  service.on('heartbeat', (lsn) => {
+    heardAt = Date.now();
+    if (!failed && !inTransaction && handled === plugin.received) sink.reached(parseLsn(lsn), null);
+  });
+
+  const acknowledge = async () => {
+    const durable = sink.durable();
+    if (durable > acknowledged) acknowledged = durable;
+    // The library adds 1 to what it is given; a position one too high would skip a transaction whose commit
+    // record lies exactly there.
+    if (acknowledged > 0n) await service.acknowledge(formatLsn(acknowledged - 1n), true);
+  };
+  const timer = setInterval(() => {
+    if (service.isStop()) return;
+    acknowledge().catch(fail);
+    if (handled === plugin.received && Date.now() - heardAt > SILENCE_LIMIT_MS) {
+      fail(new Error(`nothing heard from Postgres for ${SILENCE_LIMIT_MS / 1000} s`));
+    }
+  }, STATUS_INTERVAL_MS);
+  const aborted = new Promise<void>((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+  try {
+    if (signal.aborted) return;
+    const streaming = service.subscribe(plugin, slot).then(() => {
+      throw new Error('Postgres ended the change feed');
+    });
+    streaming.catch(() => undefined);
+    await Promise.race([streaming, failure.promise, aborted]);
+  } finally {
+    clearInterval(timer);
+    if (!failed) await acknowledge().catch(() => undefined);
+    await service.destroy();
+  }
+}
+
+type FeedEvent =
+  | { kind: 'begin' }
+  | { kind: 'commit'; end: Lsn; committedAt: Date }
+  | { kind: 'change'; change: Change }
+  | { kind: 'classes' }
+  | { kind: 'truncate' }
+  | { kind: 'other' }
+  | { kind: 'unreadable'; error: unknown };
+
+/** pgoutput's messages as our events; counts what came in, and makes the temporary slot on its own connection. */
+class FeedPlugin extends PgoutputPlugin {
+  readonly temporary: boolean;
+  received = 0;
+  from: Lsn = 0n;
+
+  constructor(temporary: boolean) {
+    super({ protoVersion: 1, publicationNames: [PUBLICATION] });
+    this.temporary = temporary;
+  }
+
+  override async start(client: Client, slot: string, lsn: string): Promise<unknown> {
+    if (this.temporary) {
+      // The replication protocol's own commands must be in capitals.
+      await client.query(`CREATE_REPLICATION_SLOT "${slot}" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'nothing')`);
+    }
+    const { rows } = await client.query<{ at: string | null }>(
+      `select confirmed_flush_lsn as at from pg_replication_slots where slot_name = '${slot}'`,
+    );
+    this.from = parseLsn(rows[0]?.at ?? '0/0');
+    return super.start(client, slot, lsn);
+  }
+
+  // Called for every message as it arrives. An exception here would end the process: it becomes an event.
+  override parse(buffer: Buffer): never {
+    this.received++;
+    let event: FeedEvent;
+    try {
+      event = eventOf(super.parse(buffer), buffer.length);
+    } catch (error) {
+      event = { kind: 'unreadable', error };
+    }
+    return event as never;
+  }
+}
+
+interface DeletedImage {
+  dataset: string;
+  id: string;
+  revision: string;
+  restored_at: Date | null;
+}
+
+function eventOf(message: Pgoutput.Message, bytes: number): FeedEvent {
+  switch (message.tag) {
+    case 'begin':
+      return { kind: 'begin' };
+    case 'commit':
+      return {
+        kind: 'commit',
+        end: parseLsn(message.commitEndLsn ?? '0/0'),
+        committedAt: new Date(Number(message.commitTime) / 1000),
+      };
+    case 'insert':
+    case 'update':
+      return rowEvent(`${message.relation.schema}.${message.relation.name}`, message.new, bytes);
+    case 'truncate':
+      return { kind: 'truncate' };
+    case 'delete':
+    case 'message':
+    case 'origin':
+    case 'relation':
+    case 'type':
+      return { kind: 'other' };
+  }
+}
+
+function rowEvent(table: string, tuple: Record<string, unknown>, bytes: number): FeedEvent {
+  if (table === 'public.images') {
+    const row = tuple as unknown as ImageRow;
+    return {
+      kind: 'change',
+      change: { dataset: row.dataset, id: row.id, revision: Number(row.revision), row, bytes },
+    };
+  }
+  if (table === 'imagehub.deleted_images') {
+    const { dataset, id, revision, restored_at } = tuple as unknown as DeletedImage;
+    // A row that came back speaks for itself, with a higher revision.
+    if (restored_at) return { kind: 'other' };
+    return { kind: 'change', change: { dataset, id, revision: Number(revision), row: null, bytes } };
+  }
+  return table === 'imagehub.classes' ? { kind: 'classes' } : { kind: 'other' };
+}
+
+/** Whether the feed gave every column of the row. */
+export const isComplete = (row: Partial<ImageRow>): row is ImageRow =>
+  COLUMNS.every((name) => row[name] !== undefined);

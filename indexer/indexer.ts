@@ -1,0 +1,242 @@
+import type { Pool } from 'pg';
+import type { Config } from '../config.ts';
+import { HubError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Servers } from '../stack/servers.ts';
+import { errorCode } from '../sql/database.ts';
+import { applyChanges, type ApplyContext } from './apply.ts';
+import { backoffMs, pause, worthALine } from './backoff.ts';
+import { ChangeBatcher } from './batcher.ts';
+import { type BulkOptions, writeBulk } from './bulk.ts';
+import { checkElasticsearch, type Client, openElasticsearch, shortText } from './elasticsearch.ts';
+import { type Change, followFeed } from './feed.ts';
+import { Indexes } from './indexes.ts';
+import { formatLsn } from './lsn.ts';
+import { rebuildIndex } from './rebuild.ts';
+import { checkPostgres, ensureSlot, explained, findSlots, slotName } from './slot.ts';
+import { forgetResolved, recordError, wantEverythingRebuilt } from './state.ts';
+
+export interface IndexerOptions {
+  config: Config;
+  servers: Servers;
+  pool: Pool;
+  log: Logger;
+  metrics?: Pick<Metrics, 'indexDocuments' | 'indexLagBytes'> | undefined;
+  signal: AbortSignal;
+}
+
+/** How often datasets that came or went, wishes for rebuilds and missing indexes are looked for. */
+const SYNCHRONISE_MS = 2000;
+/** How often the position is written down, while it moves. */
+const RECORD_MS = 1000;
+/** How often a waiting indexer tries to take over. */
+const STANDBY_RETRY_MS = 2000;
+/** What ran for so long had nothing wrong with it: a failure then is a new one. */
+const SETTLED_MS = 10_000;
+/** SQLSTATE object_in_use: another process follows this slot. */
+const SLOT_IN_USE = '55006';
+
+/**
+ * Keeps the search index in step with the table until the signal aborts: follows the change feed, makes and removes
+ * indexes with their datasets, rebuilds what has to be rebuilt. Any number of these may run: one follows the feed, the
+ * others stand by. Waits and tries again while Postgres or Elasticsearch is away.
+ * @throws HubError what a person has to put right: CONFIG_INVALID (wal_level, version), ACCESS_DENIED, NO_SERVER
+ */
+export async function runIndexer(options: IndexerOptions): Promise<void> {
+  const { config, servers, pool, log, signal } = options;
+  const url = servers.elasticsearch;
+  if (url === null) {
+    throw new HubError('NO_SERVER', 'There is no Elasticsearch to index into.', {
+      hint: 'Set IMAGEHUB_ELASTICSEARCH_URL, or start the local servers with Java and Maven installed: imagehub up',
+    });
+  }
+  const client = openElasticsearch(config, url);
+  let standingBy = false;
+  let failures = 0;
+  let ledSince: number;
+  try {
+    while (!signal.aborted) {
+      ledSince = Infinity;
+      try {
+        await checkPostgres(pool);
+        await checkElasticsearch(client, url);
+        const slot = await slotName(pool);
+        const followed = (await findSlots(pool, slot)).some((found) => found.name === slot && found.active);
+        if (!followed && (await ensureSlot(pool, log, signal))) {
+          ledSince = Date.now();
+          await lead({ ...options, client, url, slot }, () => (standingBy = false));
+          continue;
+        }
+      } catch (error) {
+        if (signal.aborted) break;
+        if (error instanceof HubError && !error.retryable && error.code !== 'INTERRUPTED') throw error;
+        if (errorCode(error) !== SLOT_IN_USE) {
+          failures = Date.now() - ledSince > SETTLED_MS ? 1 : failures + 1;
+          const waitMs = backoffMs(failures);
+          if (worthALine(failures)) {
+            log.warn({ reason: shortText(error), failures, waitMs }, 'the indexer stopped; trying again');
+          }
+          await pause(waitMs, signal);
+          continue;
+        }
+      }
+      if (!standingBy) log.info('another indexer follows the change feed; standing by');
+      standingBy = true;
+      failures = 0;
+      await pause(STANDBY_RETRY_MS, signal);
+    }
+  } finally {
+    await client.close();
+  }
+}
+
+interface LeadOptions extends IndexerOptions {
+  client: Client;
+  url: string;
+  slot: string;
+}
+
+/** Follows the feed and does everything that only one process may do, until one of it fails or the signal aborts. */
+async function lead(options: LeadOptions, started: () => void): Promise<void> {
+  const { config, servers, pool, log, metrics, client, url, slot } = options;
+  const stop = new AbortController();
+  const signal = AbortSignal.any([options.signal, stop.signal]);
+  const indexes = new Indexes({ pool, client, prefix: config.indexPrefix, log, signal });
+  const ready = Promise.withResolvers<void>();
+  ready.promise.catch(() => undefined);
+  const bulk: BulkOptions = { client, url, log, signal, requireAlias: true, versionType: 'external' };
+  const context: ApplyContext = { pool, log, metrics, bulk };
+  const batcher = new ChangeBatcher({
+    async write(changes) {
+      await ready.promise;
+      await writeLive(changes, indexes, context);
+    },
+    classesChanged: () => indexes.classesChanged(),
+    // The publication leaves TRUNCATE out and the table refuses it: somebody changed both.
+    truncated: () => wantEverythingRebuilt(pool, 'rows were truncated'),
+  });
+  const following = followFeed({
+    url: servers.postgres,
+    slot,
+    temporary: false,
+    sink: batcher,
+    log,
+    signal,
+    onStart(from) {
+      started();
+      log.info({ slot, position: formatLsn(from) }, 'following the change feed');
+      indexes.synchronise().then(ready.resolve, ready.reject);
+    },
+  });
+  const everyone = [
+    following,
+    batcher.failed(),
+    ready.promise.then(() => every(SYNCHRONISE_MS, signal, caretaker(indexes, options, signal))),
+    ready.promise.then(() => every(SYNCHRONISE_MS, signal, rebuilder(indexes, options, signal))),
+    ready.promise.then(() => every(RECORD_MS, signal, recorder(batcher, options))),
+  ];
+  try {
+    await Promise.race([...everyone.slice(0, 2), Promise.all(everyone.slice(2))]);
+  } catch (error) {
+    throw explained(error);
+  } finally {
+    stop.abort();
+    ready.reject(new HubError('INTERRUPTED', 'Interrupted.'));
+    await following.catch(() => undefined);
+    await batcher.close();
+    await Promise.allSettled(everyone);
+  }
+}
+
+/** An alias moves in an instant; one that is still missing after these attempts is gone. */
+const HOMELESS_ATTEMPTS = 3;
+const HOMELESS_WAIT_MS = 300;
+
+async function writeLive(changes: Change[], indexes: Indexes, context: ApplyContext): Promise<void> {
+  await indexes.prepare(new Set(changes.map(({ dataset }) => dataset)));
+  let { homeless } = await applyChanges(changes, (dataset) => indexes.targetOf(dataset), context);
+  if (homeless.length === 0) return;
+  const rebuilding = new Set(indexes.wanting.map(({ dataset }) => dataset));
+  homeless = homeless.filter(({ dataset }) => !rebuilding.has(dataset));
+  // A rebuild elsewhere may have removed the old index just as our request reached it.
+  for (let attempt = 1; attempt <= HOMELESS_ATTEMPTS && homeless.length > 0; attempt++) {
+    await pause(HOMELESS_WAIT_MS, context.bulk.signal);
+    homeless = (await writeBulk(homeless, context.bulk)).homeless;
+  }
+  if (homeless.length > 0) await indexes.missing(homeless.map(({ dataset }) => dataset));
+}
+
+/** Runs `work` again and again, `ms` apart. */
+async function every(ms: number, signal: AbortSignal, work: () => Promise<void>): Promise<void> {
+  while (!signal.aborted) {
+    await work();
+    await pause(ms, signal);
+  }
+}
+
+/** Looks after datasets that came and went. What fails is tried again at the next round; the feed goes on. */
+function caretaker(indexes: Indexes, { pool, log }: LeadOptions, signal: AbortSignal): () => Promise<void> {
+  let failures = 0;
+  return async () => {
+    try {
+      await indexes.synchronise();
+      await forgetResolved(pool);
+      failures = 0;
+    } catch (error) {
+      failures++;
+      if (signal.aborted || !worthALine(failures)) return;
+      log.warn({ reason: shortText(error), failures }, 'cannot look after the indexes; trying again');
+    }
+  };
+}
+
+/** Rebuilds what is wanted, one dataset after the other. */
+function rebuilder(indexes: Indexes, options: LeadOptions, signal: AbortSignal): () => Promise<void> {
+  const { config, pool, servers, client, url, log, metrics } = options;
+  const common = { config, pool, postgresUrl: servers.postgres, client, elasticsearchUrl: url, log, metrics };
+  const failures = new Map<string, number>();
+  return async () => {
+    for (const { dataset } of indexes.wanting) {
+      try {
+        await rebuildIndex(dataset, { ...common, signal }, { wait: false });
+        failures.delete(dataset);
+      } catch (error) {
+        if (signal.aborted) return;
+        const reason = shortText(error);
+        const failed = (failures.get(dataset) ?? 0) + 1;
+        failures.set(dataset, failed);
+        if (worthALine(failed)) {
+          log.error({ dataset, reason, failed }, 'the rebuild failed; it will be tried again');
+        }
+        await recordError(pool, dataset, `rebuild: ${reason}`).catch(() => undefined);
+        await pause(backoffMs(failed), signal);
+      }
+    }
+  };
+}
+
+/** Writes down how far the feed is, when that has changed; an idle feed writes nothing. */
+function recorder(batcher: ChangeBatcher, { pool, metrics }: LeadOptions): () => Promise<void> {
+  let recordedAt: number | undefined;
+  let recordedIdle: boolean | undefined;
+  return async () => {
+    const position = batcher.durable();
+    if (position === 0n) return;
+    const { idle, durableAt } = batcher;
+    if (metrics) {
+      const { rows } = await pool.query<{ lag: number }>(
+        'select greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), $1), 0)::float8 as lag',
+        [formatLsn(position)],
+      );
+      metrics.indexLagBytes.set(rows[0]!.lag);
+    }
+    if (durableAt?.getTime() === recordedAt && idle === recordedIdle) return;
+    await pool.query(
+      `update imagehub.index_feed set position = $1, applied_at = coalesce($2, applied_at), caught_up = $3, updated_at = now()`,
+      [formatLsn(position), durableAt, idle],
+    );
+    recordedAt = durableAt?.getTime();
+    recordedIdle = idle;
+  };
+}

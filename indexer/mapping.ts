@@ -1,0 +1,66 @@
+/** Elasticsearch's longest term is 32,766 bytes; a character has at most 4 in UTF-8. Longer values stay in _source. */
+const LONGEST_TERM = 8191;
+
+const keyword = { type: 'keyword', ignore_above: LONGEST_TERM } as const;
+const integer = { type: 'integer' } as const;
+const long = { type: 'long' } as const;
+const float = { type: 'float' } as const;
+const double = { type: 'double' } as const;
+const date = { type: 'date' } as const;
+
+/** One property for every field that toDocument writes; an unknown field would be a bug of ours, and is refused. */
+export const MAPPINGS = {
+  dynamic: 'strict',
+  properties: {
+    dataset: keyword,
+    id: keyword,
+    prediction: integer,
+    predicted_class: keyword,
+    known_label: integer,
+    known_class: keyword,
+    correct: { type: 'boolean' },
+    confidence: float,
+    model_id: long,
+    promotion_no: long,
+    predicted_at: date,
+    classify_error: keyword,
+    labelled_by: keyword,
+    labelled_at: date,
+    format: keyword,
+    width: integer,
+    height: integer,
+    channels: integer,
+    byte_size: integer,
+    sha256: keyword,
+    phash: keyword,
+    pixel_mean: float,
+    pixel_stddev: float,
+    entropy: float,
+    sharpness: float,
+    object_count: integer,
+    captured_at: date,
+    latitude: double,
+    longitude: double,
+    location: { type: 'geo_point' },
+    camera: keyword,
+    // Any keys, found as exif.<key>, without one mapping entry for each.
+    exif: { type: 'flattened', ignore_above: LONGEST_TERM },
+    source_topic: keyword,
+    source_partition: integer,
+    source_offset: long,
+    source_timestamp: date,
+    ingested_at: date,
+    revision: long,
+  },
+} as const;
+
+/** What every index needs to be right, whatever templates the cluster has. */
+export const SETTINGS = {
+  index: {
+    refresh_interval: '1s',
+    // How long a deletion's version is remembered: a write that comes later than this could bring a document back.
+    gc_deletes: '1h',
+    // A date beyond what Elasticsearch knows must not keep the whole image out; the document's _ignored names the field.
+    mapping: { ignore_malformed: true },
+  },
+} as const;
