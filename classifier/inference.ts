@@ -86,12 +86,7 @@ export class Classifier {
 
   /** Classifies what can be classified; an image that cannot costs its neighbours nothing. */
   async classifyEach(images: Pixels[]): Promise<PartialClassification> {
-    const result: PartialClassification = {
-      prediction: new Int32Array(images.length).fill(-1),
-      confidence: new Float32Array(images.length),
-      scores: new Float32Array(images.length * this.#datasetClasses),
-      errors: new Map(),
-    };
+    const result = this.#emptyResult(images.length);
     const buffer = this.#takeBuffer();
     const places: number[] = [];
     const runPlaces = async (): Promise<void> => {
@@ -115,6 +110,15 @@ export class Classifier {
   /** Frees the model's memory; it cannot be used afterwards. */
   async release(): Promise<void> {
     await this.#session.release();
+  }
+
+  #emptyResult(images: number): PartialClassification {
+    return {
+      prediction: new Int32Array(images).fill(-1),
+      confidence: new Float32Array(images),
+      scores: new Float32Array(images * this.#datasetClasses),
+      errors: new Map(),
+    };
   }
 
   /** A buffer for one batch that nobody else uses: the spare one, or a new one when calls overlap. */
@@ -203,18 +207,31 @@ export class Classifier {
   }
 
   /**
-   * Runs two images: models that ignore the batch dimension fail with two, not with one. They are patterns, because a
-   * model that divides by an image's own deviation rightly fails on a plain one.
+   * Runs two images at once: models that ignore the batch dimension fail with two, not with one. They are patterns,
+   * because a model that divides by an image's own deviation rightly fails on a plain one.
    */
   async #warmUp(): Promise<void> {
     const { width, height } = this.#manifest.input;
-    const images = [37, 91].map((step) => ({
+    const images = [37, 91].slice(0, this.#batch.size).map((step) => ({
       width,
       height,
       channels: 1,
       data: Uint8Array.from({ length: width * height }, (_, index) => (index * step) % 256),
     }));
-    const { scores } = await this.classify(images);
+    const buffer = this.#takeBuffer();
+    images.forEach((image, place) =>
+      this.#preprocess(image, buffer, place * inputSize(this.#manifest.input)),
+    );
+    const result = this.#emptyResult(images.length);
+    try {
+      this.#readScores(await this.#output(buffer, 0, images.length), [...images.keys()], result);
+    } catch (cause) {
+      if (cause instanceof HubError) throw cause;
+      throw new HubError('BAD_MODEL', `The model failed on its first images: ${errorText(cause)}`, { cause });
+    }
+    for (const error of result.errors.values()) throw error;
+    this.#spareBuffer = buffer;
+    const { scores } = result;
     if (this.#manifest.output.activation === 'softmax') return;
     for (let image = 0; image < images.length; image++) {
       const row = scores.subarray(image * this.#datasetClasses, (image + 1) * this.#datasetClasses);
