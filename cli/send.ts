@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import { HubError } from '../errors.ts';
@@ -105,6 +106,9 @@ export const sendCommand: RegisterCommand = (program) => {
           hint: 'imagehub send --help says what can be sent.',
         });
       }
+      if (options.watch !== undefined && !(await isFolder(options.watch))) {
+        throw new HubError('NOT_FOUND', `${options.watch} is no folder to watch.`);
+      }
       await using hub = await openHub(commandContext());
       const result = await send(hub, await getDataset(hub.pool, name), paths, options, interruptSignal());
       report(options, result, describe);
@@ -112,6 +116,12 @@ export const sendCommand: RegisterCommand = (program) => {
       else if (result.refused.length > 0) process.exitCode = 1;
     });
 };
+
+const isFolder = (path: string): Promise<boolean> =>
+  stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
 
 async function send(
   hub: Hub,

@@ -1,5 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { errorText, HubError } from '../../errors.ts';
 import { decodeName, type ImageSource, notAnImage, type Omissions, type Resume } from './image.ts';
 import { readFiles } from './read-files.ts';
 
@@ -39,7 +40,13 @@ export async function listImages(folder: string, omissions: Omissions): Promise<
   const ids: string[] = [];
   const folders = [''];
   for (let inside = folders.pop(); inside !== undefined; inside = folders.pop()) {
-    const entries = await readdir(join(folder, inside), { withFileTypes: true, encoding: 'buffer' });
+    const entries = await readdir(join(folder, inside), { withFileTypes: true, encoding: 'buffer' }).catch(
+      (error: unknown) => {
+        if (inside === '') throw new HubError('BAD_FILE', `${folder} cannot be read: ${errorText(error)}`);
+        omissions.refuse(inside, `folder cannot be read: ${(error as NodeJS.ErrnoException).code ?? ''}`);
+        return [];
+      },
+    );
     for (const entry of entries) {
       const name = decodeName(entry.name);
       if (name === null) {

@@ -58,6 +58,7 @@ export async function* watchFolder(
   signal: AbortSignal,
 ): AsyncGenerator<SourceImage> {
   let queue: string[] = [];
+  const given = new Map<string, string>();
   let failure: unknown;
   let wake = () => {};
   const watcher = watch(folder, {
@@ -93,7 +94,9 @@ export async function* watchFolder(
         continue;
       }
       const position = await completeVersion(join(folder, id), signal);
-      if (position === null || journal.has(id, position)) continue;
+      // One file may be both listed and announced, before the journal has it.
+      if (position === null || given.get(id) === position || journal.has(id, position)) continue;
+      given.set(id, position);
       const image = await read({ path: join(folder, id), id, position }, omissions);
       if (image) yield image;
     }
