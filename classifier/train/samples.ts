@@ -92,17 +92,19 @@ function gatherShifted(
   { pixels, random }: Shift,
 ): void {
   const { width, height, channels } = image!;
+  const stride = width * channels;
   const draw = (): number => Math.floor(random() * (2 * pixels + 1)) - pixels;
-  const [right, down] = [draw(), draw()];
-  let target = to;
+  const [right, down] = [draw() * channels, draw()];
+  // Within a row: the repeated first pixel, then what stays inside, then the repeated last pixel.
+  const inside = Math.min(right, stride);
+  const outside = stride + Math.min(right, 0);
   for (let row = 0; row < height; row++) {
-    const line = from + clamp(row - down, height) * width * channels;
-    for (let column = 0; column < width; column++) {
-      const source = line + clamp(column - right, width) * channels;
-      for (let channel = 0; channel < channels; channel++) x[target++] = table![inputs[source + channel]!]!;
-    }
+    const line = from + Math.min(Math.max(row - down, 0), height - 1) * stride;
+    const target = to + row * stride;
+    let index = 0;
+    for (; index < inside; index++) x[target + index] = table![inputs[line + (index % channels)]!]!;
+    for (; index < outside; index++) x[target + index] = table![inputs[line + index - right]!]!;
+    const last = line + stride - channels;
+    for (; index < stride; index++) x[target + index] = table![inputs[last + (index % channels)]!]!;
   }
 }
-
-const clamp = (position: number, size: number): number =>
-  position < 0 ? 0 : position < size ? position : size - 1;
