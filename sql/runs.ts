@@ -1,0 +1,105 @@
+import type { Pool, Queryable } from './database.ts';
+
+export type RunKind = 'train';
+export type RunState = 'running' | 'done' | 'failed' | 'cancelled';
+
+/** One training, as recorded. */
+export interface Run {
+  run: number;
+  dataset: string;
+  kind: RunKind;
+  state: RunState;
+  /** Hyper-parameters and what was trained on. */
+  parameters: Record<string, unknown>;
+  metrics: Record<string, unknown> | null;
+  /** Why it failed or was cancelled. */
+  error: string | null;
+  startedBy: string;
+  startedAt: Date;
+  finishedAt: Date | null;
+}
+
+/** First key of the advisory locks that say a run's process is alive; the second is the run. Any number that is ours. */
+const ALIVE = 0x696d_6872;
+
+export interface OpenRun extends AsyncDisposable {
+  run: number;
+}
+
+/**
+ * Records that a run has begun, and that its process lives until the result is disposed of: a connection holds a lock
+ * for it. Runs whose processes ended with no chance to say so are recorded as failed by the next one.
+ */
+export async function startRun(
+  pool: Pool,
+  run: { dataset: string; kind: RunKind; parameters: object },
+): Promise<OpenRun> {
+  const client = await pool.connect();
+  // The lock is lost with the connection; the run goes on, and its end is recorded all the same.
+  const ignore = () => undefined;
+  client.on('error', ignore);
+  const release = (broken: boolean) => {
+    client.off('error', ignore);
+    client.release(broken);
+  };
+  try {
+    await client.query('begin');
+    await client.query(
+      `update imagehub.runs set state = 'failed', error = 'Its process ended without finishing it.',
+         finished_at = clock_timestamp()
+       where dataset = $1 and state = 'running' and pg_try_advisory_xact_lock($2, id::int)`,
+      [run.dataset, ALIVE],
+    );
+    const { rows } = await client.query<{ id: number }>(
+      'insert into imagehub.runs (dataset, kind, parameters) values ($1, $2, $3) returning id',
+      [run.dataset, run.kind, JSON.stringify(run.parameters)],
+    );
+    const { id } = rows[0]!;
+    await client.query('select pg_advisory_lock($1, $2::int)', [ALIVE, id]);
+    await client.query('commit');
+    // Closing the connection is what frees the lock.
+    return { run: id, [Symbol.asyncDispose]: async () => release(true) };
+  } catch (error) {
+    release(true);
+    throw error;
+  }
+}
+
+/** Adds what became known on the way, e.g. how many images there are. */
+export async function addRunParameters(db: Queryable, run: number, parameters: object): Promise<void> {
+  await db.query('update imagehub.runs set parameters = parameters || $2 where id = $1', [
+    run,
+    JSON.stringify(parameters),
+  ]);
+}
+
+export async function finishRun(db: Queryable, run: number, metrics: object): Promise<void> {
+  await db.query(
+    `update imagehub.runs set state = 'done', metrics = $2, finished_at = clock_timestamp() where id = $1`,
+    [run, JSON.stringify(metrics)],
+  );
+}
+
+/** `failed`: it went wrong; `cancelled`: somebody stopped it. */
+export async function stopRun(
+  db: Queryable,
+  run: number,
+  state: 'failed' | 'cancelled',
+  error: string,
+): Promise<void> {
+  await db.query(
+    'update imagehub.runs set state = $2, error = $3, finished_at = clock_timestamp() where id = $1',
+    [run, state, error.replaceAll('\0', '␀')],
+  );
+}
+
+/** A dataset's runs, newest first. */
+export async function listRuns(db: Queryable, dataset: string, limit = 50): Promise<Run[]> {
+  const { rows } = await db.query<Run>(
+    `select id as run, dataset, kind, state, parameters, metrics, error, started_by as "startedBy",
+            started_at as "startedAt", finished_at as "finishedAt"
+     from imagehub.runs where dataset = $1 order by id desc limit $2`,
+    [dataset, limit],
+  );
+  return rows;
+}
