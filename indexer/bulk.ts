@@ -48,6 +48,11 @@ export interface BulkOptions {
 
 /** Elasticsearch advises 5 to 15 MB; more only costs memory on both sides. */
 const REQUEST_BYTES = 8 * 1024 * 1024;
+/**
+ * Elasticsearch refuses requests over 100 MB (http.max_content_length) by cutting the connection, which looks like
+ * an outage; a document of that size must not be tried for ever.
+ */
+const LARGEST_DOCUMENT = 64 * 1024 * 1024;
 
 /**
  * Writes all operations, each key at most once in `operations`. Resolves when every one has its outcome; waits and
@@ -56,7 +61,12 @@ const REQUEST_BYTES = 8 * 1024 * 1024;
  */
 export async function writeBulk(operations: Operation[], options: BulkOptions): Promise<BulkOutcome> {
   const outcome: BulkOutcome = { indexed: [], deleted: [], superseded: [], refused: [], homeless: [] };
-  for (const part of partsOf(operations)) await writePart(part, options, outcome);
+  const tooLarge = ({ source }: Operation) => source !== null && source.length > LARGEST_DOCUMENT;
+  for (const operation of operations.filter(tooLarge)) {
+    outcome.refused.push({ operation, error: `the document has ${operation.source!.length} characters` });
+  }
+  const fitting = operations.filter((operation) => !tooLarge(operation));
+  for (const part of partsOf(fitting)) await writePart(part, options, outcome);
   return outcome;
 }
 
