@@ -50,6 +50,11 @@ export const SETTINGS = {
     'SASL mechanism, used when a user name is set.',
   ),
   kafkaUsername: setting('IMAGEHUB_KAFKA_USERNAME', text.optional(), 'Kafka user name (SASL).'),
+  kafkaSessionMs: setting(
+    'IMAGEHUB_KAFKA_SESSION_MS',
+    integer(6000, 300_000).default(10_000),
+    'Milliseconds without a heartbeat after which Kafka gives a dead ingest process’s partitions to others.',
+  ),
   kafkaPassword: setting('IMAGEHUB_KAFKA_PASSWORD', text.optional(), 'Kafka password (SASL).', true),
   elasticsearchUrl: setting(
     'IMAGEHUB_ELASTICSEARCH_URL',

@@ -18,7 +18,7 @@ function settingsTable(settings: SettingDescription[]): string {
     head: ['variable', 'value', 'meaning'],
     wordWrap: true,
     colWidths: [34, 30, 60],
-    style: { head: [] },
+    style: { head: [], border: [] },
   });
   for (const { env, value, set, doc } of settings) {
     table.push([env, value === null ? '' : `${String(value)}${set ? '' : ' (default)'}`, doc]);

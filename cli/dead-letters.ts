@@ -148,7 +148,7 @@ function lettersTable({ total, deadLetters }: { total: number; deadLetters: Stor
     head: ['no', 'key', 'stage', 'reason', 'detail', 'attempts', 'last failed'],
     colWidths: [8, 28, 9, 20, 50, 10, 22],
     wordWrap: true,
-    style: { head: [] },
+    style: { head: [], border: [] },
   });
   for (const letter of deadLetters) {
     const { deadLetterNo, key, stage, reason, detail, attempts, lastFailedAt } = letter;

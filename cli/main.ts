@@ -2,43 +2,39 @@ import { Command } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
 import { errorText, HubError } from '../errors.ts';
 import type { RegisterCommand } from './command.ts';
-import { configCommand } from './config.ts';
-import { downCommand } from './down.ts';
-import { datasetCommand } from './dataset.ts';
-import { indexCommand } from './index-command.ts';
-import { migrateCommand } from './migrate.ts';
 import { note } from './output.ts';
-import { reportCommand } from './report.ts';
-import { sendCommand } from './send.ts';
-import { runCommand } from './run.ts';
-import { resumeCommand } from './resume.ts';
-import { reconcileCommand } from './reconcile.ts';
-import { deadLettersCommand } from './dead-letters.ts';
 import { dieWithLauncher } from './shutdown.ts';
-import { statusCommand } from './status.ts';
-import { upCommand } from './up.ts';
 
-const COMMANDS: RegisterCommand[] = [
-  datasetCommand,
-  sendCommand,
-  runCommand,
-  deadLettersCommand,
-  reconcileCommand,
-  resumeCommand,
-  upCommand,
-  downCommand,
-  statusCommand,
-  migrateCommand,
-  configCommand,
-  reportCommand,
-];
+/**
+ * Loaded only when it is asked for: all of them together bring in every library, which takes most of a second.
+ */
+const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
+  up: async () => (await import('./up.ts')).upCommand,
+  down: async () => (await import('./down.ts')).downCommand,
+  status: async () => (await import('./status.ts')).statusCommand,
+  dataset: async () => (await import('./dataset.ts')).datasetCommand,
+  send: async () => (await import('./send.ts')).sendCommand,
+  run: async () => (await import('./run.ts')).runCommand,
+  train: async () => (await import('./train.ts')).trainCommand,
+  promote: async () => (await import('./promote.ts')).promoteCommand,
+  rollback: async () => (await import('./rollback.ts')).rollbackCommand,
+  model: async () => (await import('./model.ts')).modelCommand,
+  report: async () => (await import('./report.ts')).reportCommand,
+  index: async () => (await import('./index-command.ts')).indexCommand,
+  'dead-letters': async () => (await import('./dead-letters.ts')).deadLettersCommand,
+  reconcile: async () => (await import('./reconcile.ts')).reconcileCommand,
+  resume: async () => (await import('./resume.ts')).resumeCommand,
+  migrate: async () => (await import('./migrate.ts')).migrateCommand,
+  config: async () => (await import('./config.ts')).configCommand,
+};
 
 const program = new Command('imagehub')
   .description(packageJson.description)
   .version(packageJson.version)
   .showHelpAfterError('(imagehub --help lists the commands)')
   .configureHelp({ showGlobalOptions: true });
-for (const register of COMMANDS) register(program);
+const asked = COMMANDS[process.argv[2] ?? ''];
+for (const load of asked ? [asked] : Object.values(COMMANDS)) (await load())(program);
 
 dieWithLauncher();
 try {

@@ -59,6 +59,7 @@ async function consumeWhileUnchanged(
   let failure: unknown = null;
   const consumer = await startConsumer(createKafka(config, brokers, log), {
     groupId: config.group,
+    sessionMs: config.kafkaSessionMs,
     topics: [...datasets.keys()],
     concurrency: config.workers + 1,
     onLag: (topic, partition, lag) =>

@@ -1,18 +1,24 @@
-// The child process of isolation.ts: one image at a time, so that a crash names its image.
-import type { BatchTask } from './batch-task.ts';
+// The child process of isolation.ts: it takes a batch and answers image by image, in order, so that a crash names
+// its image.
+import { type BatchTask, pack, unpack } from './batch-task.ts';
 import { processBatch } from './process-batch.ts';
 
-let model: BatchTask['model'] = null;
+/** Nobody to tell when the parent is gone: `disconnect` ends us. */
+const tell = (message: unknown) => process.send!(message, undefined, undefined, () => undefined);
 
-/** First the model, once; then tasks, each answered before the next is sent. */
-process.on('message', (message: { model: BatchTask['model'] } | { task: BatchTask }) => {
-  if ('model' in message) {
-    model = message.model;
-    return;
+async function answerEach(task: BatchTask): Promise<void> {
+  const bytes = unpack(task.packed);
+  for (let i = 0; i < bytes.length; i++) {
+    const result = await processBatch({ ...task, images: [task.images[i]!], packed: pack([bytes[i]!]) });
+    tell({ result });
   }
-  processBatch({ ...message.task, model }).then(
-    (result) => process.send!({ result }),
-    (error: unknown) => process.send!({ error: error instanceof Error ? error.message : String(error) }),
+}
+
+process.on('disconnect', () => process.exit());
+process.on('message', (task: BatchTask) => {
+  answerEach(task).catch((error: unknown) =>
+    tell({ error: error instanceof Error ? error.message : String(error) }),
   );
 });
-process.on('disconnect', () => process.exit());
+// Loading took a while, and is not to count as the first image's time.
+tell({ ready: true });

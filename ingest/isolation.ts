@@ -1,4 +1,5 @@
 import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
 import { extname } from 'node:path';
 import {
   type BatchFailure,
@@ -26,7 +27,7 @@ export async function processIsolated(task: BatchTask, timeoutMs: number): Promi
     ...task.model,
     onnx: new Uint8Array(task.model.onnx) as unknown as ModelRef['onnx'],
   };
-  const images = unpack(task.packed);
+  const bytes = unpack(task.packed);
   const rows: Uint8Array[] = [];
   const failures: BatchFailure[] = [];
   const total: BatchResult = {
@@ -36,62 +37,68 @@ export async function processIsolated(task: BatchTask, timeoutMs: number): Promi
     decodeSeconds: 0,
     classifySeconds: 0,
   };
-  let child: ChildProcess | null = null;
-  try {
-    for (let index = 0; index < images.length; index++) {
-      if (!child) {
-        child = fork(CHILD, { serialization: 'advanced' });
-        child.send({ model });
-      }
-      const one = { ...task, model: null, images: [task.images[index]!], packed: pack([images[index]!]) };
-      const answer = await ask(child, one, timeoutMs);
-      if ('died' in answer) {
-        child = null;
-        failures.push({ index, reason: KILLED_DECODER, detail: answer.died });
-        continue;
-      }
-      const { result } = answer;
-      rows.push(...unpack(result.rows));
-      failures.push(...result.failures.map((failure) => ({ ...failure, index })));
-      if (result.classifyError) {
-        total.classifyError = {
-          text: result.classifyError.text,
-          count: (total.classifyError?.count ?? 0) + 1,
-        };
-      }
-      total.decodeSeconds += result.decodeSeconds;
-      total.classifySeconds += result.classifySeconds;
+  let next = 0;
+  const onResult = (result: BatchResult) => {
+    rows.push(...unpack(result.rows));
+    failures.push(...result.failures.map((failure) => ({ ...failure, index: next })));
+    if (result.classifyError) {
+      total.classifyError = { text: result.classifyError.text, count: (total.classifyError?.count ?? 0) + 1 };
     }
-  } finally {
-    child?.kill('SIGKILL');
+    total.decodeSeconds += result.decodeSeconds;
+    total.classifySeconds += result.classifySeconds;
+    next++;
+  };
+  while (next < bytes.length) {
+    const rest = { ...task, model, images: task.images.slice(next), packed: pack(bytes.slice(next)) };
+    const died = await runChild(rest, timeoutMs, onResult);
+    if (died !== null) failures.push({ index: next++, reason: KILLED_DECODER, detail: died });
   }
   return { ...total, rows: pack(rows) };
 }
 
-/** One image to the child and back; the child is dead after an answer `died`. */
-function ask(
+/** @returns null when every image was answered, else why the child could not answer for the next one. */
+async function runChild(
+  task: BatchTask,
+  timeoutMs: number,
+  onResult: (result: BatchResult) => void,
+): Promise<string | null> {
+  const child = fork(CHILD, { serialization: 'advanced' });
+  try {
+    await once(child, 'message'); // ready
+    return await answers(child, task, timeoutMs, onResult);
+  } finally {
+    child.removeAllListeners();
+    child.on('error', () => undefined); // what was still being sent to it
+    child.kill('SIGKILL');
+  }
+}
+
+function answers(
   child: ChildProcess,
   task: BatchTask,
   timeoutMs: number,
-): Promise<{ result: BatchResult } | { died: string }> {
+  onResult: (result: BatchResult) => void,
+): Promise<string | null> {
   return new Promise((resolve) => {
-    const done = (answer: { result: BatchResult } | { died: string }) => {
-      clearTimeout(timer);
-      child.removeAllListeners();
-      if ('died' in answer) child.kill('SIGKILL');
-      resolve(answer);
-    };
+    let waiting = task.images.length;
     const timer = setTimeout(
-      () => done({ died: `It took longer than ${timeoutMs / 1000} s (IMAGEHUB_DECODE_TIMEOUT_MS).` }),
+      () => resolve(`It took longer than ${timeoutMs / 1000} s (IMAGEHUB_DECODE_TIMEOUT_MS).`),
       timeoutMs,
     );
+    const done = (died: string | null) => {
+      clearTimeout(timer);
+      resolve(died);
+    };
     child.once('exit', (code, signal) =>
-      done({ died: `It ended the process that decoded it (${signal ?? `exit status ${code}`}).` }),
+      done(`It ended the process that decoded it (${signal ?? `exit status ${code}`}).`),
     );
-    child.once('error', (error) => done({ died: error.message }));
-    child.once('message', (message: { result: BatchResult } | { error: string }) =>
-      done('error' in message ? { died: message.error } : message),
-    );
-    child.send({ task });
+    child.once('error', (error) => done(error.message));
+    child.on('message', (message: { result: BatchResult } | { error: string }) => {
+      if ('error' in message) return done(message.error);
+      timer.refresh();
+      onResult(message.result);
+      if (--waiting === 0) done(null);
+    });
+    child.send(task);
   });
 }

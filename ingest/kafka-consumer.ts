@@ -3,9 +3,8 @@ import type { SourceMessage } from '../sql/dead-letters.ts';
 import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from './kafka.ts';
 import type { Advice, SourceBatch } from './partition.ts';
 
-/** Heartbeats go out at this pace while a batch is worked on, however long the database makes it wait. */
-const HEARTBEAT_MS = 3000;
-const SESSION_MS = 30_000;
+/** Heartbeats per session: they go out while a batch is worked on too, however long the database makes it wait. */
+const HEARTBEATS_PER_SESSION = 4;
 /** The group's offset in Kafka is for lag displays only; writing it after every batch would cost a round trip each. */
 const COMMIT_EVERY_MS = 1000;
 /**
@@ -20,6 +19,8 @@ const LONGEST_POLL_MS = 500;
 
 export interface ConsumeOptions {
   groupId: string;
+  /** Without a heartbeat for so long a member is taken for dead, ms. */
+  sessionMs: number;
   topics: string[];
   /** Partitions worked on at the same time. */
   concurrency: number;
@@ -41,8 +42,8 @@ export interface RunningConsumer {
 export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Promise<RunningConsumer> {
   const consumer = kafka.consumer({
     groupId: options.groupId,
-    sessionTimeout: SESSION_MS,
-    heartbeatInterval: HEARTBEAT_MS,
+    sessionTimeout: options.sessionMs,
+    heartbeatInterval: options.sessionMs / HEARTBEATS_PER_SESSION,
     maxBytesPerPartition: FETCH_BYTES,
     maxBytes: FETCH_TOTAL_BYTES,
     allowAutoTopicCreation: false,
@@ -89,7 +90,10 @@ async function takeBatch(
     if (!isRunning()) throw new Error('the consumer is stopping');
     await heartbeat();
   };
-  const timer = setInterval(() => void heartbeat().catch((error: unknown) => (lost ??= error)), HEARTBEAT_MS);
+  const timer = setInterval(
+    () => void heartbeat().catch((error: unknown) => (lost ??= error)),
+    options.sessionMs / HEARTBEATS_PER_SESSION,
+  );
   try {
     const endOffset = Number(batch.lastOffset()) + 1;
     // kafkajs keeps the offset it asked for on the batch, but not in its types.

@@ -61,7 +61,8 @@ export function parseMessage(
         'delete-without-key',
         'An empty message deletes the image named by its key, and this one has no key.',
       );
-    return image(dataset, `${topic}/${partition}/${message.offset}`, value, message.headers);
+    // No rule reads a label out of an id that we made up.
+    return image(dataset, `${topic}/${partition}/${message.offset}`, value, message.headers, null);
   }
   if (key.length > MAX_ID_BYTES) {
     return bad(
@@ -72,14 +73,22 @@ export function parseMessage(
   if (!isUtf8(key)) return bad('id-not-utf8', 'The key is not UTF-8 text.');
   const id = key.toString('utf8');
   if (id.includes(NUL)) return bad('id-with-nul', 'The key holds a NUL byte, which no database text can.');
-  return empty ? { kind: 'tombstone', id } : image(dataset, id, value, message.headers);
+  return empty
+    ? { kind: 'tombstone', id }
+    : image(dataset, id, value, message.headers, ruleLabel(dataset, id));
 }
 
 const bad = (reason: string, detail: string): BadMessage => ({ kind: 'bad', reason, detail });
 
-function image(dataset: Dataset, id: string, value: Buffer, headers: MessageHeaders): ImageMessage {
+function image(
+  dataset: Dataset,
+  id: string,
+  value: Buffer,
+  headers: MessageHeaders,
+  ruled: string | null,
+): ImageMessage {
   const result: ImageMessage = { kind: 'image', id, value, knownLabel: null, metadata: {}, ignored: [] };
-  let label = ruleLabel(dataset, id);
+  let label = ruled;
   for (const [name, bytes] of headers) {
     if (name === 'known-label') label = bytes.toString('utf8');
     else HEADERS[name]?.(bytes.toString('utf8').trim(), result);

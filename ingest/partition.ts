@@ -58,7 +58,10 @@ export class PartitionIngest {
     const state = (this.#state ??= await this.#open());
     if (state.haltedReason !== null) return { kind: 'halted', reason: state.haltedReason };
     const wanted = this.#verified || !state.last ? state.nextOffset : state.last.offset;
-    if (batch.fetchedOffset > wanted) return { kind: 'continue', offset: wanted };
+    if (batch.fetchedOffset > wanted) {
+      const missing = await this.#missing(batch.fetchedOffset);
+      return missing === null ? { kind: 'continue', offset: wanted } : this.#halt(missing);
+    }
 
     if (!this.#verified) {
       if (batch.endOffset <= wanted) return { kind: 'continue', offset: wanted };
@@ -117,7 +120,6 @@ export class PartitionIngest {
     const { topic, partition } = this.#place;
     const state = this.#state!;
     const chunks = this.#cut(messages, endOffset);
-    await markInFlight(pool, topic, partition, endOffset);
     let prepared: Promise<Batch> | null = this.#prepare(chunks[0]!);
     try {
       // While one chunk is written the next is decoded.
@@ -146,7 +148,11 @@ export class PartitionIngest {
   }
 
   #prepare(chunk: Chunk): Promise<Batch> {
-    const prepared = prepareChunk(this.#context, this.#place, chunk, chunk.from < this.#isolateBelow);
+    const { topic, partition } = this.#place;
+    const isolated = chunk.from < this.#isolateBelow;
+    const prepared = markInFlight(this.#context.pool, topic, partition, chunk.to).then(() =>
+      prepareChunk(this.#context, this.#place, chunk, isolated),
+    );
     // It is awaited only after the chunk before it is written.
     prepared.catch(() => undefined);
     return prepared;

@@ -7,7 +7,7 @@ import {
   type ClassifyTask,
   unpack,
 } from './batch-task.ts';
-import { classifyAll, type Verdict } from './classify.ts';
+import { classifyAll, failedVerdict, type Verdict } from './classify.ts';
 import { decodeGroups } from './decode-groups.ts';
 import { processBatch } from './process-batch.ts';
 
@@ -37,7 +37,7 @@ export async function classifyBatch({ model, classes, maxPixels, packed }: Class
     group.forEach(({ index }, i) => (verdicts[index] = found[i]!));
   }
   for (const { index, detail } of failures) {
-    verdicts[index] = { prediction: -1, confidence: null, scores: null, error: detail };
+    verdicts[index] = failedVerdict(detail);
   }
   return verdicts;
 }

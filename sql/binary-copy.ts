@@ -40,11 +40,13 @@ export class CopyWriter {
   }
 
   row(fields: number): void {
-    this.#buffer.writeInt16BE(fields, this.#grow(2));
+    const at = this.#grow(2); // first: it may replace the buffer
+    this.#buffer.writeInt16BE(fields, at);
   }
 
   null(): void {
-    this.#buffer.writeInt32BE(-1, this.#grow(4));
+    const at = this.#grow(4);
+    this.#buffer.writeInt32BE(-1, at);
   }
 
   int4(value: number | null | undefined): void {

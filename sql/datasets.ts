@@ -65,7 +65,7 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
   await transaction(pool, async (client) => {
     const taken = await client.query<{ kind: string }>(
       `select 'word of SQL' as kind from pg_get_keywords() where word = $1 and catcode in ('R', 'T')
-       union all select 'table or view in this database' from pg_class where relname = $1 and relnamespace = 'public'::regnamespace
+       union all select 'table or view in this database' from pg_class where relname = $1 and relnamespace in ('public'::regnamespace, 'imagehub'::regnamespace, 'pg_catalog'::regnamespace)
          and not exists (select from imagehub.datasets where name = $1)`,
       [name],
     );

@@ -74,7 +74,7 @@ export async function markInFlight(
   to: number,
 ): Promise<void> {
   await db.query(
-    'update imagehub.consumer_offsets set in_flight_to = $3 where topic = $1 and partition = $2 and next_offset < $3',
+    'update imagehub.consumer_offsets set in_flight_to = greatest(in_flight_to, $3) where topic = $1 and partition = $2 and next_offset < $3',
     [topic, partition, to],
   );
 }

@@ -80,13 +80,13 @@ describe('bad messages', () => {
     );
   });
 
-  test('an image without a key is named after its place in the topic', async () => {
-    await using pipeline = await testPipeline();
+  test('an image without a key is named after its place in the topic, and gets no label from that', async () => {
+    await using pipeline = await testPipeline({ labelFrom: 'first-character' });
     await pipeline.produce([{ key: null, value: digitPng(5, 5) }]);
     await pipeline.startIngest();
     await pipeline.drained();
-    const { rows } = await pipeline.pool.query(`select id from ${pipeline.dataset}`);
-    expect(rows).toEqual([{ id: `${pipeline.topic}/0/0` }]);
+    const { rows } = await pipeline.pool.query(`select id, known_label from ${pipeline.dataset}`);
+    expect(rows).toEqual([{ id: `${pipeline.topic}/0/0`, known_label: null }]);
   });
 
   test('unknown labels and senseless headers are left out and counted; the image stays', async () => {

@@ -67,6 +67,7 @@ describe('offsets', () => {
     await pipeline.produce(some(6, 'b'));
     const admin = createKafka(pipeline.config, testServers().kafka, pipeline.log).admin();
     await admin.connect();
+    await admin.fetchTopicMetadata({ topics: [pipeline.topic] }); // kafkajs needs it first
     await admin.deleteTopicRecords({ topic: pipeline.topic, partitions: [{ partition: 0, offset: '7' }] });
     await admin.disconnect();
 
