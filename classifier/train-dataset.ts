@@ -1,0 +1,228 @@
+import type { Pool } from 'pg';
+import { errorText, HubError } from '../errors.ts';
+import { transaction } from '../sql/database.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
+import { addRunParameters, finishRun, startRun, stopRun } from '../sql/runs.ts';
+import type { Scaling } from './manifest.ts';
+import { scaleTable } from './manifest.ts';
+import { registerModel } from './registry.ts';
+import { BINARISE_THRESHOLD, scalingOf, trainingOptions, type TrainingOptions } from './train/defaults.ts';
+import { exportModel, networkManifest } from './train/export.ts';
+import {
+  type EpochProgress,
+  type StepProgress,
+  trainNetwork,
+  type TrainingMetrics,
+  type TrainingResult,
+} from './train/train.ts';
+import { readTrainingData, type Size, type TrainingData } from './training-data.ts';
+
+/** What to train on and how; what is left out has the defaults of `TRAINING`. */
+export interface TrainingRequest {
+  /** Hyper-parameters; numbers and lists may be text. */
+  options?: { readonly [K in keyof TrainingOptions]?: unknown } | undefined;
+  /** With scale `binarise`: pixels greater than this are ink. */
+  threshold?: number | undefined;
+  /** A condition in SQL over the dataset's columns. */
+  where?: string | null | undefined;
+  /** At most so many images, drawn by the seed. */
+  limit?: number | null | undefined;
+  /** What images are resized to; left out: the size of the first. */
+  size?: Size | null | undefined;
+}
+
+export interface TrainingContext {
+  pool: Pool;
+  /** The setting IMAGEHUB_MAX_PIXELS. */
+  maxPixels: number;
+  /** Aborted: the run is recorded as cancelled, and no model is registered. */
+  signal?: AbortSignal | undefined;
+  /** Images read so far, of how many. */
+  onRead?: ((read: number, total: number) => void) | undefined;
+  onStep?: ((progress: StepProgress) => void) | undefined;
+  onEpoch?: ((progress: EpochProgress) => void) | undefined;
+}
+
+/** What is kept of a training beside its model. Accuracies are 0 to 1, losses mean cross-entropy in nats. */
+export interface TrainedMetrics {
+  trainingImages: number;
+  validationImages: number;
+  /** Over the last epoch, each batch before its update. */
+  trainingAccuracy: number;
+  trainingLoss: number;
+  /** On the images kept out of training; null: none were. */
+  validationAccuracy: number | null;
+  validationLoss: number | null;
+  /** Per class, and the confusion matrix [known][predicted]. */
+  validation: TrainingMetrics['validation'];
+  history: EpochProgress[];
+  /** Of training alone, without reading. */
+  seconds: number;
+}
+
+/** What a run was given and what it found; kept in `imagehub.runs`. */
+export interface TrainingParameters extends TrainingOptions {
+  threshold: number | null;
+  where: string | null;
+  limit: number | null;
+  /** `28x28` */
+  size: string | null;
+  /** From the input to the classes, e.g. [784, 500, 100, 10]. */
+  sizes: number[];
+  images: number;
+  imagesPerClass: Record<string, number>;
+  skipped: TrainingData['skipped'];
+  dataSha256: string;
+}
+
+/** What `imagehub train --json` prints. */
+export interface TrainedModel {
+  /** The model's version, as `imagehub promote` takes it. */
+  model: number;
+  run: number;
+  dataset: string;
+  /** Images trained and validated on. */
+  images: number;
+  parameters: TrainingParameters;
+  metrics: TrainedMetrics;
+  /** Reading, training and registering. */
+  seconds: number;
+}
+
+/**
+ * Trains the classic network (dense layers on grey pixels) on a dataset's labelled images and registers the result.
+ * The run is recorded from its beginning: running, then done with a model, failed, or cancelled without one.
+ * @throws HubError NOT_FOUND, USAGE when the settings or the images do not allow it, BAD_MODEL when training diverges,
+ * INTERRUPTED when the signal is aborted.
+ */
+export async function trainDataset(
+  context: TrainingContext,
+  name: string,
+  request: TrainingRequest = {},
+): Promise<TrainedModel> {
+  const { pool } = context;
+  const started = performance.now();
+  const options = trainingOptions(request.options);
+  const scaling = chooseScaling(options, request.threshold);
+  const dataset = await getDataset(pool, name);
+  const asked = {
+    ...options,
+    threshold: scaling.kind === 'binarise' ? scaling.threshold : null,
+    where: request.where ?? null,
+    limit: request.limit ?? null,
+    size: request.size ? sizeText(request.size) : null,
+  };
+  await using open = await startRun(pool, { dataset: name, kind: 'train', parameters: asked });
+  const { run } = open;
+  try {
+    const data = await readTrainingData(pool, dataset, {
+      ...request,
+      seed: options.seed,
+      maxPixels: context.maxPixels,
+      signal: context.signal,
+      onProgress: context.onRead,
+    });
+    const found = foundParameters(dataset, options, data);
+    await addRunParameters(pool, run, found);
+    checkValidation(data, options);
+    const { result, onnx, manifest } = await train(context, dataset, data, options, scaling);
+    const metrics = keptMetrics(result);
+    if (context.signal?.aborted) throw new HubError('INTERRUPTED', 'Training was interrupted at its end.');
+    const source = `trained ${found.sizes.join('-')} on ${found.images} images`;
+    const registration = { dataset: name, onnx, manifest, metrics, runId: run, source };
+    const model = await transaction(pool, async (client) => {
+      const version = await registerModel(client, registration);
+      await finishRun(client, run, metrics);
+      return version;
+    });
+    const parameters = { ...asked, ...found };
+    const seconds = (performance.now() - started) / 1000;
+    return { model, run, dataset: name, images: found.images, parameters, metrics, seconds };
+  } catch (error) {
+    const state = error instanceof HubError && error.code === 'INTERRUPTED' ? 'cancelled' : 'failed';
+    // Where the database itself is what failed, that is what the caller should hear of.
+    await stopRun(pool, run, state, errorText(error)).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** @throws HubError USAGE */
+function chooseScaling({ scale }: TrainingOptions, threshold: number | undefined): Scaling {
+  const scaling = scalingOf(scale);
+  if (threshold === undefined) return scaling;
+  if (scaling.kind !== 'binarise') {
+    throw new HubError('USAGE', `A threshold is for binarised pixels, and the scale is ${scale}.`, {
+      hint: 'Leave one of --threshold and --scale out.',
+    });
+  }
+  if (!(threshold >= 0 && threshold <= 254)) {
+    throw new HubError('USAGE', `A threshold of ${threshold} divides nothing: pixels are 0 to 255.`, {
+      hint: `Give a number from 0 to 254; the default is ${BINARISE_THRESHOLD}.`,
+    });
+  }
+  return { ...scaling, threshold };
+}
+
+const sizeText = ({ width, height }: Size): string => `${width}x${height}`;
+
+function foundParameters(
+  { classes }: Dataset,
+  { hidden }: TrainingOptions,
+  data: TrainingData,
+): Pick<TrainingParameters, 'size' | 'sizes' | 'images' | 'imagesPerClass' | 'skipped' | 'dataSha256'> {
+  return {
+    size: sizeText(data),
+    sizes: [data.width * data.height, ...hidden, classes.length],
+    images: data.labels.length,
+    imagesPerClass: Object.fromEntries(classes.map((name, index) => [name, data.perClass[index]!])),
+    skipped: data.skipped,
+    dataSha256: data.sha256,
+  };
+}
+
+/** A share of no image would say nothing about the model. */
+function checkValidation({ labels }: TrainingData, { validationSplit }: TrainingOptions): void {
+  if (validationSplit === 0 || labels.length * validationSplit >= 1) return;
+  const least = Math.ceil(1 / validationSplit);
+  throw new HubError(
+    'USAGE',
+    `${labels.length} labelled images are too few to keep a share of ${validationSplit} out for validation: that takes ${least}.`,
+    { hint: 'Label more images, or train on all there are with --validation 0.' },
+  );
+}
+
+async function train(
+  { signal, onStep, onEpoch }: TrainingContext,
+  { classes, background }: Dataset,
+  { width, height, inputs, labels }: TrainingData,
+  options: TrainingOptions,
+  scaling: Scaling,
+) {
+  const result = await trainNetwork({
+    ...options,
+    inputs,
+    labels,
+    classes: classes.length,
+    table: scaleTable(scaling),
+    image: { width, height, channels: 1 },
+    ...(signal ? { signal } : {}),
+    ...(onStep ? { onStep } : {}),
+    ...(onEpoch ? { onEpoch } : {}),
+  });
+  const manifest = networkManifest({ width, height, channels: 1, scaling, classes, background });
+  return { result, manifest, onnx: exportModel(result.parameters, manifest) };
+}
+
+function keptMetrics({ metrics, history }: TrainingResult): TrainedMetrics {
+  return {
+    trainingImages: metrics.trainingImages,
+    validationImages: metrics.validationImages,
+    trainingAccuracy: metrics.accuracy,
+    trainingLoss: metrics.loss,
+    validationAccuracy: metrics.validation?.accuracy ?? null,
+    validationLoss: metrics.validation?.logLoss ?? null,
+    validation: metrics.validation,
+    history,
+    seconds: metrics.seconds,
+  };
+}

@@ -1,0 +1,275 @@
+import { createHash } from 'node:crypto';
+import type { Pool, PoolClient } from 'pg';
+import { errorText, HubError } from '../errors.ts';
+import { decode } from '../images/decode.ts';
+import { errorCode, transaction } from '../sql/database.ts';
+import type { Dataset } from '../sql/datasets.ts';
+import type { ManifestInput } from './manifest.ts';
+import { type Preprocessor, preprocessor } from './preprocess.ts';
+
+export interface Size {
+  width: number;
+  height: number;
+}
+
+export interface TrainingDataOptions {
+  /** A condition in SQL over the dataset's columns; null: every labelled row. */
+  where?: string | null | undefined;
+  /** At most so many, drawn by `seed`: the same rows give the same draw. */
+  limit?: number | null | undefined;
+  seed?: number | undefined;
+  /** What images are resized to; null: the size of the first image. */
+  size?: Size | null | undefined;
+  /** The setting IMAGEHUB_MAX_PIXELS. */
+  maxPixels: number;
+  signal?: AbortSignal | undefined;
+  /** Rows read so far, of how many. */
+  onProgress?: ((read: number, total: number) => void) | undefined;
+}
+
+/** Labelled images as the network takes them. */
+export interface TrainingData extends Size {
+  /** [N, height, width] grey values, before scaling. */
+  inputs: Uint8Array;
+  /** N class indexes. */
+  labels: Int32Array;
+  /** Images per class, in class order. */
+  perClass: number[];
+  /** Images that could not be decoded: how many, and the first of them. */
+  skipped: { count: number; examples: { id: string; reason: string }[] };
+  /** Hex SHA-256 over size, labels and inputs: the same data, whatever rows it came from. */
+  sha256: string;
+}
+
+/** Text per fetch: enough that a fetch's round trip does not count, little enough for any machine. */
+const FETCH_BYTES = 16 * 1024 * 1024;
+const FETCH_ROWS = 1000;
+/** Images decoded at the same time: as many as libuv has threads by default. */
+const AT_ONCE = 4;
+/** Inputs of a network: 256 × 256. Larger ones belong to a convolutional model, which is trained elsewhere. */
+const MOST_INPUTS = 65_536;
+/** Pixels are kept in memory. */
+const MOST_BYTES = 4 * 1024 ** 3;
+const NAMED_SKIPPED = 5;
+
+/**
+ * Reads a dataset's labelled images, decoded, grey and resized exactly as they will be for inference. All come from one
+ * snapshot, in the order of their ids, a bounded amount of encoded images at a time.
+ * @throws HubError USAGE when there is nothing to learn from, `where` is no condition, or the images are too large;
+ * INTERRUPTED when `signal` is aborted.
+ */
+export async function readTrainingData(
+  pool: Pool,
+  dataset: Dataset,
+  options: TrainingDataOptions,
+): Promise<TrainingData> {
+  return transaction(pool, async (client) => {
+    // Read only: a condition is the user's SQL, and must not change anything.
+    await client.query('set transaction isolation level repeatable read, read only');
+    const { perClass, widest } = await countRows(client, dataset, options);
+    const total = perClass.reduce((sum, images) => sum + images, 0);
+    checkCounts(dataset, total, perClass, options);
+    const reader = new Reader(dataset, options, total);
+    const rows = Math.max(1, Math.min(FETCH_ROWS, Math.floor(FETCH_BYTES / widest)));
+    await client.query(
+      `declare training_images no scroll cursor for
+       select id, image_base64, known_label from ${chosenRows(dataset, options)} order by dataset, id`,
+      [dataset.name],
+    );
+    for (let read = 0; read < total;) {
+      throwIfAborted(options.signal, read, total);
+      const batch = await client.query<Row>(`fetch ${rows} from training_images`);
+      if (batch.rows.length === 0) break;
+      await reader.add(batch.rows, options.signal);
+      read += batch.rows.length;
+      options.onProgress?.(read, total);
+    }
+    return reader.finish();
+  });
+}
+
+interface Row {
+  id: string;
+  image_base64: string;
+  known_label: number;
+}
+
+/** The rows to train on, as the FROM of a statement whose parameter is the dataset. */
+function chosenRows({ name }: Dataset, { where, limit, seed }: TrainingDataOptions): string {
+  // The line break ends a comment in the condition.
+  const condition = `dataset = $1 and known_label is not null${where ? ` and (${where}\n)` : ''}`;
+  if (limit === null || limit === undefined) return `public."${name}" where ${condition}`;
+  // Not the first ids: those are often all of one class.
+  return `public."${name}" where dataset = $1 and id in (
+    select id from public."${name}" where ${condition} order by hashtextextended(id, ${seed ?? 0}), id limit ${limit})`;
+}
+
+/** Images per class, and the most characters that one image has. */
+async function countRows(
+  client: PoolClient,
+  dataset: Dataset,
+  options: TrainingDataOptions,
+): Promise<{ perClass: number[]; widest: number }> {
+  const from = chosenRows(dataset, options);
+  try {
+    // A statement with parameters is one statement: nothing can be appended to it.
+    const { rows } = await client.query<{ label: number; images: number; widest: number }>(
+      `select known_label as label, count(*) as images, max(octet_length(image_base64)) as widest
+       from ${from} group by known_label`,
+      [dataset.name],
+    );
+    const perClass = dataset.classes.map(
+      (_, index) => rows.find(({ label }) => label === index)?.images ?? 0,
+    );
+    return { perClass, widest: Math.max(1, ...rows.map(({ widest }) => widest)) };
+  } catch (error) {
+    // 42: syntax error or access rule violation; 22: data exception; 25006: an attempt to write.
+    if (!options.where || !/^(42|22|25006)/.test(errorCode(error) ?? '')) throw error;
+    throw new HubError(
+      'USAGE',
+      `The condition --where ${options.where} cannot be used: ${errorText(error)}`,
+      {
+        hint: `It is SQL over the columns of ${dataset.name}, e.g. --where "id like 'train/%'".`,
+        cause: error,
+      },
+    );
+  }
+}
+
+function checkCounts(
+  { name, classes }: Dataset,
+  total: number,
+  perClass: number[],
+  { where }: TrainingDataOptions,
+): void {
+  const present = classes.filter((_, index) => perClass[index]! > 0);
+  if (present.length >= 2) return;
+  const which = where ? ` where ${where}` : '';
+  throw new HubError(
+    'USAGE',
+    total === 0
+      ? `There are no labelled images in ${name}${which}.`
+      : `All ${total} labelled images in ${name}${which} are of class ${present[0]}; training needs at least two classes.`,
+    {
+      hint:
+        `Send images with known labels, or label some by hand: update ${name} set known_label = … where id = …` +
+        (where ? '; or give another --where.' : '.'),
+    },
+  );
+}
+
+/** Decodes rows into the network's input. */
+class Reader {
+  readonly #dataset: Dataset;
+  readonly #options: TrainingDataOptions;
+  readonly #total: number;
+  readonly #labels: Int32Array;
+  readonly #skipped: TrainingData['skipped'] = { count: 0, examples: [] };
+  #target: { size: Size; inputs: Uint8Array; write: Preprocessor } | undefined;
+  #images = 0;
+
+  constructor(dataset: Dataset, options: TrainingDataOptions, total: number) {
+    this.#dataset = dataset;
+    this.#options = options;
+    this.#total = total;
+    this.#labels = new Int32Array(total);
+    if (options.size) this.#target = this.#open(options.size);
+  }
+
+  async add(rows: Row[], signal: AbortSignal | undefined): Promise<void> {
+    const limits = { maxPixels: this.#options.maxPixels };
+    for (let from = 0; from < rows.length; from += AT_ONCE) {
+      const group = rows.slice(from, from + AT_ONCE);
+      const decoded = await Promise.allSettled(
+        group.map(async ({ image_base64 }) => decode(Buffer.from(image_base64, 'base64'), limits)),
+      );
+      throwIfAborted(signal, this.#images, this.#total);
+      for (const [index, result] of decoded.entries()) {
+        const { id, known_label } = group[index]!;
+        if (result.status === 'rejected') this.#skip(id, result.reason);
+        else {
+          this.#target ??= this.#open(result.value);
+          const { inputs, write, size } = this.#target;
+          write(result.value, inputs, this.#images * size.width * size.height);
+          this.#labels[this.#images++] = known_label;
+        }
+      }
+    }
+  }
+
+  finish(): TrainingData {
+    if (!this.#target || this.#images === 0) {
+      const { id, reason } = this.#skipped.examples[0]!;
+      throw new HubError(
+        'USAGE',
+        `None of the ${this.#total} labelled images in ${this.#dataset.name} can be decoded; ${id}: ${reason}`,
+        { hint: 'Send the images again, or train on others with --where.' },
+      );
+    }
+    const { size, inputs } = this.#target;
+    const data = {
+      width: size.width,
+      height: size.height,
+      inputs: inputs.subarray(0, this.#images * size.width * size.height),
+      labels: this.#labels.subarray(0, this.#images),
+    };
+    const perClass = this.#dataset.classes.map(() => 0);
+    for (const label of data.labels) perClass[label]! += 1;
+    const sha256 = createHash('sha256')
+      .update(`${data.width}x${data.height}\n`)
+      .update(data.labels)
+      .update(data.inputs)
+      .digest('hex');
+    return { ...data, perClass, skipped: this.#skipped, sha256 };
+  }
+
+  #skip(id: string, reason: unknown): void {
+    this.#skipped.count += 1;
+    if (this.#skipped.examples.length < NAMED_SKIPPED) {
+      this.#skipped.examples.push({ id, reason: errorText(reason) });
+    }
+  }
+
+  #open({ width, height }: Size): { size: Size; inputs: Uint8Array; write: Preprocessor } {
+    const inputs = width * height;
+    const shown = `${width} × ${height}`;
+    if (inputs > MOST_INPUTS) {
+      throw new HubError(
+        'USAGE',
+        `Images of ${shown} are too large for a network of dense layers (at most 256 × 256 pixels).`,
+        { hint: 'Have them resized for it: --size 64x64' },
+      );
+    }
+    if (inputs * this.#total > MOST_BYTES) {
+      throw new HubError(
+        'USAGE',
+        `${this.#total} images of ${shown} do not fit into the 4 GiB that training data may take.`,
+        { hint: 'Train on fewer (--limit 100000) or smaller ones (--size 32x32).' },
+      );
+    }
+    const input: ManifestInput = {
+      name: 'pixels',
+      layout: 'flat',
+      elementType: 'uint8',
+      width,
+      height,
+      channels: 1,
+      colour: 'grey',
+      scaling: { kind: 'none' },
+      background: this.#dataset.background,
+      invert: false,
+    };
+    return {
+      size: { width, height },
+      inputs: new Uint8Array(inputs * this.#total),
+      write: preprocessor(input),
+    };
+  }
+}
+
+function throwIfAborted(signal: AbortSignal | undefined, read: number, total: number): void {
+  if (!signal?.aborted) return;
+  throw new HubError('INTERRUPTED', `Training was interrupted after reading ${read} of ${total} images.`, {
+    cause: signal.reason,
+  });
+}
