@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
-import { errorText, HubError } from '../errors.ts';
 import type { RegisterCommand } from './command.ts';
-import { note } from './output.ts';
+import { runCli } from './run-cli.ts';
 import { dieWithLauncher } from './shutdown.ts';
 
 /**
@@ -37,14 +36,4 @@ const asked = COMMANDS[process.argv[2] ?? ''];
 for (const load of asked ? [asked] : Object.values(COMMANDS)) (await load())(program);
 
 dieWithLauncher();
-try {
-  await program.parseAsync();
-} catch (error) {
-  note(`imagehub: ${errorText(error)}`);
-  if (error instanceof HubError) {
-    if (error.hint) note(`  ${error.hint}`);
-  } else if (error instanceof Error && error.stack) {
-    note(error.stack);
-  }
-  process.exitCode = 1;
-}
+await runCli(program);

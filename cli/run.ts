@@ -4,8 +4,10 @@ import { errorText } from '../errors.ts';
 import { openIngest } from '../ingest/open-ingest.ts';
 import { runIngest } from '../ingest/run-ingest.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
+import { startBackgroundRun } from '../stack/background-run.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
+import { note } from './output.ts';
 import { interruptSignal } from './shutdown.ts';
 
 const ROLES = ['ingest', 'index'] as const;
@@ -23,7 +25,17 @@ export const runCommand: RegisterCommand = (program) => {
       '\nThe first interrupt finishes the batches in flight, the second stops at once; nothing is lost either way.' +
         '\nAny number of processes may run: they share the partitions of the topics.',
     )
-    .action(async (roles: Role[]) => {
+    .option(
+      '-d, --detach',
+      'run in the background, output in the folder’s logs/run.log; imagehub down stops it',
+    )
+    .action(async (roles: Role[], options: { detach?: boolean }) => {
+      if (options.detach) {
+        const { config } = commandContext();
+        const { pid, log } = await startBackgroundRun(config, roles);
+        note(`The pipeline runs in the background (process ${pid}); its log is ${log}.`);
+        return;
+      }
       await using hub = await openHub(commandContext());
       await runRoles(hub, roles, interruptSignal());
     });
