@@ -30,6 +30,7 @@ export class ChangeBatcher implements FeedSink {
   #durable: Lsn = 0n;
   #reachedAt: Date | null = null;
   #durableAt: Date | null = null;
+  #closed = false;
   #failure: { error: unknown } | null = null;
   #waiting: { position: Lsn; resolve: () => void; reject: (error: unknown) => void }[] = [];
 
@@ -94,6 +95,7 @@ export class ChangeBatcher implements FeedSink {
 
   /** Lets the write under way finish; nothing else is written afterwards. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.#writing?.catch(() => undefined);
     if (this.#timer) clearTimeout(this.#timer);
     this.#fail(this.#failure?.error ?? new Error('the change feed is closed'));
@@ -111,7 +113,7 @@ export class ChangeBatcher implements FeedSink {
   }
 
   #start(): void {
-    if (this.#failure || this.#pending.size === 0) return;
+    if (this.#closed || this.#failure || this.#pending.size === 0) return;
     if (this.#timer) clearTimeout(this.#timer);
     this.#timer = null;
     const changes = [...this.#pending.values()];

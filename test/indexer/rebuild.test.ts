@@ -107,6 +107,52 @@ describe('rebuilding an index', () => {
     120_000,
   );
 
+  test('what the indexer wrote into the old index just before the swap is in the new one', async () => {
+    await using index = await testIndex();
+    const { pool, client } = index;
+    const indexer = index.start();
+    await insertRows(pool, 10);
+    await index.inStep();
+
+    // The rebuild's own feed is held back from just before the swap until well after it.
+    const released = Promise.withResolvers<void>();
+    let held = false;
+    const slowed = new Proxy(client, {
+      get(target, name, receiver) {
+        if (name === 'bulk') {
+          return async (request: never) => {
+            if (held) await released.promise;
+            return target.bulk(request);
+          };
+        }
+        if (name === 'indices') {
+          return new Proxy(target.indices, {
+            get(indices, method) {
+              if (method !== 'updateAliases') return Reflect.get(indices, method).bind(indices);
+              return async (request: never) => {
+                held = true;
+                // Two batches: one is held in flight, the other waits behind it.
+                for (const id of ['late1', 'late2']) {
+                  await insertImage(pool, 'mnist', { id });
+                  await until(async () => (await index.document(id)) !== undefined, 'the old index has it');
+                }
+                const answer = await indices.updateAliases(request);
+                setTimeout(released.resolve, 1000);
+                return answer;
+              };
+            },
+          });
+        }
+        return Reflect.get(target, name, receiver);
+      },
+    });
+    await rebuildIndex('mnist', { ...index.rebuildOptions, client: slowed });
+    await indexer.stop();
+    expect(await index.document('late1')).toBeDefined();
+    expect(await index.document('late2')).toBeDefined();
+    expect((await index.reconcile()).equal).toBe(true);
+  });
+
   test('with the indexer off and far behind: what it sends late changes nothing', async () => {
     await using index = await testIndex();
     const { pool } = index;

@@ -114,6 +114,51 @@ describe('the position of the feed', () => {
   }, 90_000);
 });
 
+test('a keep-alive never claims a position whose changes still wait in line', async () => {
+  await using index = await testIndex();
+  const { pool } = index;
+  const slot = `${await slotName(pool)}_slow`;
+  const stop = new AbortController();
+  const started = Promise.withResolvers<void>();
+  const commits: Lsn[] = [];
+  let highest: Lsn = 0n;
+  let overtaken = 0;
+  let idle = 0;
+  const following = followFeed({
+    url: index.servers.postgres,
+    slot,
+    temporary: true,
+    sink: {
+      change: () => sleep(15),
+      classesChanged: () => undefined,
+      truncated: () => undefined,
+      reached(position, committedAt) {
+        if (!committedAt) {
+          idle++;
+          highest = position > highest ? position : highest;
+          return;
+        }
+        if (position <= highest) overtaken++;
+        commits.push(position);
+      },
+      durable: () => 1n,
+    },
+    log: memoryLog().log,
+    signal: stop.signal,
+    onStart: () => started.resolve(),
+  });
+  await started.promise;
+  for (let i = 0; i < 300; i++) {
+    await insertImage(pool, 'mnist', { id: `a${i}` });
+    await sleep(3);
+  }
+  await until(() => Promise.resolve(commits.length >= 300), 'everything came');
+  await until(() => Promise.resolve(idle > 0), 'an idle position came');
+  stop.abort();
+  await following;
+  expect(overtaken).toBe(0);
+});
+
 describe('what the feed holds back on the database’s disk', () => {
   test('an abandoned feed is warned about, given up at the limit, and its index rebuilt', async () => {
     await using server = await ownPostgres();
