@@ -215,7 +215,11 @@ export function describeConfig(config: Config, env: NodeJS.ProcessEnv = process.
   });
 }
 
-/** `postgresql://user:secret@host` → `postgresql://user:***@host`; anything that is no such URL stays. */
+/**
+ * `postgresql://user:secret@host` → `postgresql://user:***@host`, `?password=secret` likewise; anything that is no such
+ * URL stays. A password may hold an unescaped `@`: all up to the last one goes.
+ */
 export function hidePassword<T>(value: T): T | string {
-  return typeof value === 'string' ? value.replace(/^(\w+:\/\/[^:/@]*):[^@]*@/, '$1:***@') : value;
+  if (typeof value !== 'string') return value;
+  return value.replace(/^(\w+:\/\/[^:/@]*):.*@/, '$1:***@').replace(/([?&]password=)[^&]*/i, '$1***');
 }
