@@ -95,7 +95,7 @@ describe('imagehub index', () => {
       'the new index is there',
     );
     command.child.kill('SIGINT');
-    expect(await command.exit).toBe(1);
+    expect(await command.exit).toBe(130);
     expect(command.stderr()).toMatch(/interrupted; the old index goes on serving/);
     expect(Object.keys(await index.client.indices.get({ index: `${index.config.indexPrefix}-*` }))).toEqual([
       `${index.config.indexPrefix}-mnist-000001`,

@@ -168,6 +168,7 @@ describe('what the feed holds back on the database’s disk', () => {
     await insertRows(pool, 50);
     await index.inStep();
     await indexer.stop();
+    await until(async () => (await ownSlot(pool))?.active === false, 'Postgres has noticed that it ended');
     const slot = await slotName(pool);
     const { log, lines } = memoryLog();
 
@@ -266,6 +267,7 @@ describe('what the feed holds back on the database’s disk', () => {
     await insertRows(pool, 50);
     await index.inStep();
     await first.stop();
+    await until(async () => (await ownSlot(pool))?.active === false, 'Postgres has noticed that it ended');
     await pool.query('select pg_drop_replication_slot($1)', [await slotName(pool)]);
     await insertImage(pool, 'mnist', { id: 'unseen' });
     await pool.query("delete from mnist where id = 'image1'");
