@@ -1,6 +1,7 @@
 import { Argument } from 'commander';
 import { type Health, startOperationsServer } from '../console/operations-server.ts';
 import { errorText } from '../errors.ts';
+import { watchFeedRetention } from '../indexer/retention.ts';
 import { openIngest } from '../ingest/open-ingest.ts';
 import { runIngest } from '../ingest/run-ingest.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
@@ -56,8 +57,10 @@ export async function runRoles(hub: Hub, roles: Role[], signal: AbortSignal): Pr
   const stop = AbortSignal.any([signal, failure.signal]);
   const start = { ingest: startIngest, index: startIndex };
   try {
-    await Promise.all(
-      wanted.map(async (role) => {
+    await Promise.all([
+      // In every process: a feed that nobody follows must not fill the database's disk.
+      watchFeedRetention({ config, pool: hub.pool, log, signal: stop }),
+      ...wanted.map(async (role) => {
         try {
           await start[role](hub, metrics, stop);
         } catch (error) {
@@ -67,7 +70,7 @@ export async function runRoles(hub: Hub, roles: Role[], signal: AbortSignal): Pr
           throw error;
         }
       }),
-    );
+    ]);
   } finally {
     await operations.close();
   }
