@@ -1,5 +1,8 @@
 // The main job on real digits, as the README's first command: prepare, train, apply.
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
+import { promote } from '../classifier/registry.ts';
+import { trainDataset } from '../classifier/train-dataset.ts';
 import { commandContext } from '../cli/command.ts';
 import { type Hub, openHub } from '../cli/hub.ts';
 import { note, report } from '../cli/output.ts';
@@ -7,24 +10,23 @@ import { createProgress } from '../cli/progress.ts';
 import { reconcile } from '../cli/reconcile.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { interruptSignal } from '../cli/shutdown.ts';
-import { promote } from '../classifier/registry.ts';
-import { trainDataset } from '../classifier/train-dataset.ts';
+import type { Config } from '../config.ts';
 import { HubError } from '../errors.ts';
-import { openKafkaAdmin } from '../ingest/kafka.ts';
 import type { ImageSink, OutgoingImage } from '../ingest/senders/image.ts';
-import { createDataset, dropDataset, getDataset, listDatasets } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { datasetReport } from '../sql/report.ts';
 import { startBackgroundRun, stopBackgroundRun } from '../stack/background-run.ts';
+import { interrupted } from '../stack/processes.ts';
 import { type Stack, startStack } from '../stack/start.ts';
+import { DATASET, freshDataset } from './dataset.ts';
 import { readDigits } from './digits.ts';
-import { CLASSIC_QUERY, describeDemo, type DemoSummary } from './summary.ts';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { type Pipeline, startPipeline } from './pipeline.ts';
+import { type Afterwards, CLASSIC_QUERY, describeDemo, type DemoSummary, startStopwatch } from './summary.ts';
 
-const DATASET = 'mnist';
-const CLASSES = [...'0123456789'];
 const SEND_AT_ONCE = 1000;
-/** Ten times what the phases take on two slow cores. */
+/** Ten times what a phase takes on two slow cores. */
 const PATIENCE_MS = 120_000;
+const LOOK_EVERY_MS = 200;
 
 interface Options {
   keep?: boolean;
@@ -45,67 +47,102 @@ async function demo(options: Options): Promise<void> {
   const context = commandContext();
   const { config } = context;
   const signal = interruptSignal();
-  const clock = stopwatch();
-
-  note('Servers: starting Postgres, Kafka and Elasticsearch …');
-  const stack = config.postgresUrl === undefined ? await startStack(config, { log: note, signal }) : null;
-  for (const line of stack?.state.notes ?? []) note(line);
-  let keep = false;
+  const clock = startStopwatch();
+  const stack = await startServers(config, signal);
+  let pipeline: Pipeline | undefined;
+  let summary: DemoSummary | undefined;
+  // One that somebody left running must not see its topic replaced; it is started again at the end.
+  const ranBefore = await stopBackgroundRun(config);
   try {
     await using hub = await openHub(context);
+    if (signal.aborted) throw interrupted();
     await freshDataset(hub);
-    await startBackgroundRun(config, []);
+    pipeline = startPipeline(config);
     clock.lap('servers');
-    const summary = await threePhases(hub, clock, signal);
-    keep = options.keep === true;
-    report(options, summary, (value) => describeDemo(value, keep ? { home: config.home } : null));
-    if (!summary.consistent) process.exitCode = 1;
+    summary = await threePhases({ hub, pipeline, signal }, clock);
   } finally {
-    await finish(stack, keep, () => stopBackgroundRun(config));
+    await finish(config, stack, pipeline, {
+      keep: options.keep === true && summary !== undefined,
+      ranBefore,
+      interrupted: signal.aborted,
+    });
+  }
+  const afterwards: Afterwards = options.keep
+    ? 'all runs'
+    : stack === null || stack.joined
+      ? 'servers run'
+      : 'stopped';
+  report(options, summary, (value) => describeDemo(value, afterwards, config.home));
+  if (!summary.consistent) process.exitCode = 1;
+}
+
+/** Null: the settings name the servers, and there is nothing to start. */
+async function startServers(config: Config, signal: AbortSignal): Promise<Stack | null> {
+  if (config.postgresUrl !== undefined) {
+    note('Servers: those that the settings name.');
+    return null;
+  }
+  note('Servers: starting them, which takes half a minute on a slow machine …');
+  // Its own signal: once they run, an interrupt must not stop them under the pipeline, which ends before them.
+  const starting = new AbortController();
+  const forward = () => starting.abort();
+  signal.addEventListener('abort', forward, { once: true });
+  if (signal.aborted) forward();
+  try {
+    const stack = await startStack(config, { log: note, signal: starting.signal });
+    if (stack.joined) note('They run already.');
+    for (const line of stack.state.notes) note(line);
+    return stack;
+  } finally {
+    signal.removeEventListener('abort', forward);
   }
 }
 
-async function finish(stack: Stack | null, keep: boolean, stopRun: () => Promise<boolean>): Promise<void> {
-  if (keep) {
-    await stack?.release();
-    return;
-  }
-  await stopRun();
-  await stack?.stop();
+async function finish(
+  config: Config,
+  stack: Stack | null,
+  pipeline: Pipeline | undefined,
+  { keep, ranBefore, interrupted }: { keep: boolean; ranBefore: boolean; interrupted: boolean },
+): Promise<void> {
+  if (!keep) note(interrupted ? 'Interrupted; stopping …' : 'Stopping …');
+  await pipeline?.stop();
+  // It outlives the demo; the one until now did not, so that nothing is left whatever happens on the way.
+  if (keep || ranBefore) await startBackgroundRun(config, []);
+  if (keep) await stack?.release();
+  else await stack?.stop();
 }
 
-async function threePhases(hub: Hub, clock: Stopwatch, signal: AbortSignal): Promise<DemoSummary> {
+interface Work {
+  hub: Hub;
+  pipeline: Pipeline;
+  signal: AbortSignal;
+}
+
+async function threePhases(work: Work, clock: ReturnType<typeof startStopwatch>): Promise<DemoSummary> {
+  const { hub } = work;
   const { pool } = hub;
   const digits = await readDigits();
+  const images = digits.training.length + digits.unseen.length;
+  const figures = (n: number) => n.toLocaleString('en');
 
   note(
-    `Prepare: ${digits.training.length} labelled digits through ${hub.servers.kafka ? 'Kafka' : 'the pipeline'} into the table …`,
+    `Prepare: ${figures(digits.training.length)} labelled digits through ${hub.servers.kafka ? 'Kafka' : 'the pipeline'} into the table …`,
   );
-  await sendAll(hub, digits.training, signal);
-  await taken(hub, digits.training.length, signal);
+  await sendAll(work, digits.training);
+  await watch(work, 'ingesting', digits.training.length, () => count(hub, 'true'));
   clock.lap('prepare');
 
   note('Train: 784-500-100-10 on the labelled rows of the table …');
-  const progress = createProgress({ label: 'training', unit: 'steps' });
-  const trained = await trainDataset(
-    {
-      pool,
-      maxPixels: hub.config.maxPixels,
-      signal,
-      onStep: ({ step, loss, accuracy }) =>
-        progress.update(step, `loss ${loss.toFixed(3)}, accuracy ${accuracy.toFixed(3)}`),
-    },
-    DATASET,
-  ).finally(() => progress.stop());
-  await promote(pool, DATASET, trained.model, 'the demo’s model');
+  const model = await train(work);
+  await promote(pool, DATASET, model, 'the demo’s model');
   clock.lap('train');
 
   note(
-    `Apply: ${digits.unseen.length} new digits, classified on arrival; the earlier ones in the background …`,
+    `Apply: ${figures(digits.unseen.length)} new digits, classified on arrival; the earlier ones in the background …`,
   );
-  await sendAll(hub, digits.unseen, signal);
-  const images = digits.training.length + digits.unseen.length;
-  const books = await settled(hub, images, signal);
+  await sendAll(work, digits.unseen);
+  await watch(work, 'classifying', images, () => count(hub, 'prediction >= 0'));
+  const books = await settled(work, images);
   clock.lap('apply');
 
   const accuracy = await pool.query<{ accuracy: number }>(
@@ -120,7 +157,7 @@ async function threePhases(hub: Hub, clock: Stopwatch, signal: AbortSignal): Pro
     rows: books.rows,
     deadLetters: deadLetters.total,
     consistent: books.consistent,
-    model: trained.model,
+    model,
     accuracyUnseen: accuracy.rows[0]!.accuracy,
     unseen: digits.unseen.length,
     documents: books.documents,
@@ -129,43 +166,27 @@ async function threePhases(hub: Hub, clock: Stopwatch, signal: AbortSignal): Pro
   };
 }
 
-/** The demo's dataset, empty. One of the same name that holds anything else than the demo's digits is not touched. */
-async function freshDataset(hub: Hub): Promise<void> {
-  const { pool, servers, config, log } = hub;
-  if ((await listDatasets(pool)).some(({ name }) => name === DATASET)) {
-    const { rows } = await pool.query<{ foreign: number }>(
-      `select count(*) as foreign from mnist where id !~ '^(training|unseen)/[0-9]-[0-9]{4}\\.png$'`,
-    );
-    if (rows[0]!.foreign > 0) {
-      throw new HubError(
-        'ALREADY_EXISTS',
-        `There is a dataset ${DATASET} here with images of yours; the demo would replace it.`,
-        {
-          hint: 'Give the demo a folder of its own: IMAGEHUB_HOME=.imagehub-demo npm run demo',
-        },
-      );
-    }
-    await stopBackgroundRun(config);
-    await dropDataset(pool, DATASET);
-  }
-  await createDataset(pool, { name: DATASET, classes: CLASSES, labelFrom: 'first-character' });
-  if (!servers.kafka) return;
-  await using admin = await openKafkaAdmin(config, servers.kafka, log);
-  await admin.deleteTopic(DATASET);
-  for (let waited = 0; await admin.topicExists(DATASET); waited += 100) {
-    if (waited > PATIENCE_MS)
-      throw new HubError('SERVER_UNREACHABLE', 'Kafka does not finish deleting the old topic.');
-    await sleep(100);
-  }
-  await admin.createTopic(DATASET, config.topicPartitions);
+async function train({ hub, signal }: Work): Promise<number> {
+  const progress = createProgress({ label: 'training', unit: 'steps', estimated: true });
+  const { model } = await trainDataset(
+    {
+      pool: hub.pool,
+      maxPixels: hub.config.maxPixels,
+      signal,
+      onStep: ({ step, steps, loss, accuracy }) =>
+        progress.update(step, `loss ${loss.toFixed(3)}, accuracy ${accuracy.toFixed(3)}`, steps),
+    },
+    DATASET,
+  ).finally(() => progress.stop());
+  return model;
 }
 
-async function sendAll(hub: Hub, images: OutgoingImage[], signal: AbortSignal): Promise<void> {
-  const sink = await openSink(hub);
+async function sendAll(work: Work, images: OutgoingImage[]): Promise<void> {
+  const sink = await openSink(work.hub);
   const progress = createProgress({ label: 'sending', total: images.length });
   try {
     for (let start = 0; start < images.length; start += SEND_AT_ONCE) {
-      signal.throwIfAborted();
+      if (work.signal.aborted) throw interrupted();
       await sink.send(images.slice(start, start + SEND_AT_ONCE));
       progress.update(Math.min(start + SEND_AT_ONCE, images.length));
     }
@@ -184,56 +205,44 @@ async function openSink({ config, servers, pool, log }: Hub): Promise<ImageSink>
   return openDirectSink(config, servers, await getDataset(pool, DATASET), log);
 }
 
-/** Waits until so many images are in the table. */
-async function taken({ pool }: Hub, images: number, signal: AbortSignal): Promise<void> {
-  const progress = createProgress({ label: 'ingesting', total: images });
-  await until(async () => {
-    const { rows } = await pool.query<{ count: number }>('select count(*) from mnist');
-    progress.update(rows[0]!.count);
-    return rows[0]!.count >= images;
-  }, signal).finally(() => progress.stop());
+async function count({ pool }: Hub, condition: string): Promise<number> {
+  const { rows } = await pool.query<{ count: number }>(`select count(*) from mnist where ${condition}`);
+  return rows[0]!.count;
 }
 
-/** Waits until every image is in the table, classified and indexed. */
-async function settled(hub: Hub, images: number, signal: AbortSignal) {
-  let books = await reconcile(hub, DATASET);
-  await until(async () => {
-    books = await reconcile(hub, DATASET);
-    const indexed = hub.servers.elasticsearch === null || books.documents === images;
-    return books.rows >= images && books.unclassified === 0 && indexed && books.consistent;
-  }, signal);
-  return books;
-}
-
-async function until(condition: () => Promise<boolean>, signal: AbortSignal): Promise<void> {
-  for (const end = Date.now() + PATIENCE_MS; !(await condition());) {
-    signal.throwIfAborted();
-    if (Date.now() > end) {
-      throw new HubError('NOT_CONSISTENT', 'The pipeline did not get there in time.', {
-        hint: 'Its log is in the folder IMAGEHUB_HOME (default .imagehub), logs/run.log.',
-      });
+/** Waits, with a progress bar, until `look` says that `total` are done. */
+async function watch(work: Work, label: string, total: number, look: () => Promise<number>): Promise<void> {
+  const { signal, pipeline } = work;
+  const progress = createProgress({ label, total });
+  try {
+    for (const end = Date.now() + PATIENCE_MS; ; await sleep(LOOK_EVERY_MS)) {
+      const done = await look();
+      progress.update(done);
+      if (done >= total) return;
+      if (signal.aborted) throw interrupted();
+      pipeline.check();
+      if (Date.now() > end) {
+        throw new HubError('NOT_CONSISTENT', 'The pipeline did not get there in time.', {
+          hint: `Its log is ${pipeline.log}.`,
+        });
+      }
     }
-    await sleep(200);
+  } finally {
+    progress.stop();
   }
 }
 
-interface Stopwatch {
-  lap(phase: Exclude<keyof DemoSummary['seconds'], 'total'>): void;
-  seconds(): DemoSummary['seconds'];
-}
-
-function stopwatch(): Stopwatch {
-  const laps: DemoSummary['seconds'] = { servers: 0, prepare: 0, train: 0, apply: 0, total: 0 };
-  const begin = performance.now();
-  let last = begin;
-  const tenths = (ms: number) => Math.round(ms / 100) / 10;
-  return {
-    lap(phase) {
-      const now = performance.now();
-      laps[phase] = tenths(now - last);
-      laps.total = tenths(now - begin);
-      last = now;
-    },
-    seconds: () => laps,
-  };
+/** Waits until the books agree and, where there is an index, every image has its document. */
+async function settled(work: Work, images: number) {
+  const { hub } = work;
+  const look = () => reconcile(hub, DATASET);
+  const agree = ({ consistent, unclassified }: Awaited<ReturnType<typeof look>>) =>
+    consistent && unclassified === 0;
+  let books = await look();
+  await watch(work, hub.servers.elasticsearch ? 'indexing' : 'checking', images, async () => {
+    books = await look();
+    const done = hub.servers.elasticsearch ? (books.documents ?? 0) : books.rows;
+    return agree(books) ? done : Math.min(done, images - 1);
+  });
+  return books;
 }
