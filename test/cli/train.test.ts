@@ -91,13 +91,13 @@ test('what people read ends with the command to go on with', async () => {
   expect(shown.stdout).toMatch(/1 │ live │ +0\.\d{4} │ trained 784-16-10 on 200 images/);
 });
 
-test('an interrupt ends training with a cancelled run, no model and status 1', async () => {
+test('an interrupt ends training with a cancelled run, no model and status 130', async () => {
   await using hub = await digitsHub();
   const command = startImagehub(['train', 'mnist', '--epochs', '100000'], { env: hub.env });
   await command.says('epoch 1 of 100000');
   command.interrupt();
   const { status, stdout, stderr } = await command.ended;
-  expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
+  expect({ status, stdout }).toEqual({ status: 130, stdout: '' });
   expect(stderr).toMatch(/Training was interrupted after \d+ of 100000 steps/);
   expect(await listRuns(hub.pool, 'mnist')).toMatchObject([{ state: 'cancelled' }]);
   expect(await listModels(hub.pool, 'mnist')).toEqual([]);

@@ -146,7 +146,7 @@ test('a first up that is interrupted in the middle of initdb can be repeated', a
   const up = imagehub(['up', '--embedded'], env());
   await waitFor('initdb', () => processesOf(home).some((line) => line.includes('initdb')));
   up.child.kill('SIGTERM');
-  expect(await up.exit).toBe(1);
+  expect(await up.exit).toBe(130);
   expect(up.stderr()).toContain('Interrupted');
   expect(processesOf(home)).toEqual([]);
   expect(await run('up', '--embedded', '--detach')).toMatchObject({ status: 0 });
