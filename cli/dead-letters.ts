@@ -123,7 +123,7 @@ function filtered(command: Command, description: string): Command {
     .description(description)
     .argument('<dataset>')
     .argument('[numbers...]', 'only these', number)
-    .option('--reason <reason>', 'only those with this reason, e.g. bad-image')
+    .option('--reason <reason>', 'only those with this reason, e.g. truncated')
     .option('--json', 'one JSON document on standard output');
 }
 

@@ -109,7 +109,7 @@ function statusText({ feed, datasets }: IndexStatus): string {
   if (datasets.length === 0) return [...lines, 'There are no datasets.'].join('\n');
   const table = new Table({
     head: ['dataset', 'index', 'rows', 'documents', 'refused', 'rebuild'],
-    style: { head: [] },
+    style: { head: [], border: [] },
   });
   for (const d of datasets) {
     const why = d.rebuild === 'none' ? '' : `${d.rebuild}${d.rebuildReason ? `: ${d.rebuildReason}` : ''}`;

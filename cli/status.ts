@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import { backgroundRun } from '../stack/background-run.ts';
 import { type StackStatus, stackStatus } from '../stack/status.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { report } from './output.ts';
@@ -6,14 +7,15 @@ import { report } from './output.ts';
 export const statusCommand: RegisterCommand = (program) => {
   program
     .command('status')
-    .description('ask every server whether it is there')
+    .description('ask every server whether it is there, and whether a pipeline runs in the background')
     .option('--json', 'one JSON document on standard output')
     .action(async (options: { json?: boolean }) => {
-      report(options, await stackStatus(commandContext().config), statusTable);
+      const { config } = commandContext();
+      report(options, await stackStatus(config), (status) => statusTable(status, backgroundRun(config)));
     });
 };
 
-function statusTable(status: StackStatus): string {
+function statusTable(status: StackStatus, pipeline: number | null): string {
   const table = new Table({
     head: ['server', 'state', 'url'],
     style: { head: [], border: [] },
@@ -23,5 +25,6 @@ function statusTable(status: StackStatus): string {
   const problems = Object.values(status).flatMap(({ problem }) => (problem ? [problem] : []));
   const stopped = Object.values(status).some(({ state }) => state === 'stopped');
   const hint = stopped ? ['imagehub up --detach starts the local servers.'] : [];
-  return [table.toString(), ...problems, ...hint].join('\n');
+  const run = pipeline === null ? [] : [`The pipeline runs in the background (process ${pipeline}).`];
+  return [table.toString(), ...run, ...problems, ...hint].join('\n');
 }

@@ -50,13 +50,13 @@ async function notOurs(pool: Hub['pool']): Promise<string | null> {
   );
   const { mark, images, labels, models } = rows[0]!;
   if (mark !== MARK) return 'that the demo did not make';
-  if (images > 0) return `with ${images} images of yours`;
-  if (labels > 0) return `with ${labels} labels that a person set`;
+  if (images > 0) return `with images of yours (${images})`;
+  if (labels > 0) return `with labels that a person set (${labels})`;
   // The demo trains one.
-  return models > 1 ? `with ${models} models` : null;
+  return models > 1 ? `with models of yours (${models - 1})` : null;
 }
 
 const taken = (message: string) =>
   new HubError('ALREADY_EXISTS', message, {
-    hint: 'Give the demo a folder of its own: IMAGEHUB_HOME=.imagehub-demo npm run demo',
+    hint: 'Give the demo a folder of its own: IMAGEHUB_HOME=.imagehub/demo npm run demo',
   });

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { encodeGreyPng } from '../images/png.ts';
@@ -40,4 +40,12 @@ export async function readDigits(): Promise<{ training: OutgoingImage[]; unseen:
     }
   }
   return { training, unseen };
+}
+
+/** Writes them as `training/*.png` and `unseen/*.png`; files that are there are replaced. @returns how many. */
+export async function writeDigits(folder: string): Promise<{ training: number; unseen: number }> {
+  const { training, unseen } = await readDigits();
+  for (const name of ['training', 'unseen']) await mkdir(join(folder, name), { recursive: true });
+  for (const { id, bytes } of [...training, ...unseen]) await writeFile(join(folder, id), bytes);
+  return { training: training.length, unseen: unseen.length };
 }

@@ -1,4 +1,5 @@
 // The main job on real digits, as the README's first command: prepare, train, apply.
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { promote } from '../classifier/registry.ts';
@@ -6,7 +7,7 @@ import { trainDataset } from '../classifier/train-dataset.ts';
 import { commandContext } from '../cli/command.ts';
 import { type Hub, openHub } from '../cli/hub.ts';
 import { note, report } from '../cli/output.ts';
-import { createProgress } from '../cli/progress.ts';
+import { createProgress, type Progress } from '../cli/progress.ts';
 import { reconcile } from '../cli/reconcile.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { interruptSignal } from '../cli/shutdown.ts';
@@ -19,7 +20,7 @@ import { startBackgroundRun, stopBackgroundRun } from '../stack/background-run.t
 import { interrupted } from '../stack/processes.ts';
 import { type Stack, startStack } from '../stack/start.ts';
 import { DATASET, freshDataset } from './dataset.ts';
-import { readDigits } from './digits.ts';
+import { readDigits, writeDigits } from './digits.ts';
 import { type Pipeline, startPipeline } from './pipeline.ts';
 import { type Afterwards, CLASSIC_QUERY, describeDemo, type DemoSummary, startStopwatch } from './summary.ts';
 
@@ -30,6 +31,7 @@ const LOOK_EVERY_MS = 200;
 
 interface Options {
   keep?: boolean;
+  digits?: string;
   json?: boolean;
 }
 
@@ -38,12 +40,14 @@ const program = new Command('npm run demo --')
     'Stream real digits through Kafka into the image table, train a model on them, classify new ones on arrival.',
   )
   .option('--keep', 'leave the servers and the pipeline running (imagehub down stops them)')
+  .option('--digits <folder>', 'only write its digits into a folder, as PNG files to send by hand')
   .option('--json', 'end with the summary as one JSON document on standard output')
   .action(demo);
 
 await runCli(program);
 
 async function demo(options: Options): Promise<void> {
+  if (options.digits !== undefined) return writeOnly(options.digits, options);
   const context = commandContext();
   const { config } = context;
   const signal = interruptSignal();
@@ -76,13 +80,23 @@ async function demo(options: Options): Promise<void> {
   if (!summary.consistent) process.exitCode = 1;
 }
 
+async function writeOnly(folder: string, options: Options): Promise<void> {
+  const written = await writeDigits(folder);
+  report(
+    options,
+    written,
+    ({ training, unseen }) =>
+      `Wrote ${training} digits into ${join(folder, 'training')} and ${unseen} into ${join(folder, 'unseen')}.`,
+  );
+}
+
 /** Null: the settings name the servers, and there is nothing to start. */
 async function startServers(config: Config, signal: AbortSignal): Promise<Stack | null> {
   if (config.postgresUrl !== undefined) {
     note('Servers: those that the settings name.');
     return null;
   }
-  note('Servers: starting them, which takes half a minute on a slow machine …');
+  note('Servers: starting those that do not run yet; half a minute on a slow machine …');
   // Its own signal: once they run, an interrupt must not stop them under the pipeline, which ends before them.
   const starting = new AbortController();
   const forward = () => starting.abort();
@@ -90,7 +104,7 @@ async function startServers(config: Config, signal: AbortSignal): Promise<Stack 
   if (signal.aborted) forward();
   try {
     const stack = await startStack(config, { log: note, signal: starting.signal });
-    if (stack.joined) note('They run already.');
+    if (stack.joined) note('All of them run already.');
     for (const line of stack.state.notes) note(line);
     return stack;
   } finally {
@@ -167,17 +181,19 @@ async function threePhases(work: Work, clock: ReturnType<typeof startStopwatch>)
 }
 
 async function train({ hub, signal }: Work): Promise<number> {
-  const progress = createProgress({ label: 'training', unit: 'steps', estimated: true });
+  let progress: Progress | undefined;
   const { model } = await trainDataset(
     {
       pool: hub.pool,
       maxPixels: hub.config.maxPixels,
       signal,
-      onStep: ({ step, steps, loss, accuracy }) =>
-        progress.update(step, `loss ${loss.toFixed(3)}, accuracy ${accuracy.toFixed(3)}`, steps),
+      onStep({ step, steps, loss, accuracy }) {
+        progress ??= createProgress({ label: 'training', total: steps, unit: 'steps' });
+        progress.update(step, `loss ${loss.toFixed(3)}, accuracy ${accuracy.toFixed(3)}`);
+      },
     },
     DATASET,
-  ).finally(() => progress.stop());
+  ).finally(() => progress?.stop());
   return model;
 }
 

@@ -28,15 +28,11 @@ export async function startBackgroundRun(
   config: Pick<Config, 'home'>,
   roles: string[],
 ): Promise<BackgroundRun> {
-  const before = readPid(config);
-  if (before && isAlive(before)) {
-    throw new HubError(
-      'ALREADY_EXISTS',
-      `A pipeline runs in the background already (process ${before.pid}).`,
-      {
-        hint: 'imagehub down stops it and the servers; imagehub run without --detach starts one beside it.',
-      },
-    );
+  const before = backgroundRun(config);
+  if (before !== null) {
+    throw new HubError('ALREADY_EXISTS', `A pipeline runs in the background already (process ${before}).`, {
+      hint: 'imagehub down stops it and the servers; imagehub run without --detach starts one beside it.',
+    });
   }
   const log = resolve(logFile(config));
   mkdirSync(join(config.home, 'logs'), { recursive: true });
@@ -67,6 +63,12 @@ async function settled(child: ChildProcess, log: string): Promise<void> {
       hint: `Its log is ${log}.`,
     },
   );
+}
+
+/** The process number of the pipeline in the background; null when none runs. */
+export function backgroundRun(config: Pick<Config, 'home'>): number | null {
+  const run = readPid(config);
+  return run !== null && isAlive(run) ? run.pid : null;
 }
 
 /** Stops the pipeline in the background and resolves when it has finished what was in flight. @returns whether one ran. */
