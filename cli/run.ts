@@ -48,8 +48,9 @@ export async function runRoles(hub: Hub, roles: Role[], signal: AbortSignal): Pr
   const metrics = createMetrics();
   const wanted =
     roles.length > 0 ? roles : ROLES.filter((role) => role !== 'index' || servers.elasticsearch !== null);
-  const health: Record<string, Health> = Object.fromEntries(wanted.map((role) => [role, { state: 'ok' }]));
-  const operations = await startOperationsServer(config, metrics, () => health, log);
+  const health = new Map<Role, () => Health>(wanted.map((role) => [role, () => ({ state: 'ok' })]));
+  const everyHealth = () => Object.fromEntries([...health].map(([role, now]) => [role, now()]));
+  const operations = await startOperationsServer(config, metrics, everyHealth, log);
   log.info({ roles: wanted, metrics: `${operations.url}/metrics` }, 'imagehub runs');
   if (!servers.kafka) log.info('no Kafka here: senders bring their images themselves (embedded mode)');
 
@@ -62,10 +63,10 @@ export async function runRoles(hub: Hub, roles: Role[], signal: AbortSignal): Pr
       watchFeedRetention({ config, pool: hub.pool, log, signal: stop }),
       ...wanted.map(async (role) => {
         try {
-          await start[role](hub, metrics, stop);
+          await start[role](hub, metrics, stop, (now) => health.set(role, now));
         } catch (error) {
           if (stop.aborted) return;
-          health[role] = { state: 'failed', detail: errorText(error) };
+          health.set(role, () => ({ state: 'failed', detail: errorText(error) }));
           failure.abort();
           throw error;
         }
@@ -77,9 +78,15 @@ export async function runRoles(hub: Hub, roles: Role[], signal: AbortSignal): Pr
   log.info('stopped; everything in flight is finished');
 }
 
-async function startIngest(hub: Hub, metrics: Metrics, signal: AbortSignal): Promise<void> {
+async function startIngest(
+  hub: Hub,
+  metrics: Metrics,
+  signal: AbortSignal,
+  healthIs: (now: () => Health) => void,
+): Promise<void> {
   const { config, log, servers } = hub;
   await using context = await openIngest({ config, postgres: servers.postgres, log, metrics, signal });
+  healthIs(() => context.troubles.health());
   await runIngest(context, servers.kafka);
 }
 

@@ -1,5 +1,6 @@
 import fastify from 'fastify';
 import type { Config } from '../config.ts';
+import { errorText, HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { errorCode } from '../sql/database.ts';
@@ -17,6 +18,7 @@ const PORTS_TRIED = 20;
  * Serves /metrics (Prometheus text) and /healthz (JSON; 200 while every part runs or waits for a server, 503 once one
  * has failed for good), from this thread alone: neither the database nor a busy worker can make it stall.
  * @returns its URL and how to close it.
+ * @throws HubError CONFIG_INVALID when it cannot listen there.
  */
 export async function startOperationsServer(
   config: Config,
@@ -33,14 +35,21 @@ export async function startOperationsServer(
     const parts = health();
     const failed = Object.values(parts).some(({ state }) => state === 'failed');
     void reply.code(failed ? 503 : 200);
-    return { state: failed ? 'failed' : 'ok', parts };
+    const waiting = Object.values(parts).some(({ state }) => state === 'waiting');
+    return { state: failed ? 'failed' : waiting ? 'waiting' : 'ok', parts };
   });
+  const lastPort = Math.min(config.operationsPort + PORTS_TRIED, 65_535);
   for (let port = config.operationsPort; ; port++) {
     try {
       const url = await server.listen({ host: config.operationsHost, port });
       return { url, close: () => server.close() };
     } catch (error) {
-      if (errorCode(error) !== 'EADDRINUSE' || port >= config.operationsPort + PORTS_TRIED) throw error;
+      if (errorCode(error) !== 'EADDRINUSE' || port >= lastPort) {
+        throw new HubError('CONFIG_INVALID', `/metrics cannot be served: ${errorText(error)}`, {
+          hint: 'Set IMAGEHUB_OPERATIONS_HOST and IMAGEHUB_OPERATIONS_PORT (0: any free port).',
+          cause: error,
+        });
+      }
       log.debug({ port }, 'port taken, trying the next');
     }
   }

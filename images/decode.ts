@@ -2,7 +2,7 @@ import { Transformer } from '@napi-rs/image';
 import sharp, { type Sharp } from 'sharp';
 import { errorText } from '../errors.ts';
 import { readOrientation } from './exif.ts';
-import { badImage } from './headers/header.ts';
+import { BadImage, badImage } from './headers/header.ts';
 import { applyOrientation } from './orientation.ts';
 import { sniff, type ImageFormat, type ImageHeader, type ImageLimits } from './sniff.ts';
 
@@ -92,7 +92,8 @@ async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, limits: I
     if (isGrey === 'opaque') image.toColourspace('b-w');
     const { data, info } = await image.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
     const { width, height, channels } = info;
-    if (!isChannels(channels)) throw badImage(`${header.format.toUpperCase()} with ${channels} channels`);
+    if (!isChannels(channels))
+      throw badImage(`${header.format.toUpperCase()} with ${channels} channels`, { kind: 'unsupported' });
     const found = { format: header.format, width, height, bitDepth: header.bitDepth, exif };
     return isGrey === 'alpha' && channels === 4
       ? { ...found, channels: 2, data: greyAndAlpha(data) }
@@ -135,5 +136,6 @@ function undecodable({ format }: ImageHeader, cause: unknown): Error {
   const text = errorText(cause)
     .replace(/^Decode image failed\s*/, '')
     .split('\n')[0];
-  return badImage(`damaged ${format.toUpperCase()}: ${text}`, { cause });
+  const kind = cause instanceof BadImage ? cause.kind : /pixel limit/.test(text!) ? 'too-large' : 'damaged';
+  return badImage(`damaged ${format.toUpperCase()}: ${text}`, { kind, cause });
 }

@@ -40,7 +40,7 @@ export function parsePgm(bytes: Uint8Array): Grey {
   const { width, height, pixelsAt } = header;
   const data = bytes.subarray(pixelsAt, pixelsAt + width * height);
   if (data.length < width * height) {
-    throw badImage(`truncated PGM: ${data.length} of ${width} × ${height} pixels`);
+    throw badImage(`truncated PGM: ${data.length} of ${width} × ${height} pixels`, { kind: 'truncated' });
   }
   return { width, height, data };
 }

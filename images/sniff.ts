@@ -37,7 +37,7 @@ const QUOTED_BYTES = 20;
  * (however few bytes they are compressed to), or visibly cut short.
  */
 export function sniff(bytes: Uint8Array, limits: ImageLimits): ImageHeader {
-  if (bytes.length === 0) throw badImage('empty: there are no bytes to decode');
+  if (bytes.length === 0) throw badImage('empty: there are no bytes to decode', { kind: 'empty' });
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const header = readHeader(buffer);
   const { format, width, height } = header;
@@ -55,6 +55,7 @@ function readHeader(bytes: Buffer): ImageHeader {
     if (header) return header;
   }
   throw badImage(`not an image in a format we know (starts with ${quote(bytes)})`, {
+    kind: 'not-an-image',
     hint: 'Known are PNG, JPEG, WebP, GIF, TIFF, AVIF, BMP and PBM/PGM/PPM.',
   });
 }
@@ -63,6 +64,7 @@ function tooLarge({ format, width, height }: ImageHeader, { maxPixels }: ImageLi
   return badImage(
     `${format.toUpperCase()} of ${width} × ${height} = ${width * height} pixels is over the limit of ${maxPixels}`,
     {
+      kind: 'too-large',
       hint: `Raise IMAGEHUB_MAX_PIXELS to let images of this size in; decoding takes up to 4 bytes a pixel.`,
     },
   );

@@ -10,25 +10,49 @@ const LOOK_EVERY_MS = 1000;
 /** Images held by one transaction: short enough that a relabelling of one of them does not wait long. */
 const IMAGES_AT_ONCE = 500;
 
+const CANNOT_LIST = 'cannot look for images that wait for the classifier';
+const cannotClassify = (dataset: string) => `stored images of ${dataset} cannot be classified`;
+
 /**
  * Classifies, in the background, images that were stored without a prediction: those ingested before a model was live,
  * or while it failed. Any number of processes may do this at once. Runs until the signal is aborted.
  */
 export async function classifyBacklog(context: IngestContext): Promise<void> {
-  const { pool, log, signal } = context;
+  const { pool, troubles, signal } = context;
+  const atOnce = new Map<string, number>();
   while (!signal.aborted) {
     let done = 0;
     try {
-      for (const { name } of await listDatasets(pool)) {
+      const datasets = await listDatasets(pool);
+      troubles.over(CANNOT_LIST);
+      for (const { name } of datasets) {
         if (signal.aborted) return;
-        done += await classifySome(context, name);
+        done += await classifyPatiently(context, name, atOnce);
       }
     } catch (error) {
-      log.warn(
-        `images that wait for the classifier cannot be read or written (${errorText(error)}); trying again`,
-      );
+      troubles.notice(CANNOT_LIST, error);
     }
     if (done === 0) await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+  }
+}
+
+/** What fails is tried again with half as many images: a slow model needs less of them, and one bad image is found. */
+async function classifyPatiently(
+  context: IngestContext,
+  name: string,
+  atOnce: Map<string, number>,
+): Promise<number> {
+  const { troubles, signal } = context;
+  const most = atOnce.get(name) ?? IMAGES_AT_ONCE;
+  try {
+    const done = await classifySome(context, name, most);
+    atOnce.set(name, Math.min(most * 2, IMAGES_AT_ONCE));
+    troubles.over(cannotClassify(name));
+    return done;
+  } catch (error) {
+    atOnce.set(name, Math.max(1, most >> 1));
+    if (!signal.aborted) troubles.notice(cannotClassify(name), error);
+    return 0;
   }
 }
 
@@ -36,6 +60,7 @@ export async function classifyBacklog(context: IngestContext): Promise<void> {
 async function classifySome(
   { pool, config, live, workers, metrics, log }: IngestContext,
   name: string,
+  most: number,
 ): Promise<number> {
   const { dataset, model } = await live.get(name);
   if (!model) return 0;
@@ -44,10 +69,18 @@ async function classifySome(
   const done = await transaction(pool, async (client) => {
     // The ingest's own labels and these predictions are no person's work.
     await client.query("set local imagehub.writer = 'ingest'");
-    const images = await takeUnclassified(client, name, promotionNo, attempts, IMAGES_AT_ONCE);
+    const images = await takeUnclassified(client, name, promotionNo, attempts, {
+      images: most,
+      bytes: config.batchBytes,
+    });
     if (images.length === 0) return 0;
     const bytes = images.map(({ imageBase64 }) => Buffer.from(imageBase64, 'base64'));
-    const verdicts = await workers.classify({ model, classes, maxPixels: config.maxPixels, bytes });
+    const verdicts = await workers
+      .classify({ model, classes, maxPixels: config.maxPixels, bytes })
+      .catch((error: unknown) => {
+        if (images.length > 1) throw error;
+        return [{ prediction: -1, confidence: null, scores: null, error: errorText(error) }];
+      });
     if (!(await writeVerdicts(client, name, { id: model.id, promotionNo }, images, verdicts))) {
       await live.refresh(name);
       return 0;

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { errorText } from '../errors.ts';
 import { type Dataset, listDatasets } from '../sql/datasets.ts';
+import type { Place } from '../sql/dead-letters.ts';
 import { listPartitions } from '../sql/offsets.ts';
 import type { IngestContext } from './engine.ts';
 import { createKafka, type KafkaAdmin, openKafkaAdmin } from './kafka.ts';
-import { patientWait, type RunningConsumer, startConsumer } from './kafka-consumer.ts';
+import { PartitionLost, patientWait, type RunningConsumer, startConsumer } from './kafka-consumer.ts';
 import { type Advice, PartitionIngest, type SourceBatch } from './partition.ts';
 
 /** How often new datasets, dropped ones and partitions set free by an operator are looked for. */
@@ -12,19 +12,23 @@ const LOOK_EVERY_MS = 2000;
 /** After a failure that passes; heartbeats go on meanwhile. */
 const WAIT_MS = 1000;
 
+const CANNOT_CONSUME = 'cannot consume';
+const CANNOT_LOOK = 'cannot look for datasets and topics';
+const cannotTake = (topic: string, partition: number) => `cannot take from ${topic}/${partition}`;
+
 /**
  * Consumes the topics of all datasets in the group, until the signal is aborted: then what is in flight is finished and
  * the group is left. Waits for servers that are away; datasets made or dropped meanwhile are taken up or let go.
  */
 export async function consumeDatasets(context: IngestContext, brokers: string[]): Promise<void> {
-  const { log, signal } = context;
+  const { log, signal, troubles } = context;
   while (!signal.aborted) {
     try {
       await using admin = await openKafkaAdmin(context.config, brokers, log);
       await consumeWhileUnchanged(context, brokers, admin);
     } catch (error) {
       if (signal.aborted) return;
-      log.warn(`cannot consume (${errorText(error)}); nothing is lost, trying again`);
+      troubles.notice(CANNOT_CONSUME, error);
       await sleep(WAIT_MS, undefined, { signal }).catch(() => undefined);
     }
   }
@@ -36,9 +40,10 @@ async function consumeWhileUnchanged(
   brokers: string[],
   admin: KafkaAdmin,
 ): Promise<void> {
-  const { config, log, signal } = context;
+  const { config, log, signal, troubles } = context;
   const datasets = await datasetsWithTopic(context, admin);
   if (datasets.size === 0) {
+    troubles.over(CANNOT_CONSUME);
     await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
     return;
   }
@@ -55,7 +60,7 @@ async function consumeWhileUnchanged(
     partitions.set(key, known);
     return known;
   };
-  const halted = new Set<string>();
+  const halted = new Map<string, Readonly<Place>>();
   let failure: unknown = null;
   const consumer = await startConsumer(createKafka(config, brokers, log), {
     groupId: config.group,
@@ -66,11 +71,17 @@ async function consumeWhileUnchanged(
       context.metrics.consumerLag.set({ dataset: datasets.get(topic)!.name, topic, partition }, lag),
     onTrouble: (error, fatal) => {
       if (fatal) failure = error;
-      else log.warn(`Kafka: ${errorText(error)}; reconnecting`);
+      else troubles.notice(CANNOT_CONSUME, error);
+    },
+    onJoin() {
+      troubles.forget();
+      // Others may have worked on them meanwhile, and a topic made anew is noticed by opening it again.
+      partitions.clear();
     },
     async onBatch(topic, partition, batch, beat) {
-      const advice = await takePatiently(context, partitionOf(topic, partition), batch, beat);
-      if (advice.kind === 'halted') halted.add(`${topic}/${partition}`);
+      const ingest = partitionOf(topic, partition);
+      const advice = await takePatiently(context, ingest, batch, beat);
+      if (advice.kind === 'halted') halted.set(`${topic}/${partition}`, ingest.place);
       return advice;
     },
   });
@@ -82,6 +93,7 @@ async function consumeWhileUnchanged(
       await resumeReleased(context, consumer, partitions, halted);
     }
   } finally {
+    troubles.forget();
     await consumer.stop();
   }
   if (failure !== null) throw failure;
@@ -89,17 +101,24 @@ async function consumeWhileUnchanged(
 
 /** A failure here (the database or the broker away) is waited out; the same messages are then asked for again. */
 async function takePatiently(
-  { log, signal }: IngestContext,
+  { troubles, signal }: IngestContext,
   partition: PartitionIngest,
   batch: SourceBatch,
   beat: () => Promise<void>,
 ): Promise<Advice> {
+  const activity = cannotTake(partition.place.topic, partition.place.partition);
   try {
-    return await partition.take(batch, beat);
+    const advice = await partition.take(batch, beat);
+    troubles.over(activity);
+    return advice;
   } catch (error) {
+    // A rebalance is no trouble, and kafkajs joins again only when it sees the error.
+    if (error instanceof PartitionLost) throw error;
     if (!signal.aborted) {
-      log.warn(`a batch could not be taken (${errorText(error)}); nothing is lost, trying again`);
-      await patientWait(WAIT_MS, beat, signal).catch(() => undefined);
+      troubles.notice(activity, error);
+      await patientWait(WAIT_MS, beat, signal).catch((stopped: unknown) => {
+        if (stopped instanceof PartitionLost) throw stopped;
+      });
     }
     return { kind: 'continue', offset: batch.fetchedOffset };
   }
@@ -131,11 +150,17 @@ async function sameTopics(
   admin: KafkaAdmin,
   datasets: Map<string, Dataset>,
 ): Promise<boolean> {
+  const { live, troubles } = context;
   try {
-    for (const { name } of datasets.values()) await context.live.refresh(name).catch(() => undefined);
+    for (const { name } of datasets.values()) await live.refresh(name).catch(() => undefined);
     const now = await datasetsWithTopic(context, admin);
-    return now.size === datasets.size && [...now.keys()].every((topic) => datasets.has(topic));
-  } catch {
+    troubles.over(CANNOT_LOOK);
+    troubles.over(CANNOT_CONSUME);
+    return (
+      now.size === datasets.size && [...now].every(([topic, { name }]) => datasets.get(topic)?.name === name)
+    );
+  } catch (error) {
+    troubles.notice(CANNOT_LOOK, error);
     return true; // A server is away: no reason to leave the group.
   }
 }
@@ -145,10 +170,9 @@ async function resumeReleased(
   { pool, metrics }: IngestContext,
   consumer: RunningConsumer,
   partitions: Map<string, PartitionIngest>,
-  halted: Set<string>,
+  halted: Map<string, Readonly<Place>>,
 ): Promise<void> {
-  for (const key of halted) {
-    const { dataset, topic, partition } = partitions.get(key)!.place;
+  for (const [key, { dataset, topic, partition }] of halted) {
     const states = await listPartitions(pool, dataset).catch(() => []);
     const state = states.find((found) => found.topic === topic && found.partition === partition);
     if (!state || state.haltedReason !== null) continue;

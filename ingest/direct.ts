@@ -3,7 +3,7 @@ import type { Logger } from '../log.ts';
 import { createMetrics } from '../metrics.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { Place, SourceMessage } from '../sql/dead-letters.ts';
-import { openPartition } from '../sql/offsets.ts';
+import { clearInFlight, markInFlight, openPartition } from '../sql/offsets.ts';
 import type { Servers } from '../stack/servers.ts';
 import { type IngestContext, prepareChunk, writeChunk } from './engine.ts';
 import { openIngest } from './open-ingest.ts';
@@ -31,10 +31,13 @@ export async function openDirectSink(
     signal: stop.signal,
   });
   const place: Place = { dataset: dataset.name, topic: directTopic(dataset.name), partition: 0, epoch: 0 };
+  const { inFlightTo } = await openPartition(context.pool, dataset.name, place.topic, 0, 0);
+  // A sender that died over its images is started again and sends them again: then they are done one by one.
+  const isolateBelow = inFlightTo ?? 0;
   return {
     async send(images) {
       for (let start = 0; start < images.length; start += config.batchImages) {
-        await sendChunk(context, place, images.slice(start, start + config.batchImages));
+        await sendChunk(context, place, images.slice(start, start + config.batchImages), isolateBelow);
       }
     },
     async close() {
@@ -45,16 +48,17 @@ export async function openDirectSink(
 }
 
 /** Another sender may take the offsets meanwhile: then the images get the next ones. */
-async function sendChunk(context: IngestContext, place: Place, images: OutgoingImage[]): Promise<void> {
+async function sendChunk(
+  context: IngestContext,
+  place: Place,
+  images: OutgoingImage[],
+  isolateBelow: number,
+): Promise<void> {
+  const { pool } = context;
+  const { dataset, topic, partition } = place;
   const timestamp = Date.now();
   for (;;) {
-    const { nextOffset: from, epoch } = await openPartition(
-      context.pool,
-      place.dataset,
-      place.topic,
-      place.partition,
-      0,
-    );
+    const { nextOffset: from, epoch } = await openPartition(pool, dataset, topic, partition, 0);
     const here = { ...place, epoch };
     const messages = images.map(({ id, bytes, label }, i): SourceMessage => ({
       offset: from + i,
@@ -64,7 +68,14 @@ async function sendChunk(context: IngestContext, place: Place, images: OutgoingI
       headers: label === undefined ? [] : [['known-label', Buffer.from(label)]],
     }));
     const chunk = { messages, from, to: from + messages.length };
-    const prepared = await prepareChunk(context, here, chunk, false);
-    if (await writeChunk(context, here, chunk, prepared)) return;
+    const isolated = from < isolateBelow;
+    await markInFlight(pool, topic, partition, chunk.to);
+    try {
+      const prepared = await prepareChunk(context, here, chunk, isolated);
+      if (await writeChunk(context, here, chunk, prepared, { isolated })) return;
+    } catch (error) {
+      if (!isolated) await clearInFlight(pool, topic, partition).catch(() => undefined);
+      throw error;
+    }
   }
 }

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config.ts';
-import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { errorCode, type Pool } from '../sql/database.ts';
+import { errorCode, type Pool, withClient } from '../sql/database.ts';
 import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
 import {
   type Batch,
@@ -16,6 +15,7 @@ import {
 import { type TaskImage, unpack } from './batch-task.ts';
 import type { LiveDatasets } from './live-datasets.ts';
 import { type ImageMessage, parseMessage } from './message.ts';
+import type { Troubles } from './troubles.ts';
 import type { Workers } from './workers.ts';
 
 /** What the parts of the pipeline share. */
@@ -27,6 +27,8 @@ export interface IngestContext {
   pool: Pool;
   live: LiveDatasets;
   workers: Workers;
+  /** What is waited for right now. */
+  troubles: Troubles;
   /** Aborted: finish the batches in flight, take no more. */
   signal: AbortSignal;
 }
@@ -50,7 +52,7 @@ export async function prepareChunk(
   isolated: boolean,
 ): Promise<Batch> {
   const { live, workers, metrics, config } = context;
-  const { dataset, model } = await live.get(place.dataset);
+  const { dataset, model, version } = await live.get(place.dataset);
   const images: { message: SourceMessage; parsed: ImageMessage }[] = [];
   const tombstones: Tombstone[] = [];
   const deadLetters: DeadLetter[] = [];
@@ -109,6 +111,7 @@ export async function prepareChunk(
     ...place,
     from: chunk.from,
     to: chunk.to,
+    datasetVersion: version,
     promotionNo: dataset.promotionNo,
     modelId: model?.id ?? null,
     ...newestPerId(rows, tombstones),
@@ -167,7 +170,8 @@ function countIgnored(
 
 /**
  * Writes a chunk, waiting as long as it takes for a database that is away, and classifying again when another model
- * went live meanwhile. @returns false when the partition's offset was moved by someone else and the chunk is void.
+ * went live meanwhile. @param isolated as the chunk was prepared. @param beat called while waiting; throws to give up.
+ * @returns false when the partition's offset was moved by someone else and the chunk is void.
  * @throws the signal's reason when we are asked to stop while waiting.
  */
 export async function writeChunk(
@@ -175,8 +179,10 @@ export async function writeChunk(
   place: Place,
   chunk: Chunk,
   prepared: Batch,
+  { isolated, beat }: { isolated: boolean; beat?: () => Promise<void> },
 ): Promise<boolean> {
-  const { metrics, log, signal } = context;
+  const { metrics, signal, troubles } = context;
+  const activity = `the database does not take a batch of ${place.topic}/${place.partition}`;
   let batch = prepared;
   for (let wait = FIRST_WAIT_MS; ;) {
     let outcome: WriteOutcome;
@@ -184,27 +190,20 @@ export async function writeChunk(
       outcome = await writeOnce(context, batch);
     } catch (error) {
       metrics.writeRetries.inc({ reason: errorCode(error) ?? 'other' });
-      log.warn(
-        {
-          dataset: place.dataset,
-          topic: place.topic,
-          partition: place.partition,
-          from: chunk.from,
-          waitMs: wait,
-        },
-        `the database did not take a batch (${errorText(error)}); nothing is lost, trying again`,
-      );
+      troubles.notice(activity, error, { dataset: place.dataset, from: chunk.from });
       await sleep(wait, undefined, { signal });
+      await beat?.();
       wait = Math.min(wait * 2, LONGEST_WAIT_MS);
       continue;
     }
+    troubles.over(activity);
     switch (outcome.kind) {
       case 'offset-moved':
         return false;
-      case 'model-changed':
-        metrics.writeRetries.inc({ reason: 'model-changed' });
+      case 'dataset-changed':
+        metrics.writeRetries.inc({ reason: 'dataset-changed' });
         await context.live.refresh(place.dataset);
-        batch = await prepareChunk(context, place, chunk, false);
+        batch = await prepareChunk(context, place, chunk, isolated);
         break;
       case 'written':
         countWritten(context, batch, outcome);
@@ -213,28 +212,18 @@ export async function writeChunk(
   }
 }
 
-async function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<WriteOutcome> {
+function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<WriteOutcome> {
+  const { dataset } = batch;
   const asked = performance.now();
-  const client = await pool.connect();
-  const started = performance.now();
-  metrics.batchStage.observe({ dataset: batch.dataset, stage: 'wait' }, (started - asked) / 1000);
-  let broken: Error | undefined;
-  // A connection cut between two statements is reported here; without a listener it would end the process.
-  const onError = (error: Error) => (broken = error);
-  client.on('error', onError);
-  try {
-    return await writeBatch(client, batch);
-  } catch (error) {
-    broken ??= error as Error;
-    throw error;
-  } finally {
-    metrics.batchStage.observe(
-      { dataset: batch.dataset, stage: 'write' },
-      (performance.now() - started) / 1000,
-    );
-    client.off('error', onError);
-    client.release(broken);
-  }
+  return withClient(pool, async (client) => {
+    const started = performance.now();
+    metrics.batchStage.observe({ dataset, stage: 'wait' }, (started - asked) / 1000);
+    try {
+      return await writeBatch(client, batch);
+    } finally {
+      metrics.batchStage.observe({ dataset, stage: 'write' }, (performance.now() - started) / 1000);
+    }
+  });
 }
 
 function countWritten(

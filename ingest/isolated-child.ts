@@ -15,6 +15,8 @@ async function answerEach(task: BatchTask): Promise<void> {
 }
 
 process.on('disconnect', () => process.exit());
+// Ctrl-C in a terminal reaches us too, and would look as if the image had ended us; the parent decides.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => undefined);
 process.on('message', (task: BatchTask) => {
   answerEach(task).catch((error: unknown) =>
     tell({ error: error instanceof Error ? error.message : String(error) }),

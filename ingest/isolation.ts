@@ -1,5 +1,4 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { once } from 'node:events';
 import { extname } from 'node:path';
 import {
   type BatchFailure,
@@ -13,13 +12,17 @@ import {
 /** Why an image that ended its decoder's process, or never came back from it, is a dead letter. */
 export const KILLED_DECODER = 'killed-the-decoder';
 
+/** Ended so often, and an image is to blame: once may have been somebody else's doing (a person, a machine out of memory). */
+const DEATHS = 2;
+
 /** .ts in the repository, .js in the published package: as we are. */
 const CHILD = new URL(`./isolated-child${extname(import.meta.url)}`, import.meta.url);
 
 /**
  * Does a batch one image at a time in a child process: for a batch that was in flight when the process died, or that
- * ended a worker thread. An image that kills the child, or takes longer than `timeoutMs`, is a failure; the others
+ * ended a worker thread. An image that kills the child twice, or takes longer than `timeoutMs`, is a failure; the others
  * become rows as usual.
+ * @throws when no child comes up: that is no image's fault.
  */
 export async function processIsolated(task: BatchTask, timeoutMs: number): Promise<BatchResult> {
   // Shared memory cannot cross processes.
@@ -38,6 +41,7 @@ export async function processIsolated(task: BatchTask, timeoutMs: number): Promi
     classifySeconds: 0,
   };
   let next = 0;
+  let deaths = 0;
   const onResult = (result: BatchResult) => {
     rows.push(...unpack(result.rows));
     failures.push(...result.failures.map((failure) => ({ ...failure, index: next })));
@@ -47,24 +51,33 @@ export async function processIsolated(task: BatchTask, timeoutMs: number): Promi
     total.decodeSeconds += result.decodeSeconds;
     total.classifySeconds += result.classifySeconds;
     next++;
+    deaths = 0;
   };
   while (next < bytes.length) {
     const rest = { ...task, model, images: task.images.slice(next), packed: pack(bytes.slice(next)) };
-    const died = await runChild(rest, timeoutMs, onResult);
-    if (died !== null) failures.push({ index: next++, reason: KILLED_DECODER, detail: died });
+    const end = await runChild(rest, timeoutMs, onResult);
+    if (end === null || (end.died && ++deaths < DEATHS)) continue;
+    failures.push({ index: next++, reason: KILLED_DECODER, detail: end.why });
+    deaths = 0;
   }
   return { ...total, rows: pack(rows) };
 }
 
-/** @returns null when every image was answered, else why the child could not answer for the next one. */
+/** Why a child could not answer for the next image; `died`: it was not we who gave it up. */
+interface ChildEnd {
+  died: boolean;
+  why: string;
+}
+
+/** @returns null when every image was answered. */
 async function runChild(
   task: BatchTask,
   timeoutMs: number,
   onResult: (result: BatchResult) => void,
-): Promise<string | null> {
+): Promise<ChildEnd | null> {
   const child = fork(CHILD, { serialization: 'advanced' });
   try {
-    await once(child, 'message'); // ready
+    await ready(child);
     return await answers(child, task, timeoutMs, onResult);
   } finally {
     child.removeAllListeners();
@@ -73,28 +86,46 @@ async function runChild(
   }
 }
 
+function ready(child: ChildProcess): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.once('message', () => resolve());
+    child.once('error', reject);
+    child.once('exit', (code, signal) =>
+      reject(new Error(`the isolated process did not start (${signal ?? `exit status ${code}`})`)),
+    );
+  });
+}
+
 function answers(
   child: ChildProcess,
   task: BatchTask,
   timeoutMs: number,
   onResult: (result: BatchResult) => void,
-): Promise<string | null> {
+): Promise<ChildEnd | null> {
   return new Promise((resolve) => {
     let waiting = task.images.length;
     const timer = setTimeout(
-      () => resolve(`It took longer than ${timeoutMs / 1000} s (IMAGEHUB_DECODE_TIMEOUT_MS).`),
+      () =>
+        done({
+          died: false,
+          why: `It took longer than ${timeoutMs / 1000} s (IMAGEHUB_DECODE_TIMEOUT_MS).`,
+        }),
       timeoutMs,
     );
-    const done = (died: string | null) => {
+    const done = (end: ChildEnd | null) => {
       clearTimeout(timer);
-      resolve(died);
+      resolve(end);
     };
+    child.removeAllListeners();
     child.once('exit', (code, signal) =>
-      done(`It ended the process that decoded it (${signal ?? `exit status ${code}`}).`),
+      done({
+        died: true,
+        why: `It ended the process that decoded it (${signal ?? `exit status ${code}`}).`,
+      }),
     );
-    child.once('error', (error) => done(error.message));
+    child.once('error', (error) => done({ died: true, why: error.message }));
     child.on('message', (message: { result: BatchResult } | { error: string }) => {
-      if ('error' in message) return done(message.error);
+      if ('error' in message) return done({ died: false, why: message.error });
       timer.refresh();
       onResult(message.result);
       if (--waiting === 0) done(null);

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { errorText } from '../errors.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from './kafka.ts';
 import type { Advice, SourceBatch } from './partition.ts';
@@ -24,7 +25,12 @@ export interface ConsumeOptions {
   topics: string[];
   /** Partitions worked on at the same time. */
   concurrency: number;
-  /** @param beat throws when the partition is no longer ours. */
+  /**
+   * The group was joined, at start or after a rebalance: partitions may have come, gone, or come back after another
+   * process worked on them. Called before any of their batches.
+   */
+  onJoin(): void;
+  /** @param beat throws PartitionLost when the partition is no longer ours, or may soon not be. */
   onBatch(topic: string, partition: number, batch: SourceBatch, beat: () => Promise<void>): Promise<Advice>;
   onLag(topic: string, partition: number, lag: number): void;
   /** A failure that kafkajs recovers from by itself, or that ends this consumer (`fatal`). */
@@ -36,6 +42,14 @@ export interface RunningConsumer {
   resume(topic: string, partition: number): void;
   /** Finishes the batches in flight, commits and leaves the group. */
   stop(): Promise<void>;
+}
+
+/** The group takes the partition away or Kafka is out of reach; the cause is what kafkajs needs to see for joining again. */
+export class PartitionLost extends Error {
+  constructor(cause: unknown) {
+    super(`the partition is no longer ours: ${errorText(cause)}`, { cause });
+    this.name = 'PartitionLost';
+  }
 }
 
 /** Consumes topics in a group with offsets that we own: nothing is committed or resolved but by `onBatch`'s advice. */
@@ -57,15 +71,25 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
     },
   });
   consumer.on('consumer.crash', ({ payload }) => options.onTrouble(payload.error, !payload.restart));
-  await consumer.connect();
-  await consumer.subscribe({ topics: options.topics, fromBeginning: true });
-  const commits = new LazyCommits(consumer);
-  await consumer.run({
-    autoCommit: false,
-    eachBatchAutoResolve: false,
-    partitionsConsumedConcurrently: options.concurrency,
-    eachBatch: (payload) => takeBatch(consumer, commits, options, payload),
+  const positions = new Positions();
+  consumer.on('consumer.group_join', () => {
+    positions.forget();
+    options.onJoin();
   });
+  const commits = new LazyCommits(consumer);
+  try {
+    await consumer.connect();
+    await consumer.subscribe({ topics: options.topics, fromBeginning: true });
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      partitionsConsumedConcurrently: options.concurrency,
+      eachBatch: (payload) => takeBatch(consumer, positions, commits, options, payload),
+    });
+  } catch (error) {
+    await consumer.disconnect().catch(() => undefined);
+    throw error;
+  }
   return {
     resume: (topic, partition) => consumer.resume([{ topic, partitions: [partition] }]),
     async stop() {
@@ -78,48 +102,93 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
 
 async function takeBatch(
   consumer: Consumer,
+  positions: Positions,
   commits: LazyCommits,
   options: ConsumeOptions,
   { batch, heartbeat, resolveOffset, isStale, isRunning, pause }: EachBatchPayload,
 ): Promise<void> {
   if (isStale() || !isRunning()) return;
   const { topic, partition } = batch;
+  const position = positions.of(topic, partition);
   let lost: unknown = null;
+  const lose = (error: unknown) => (lost ??= error);
   const beat = async () => {
-    if (lost !== null) throw lost;
-    if (!isRunning()) throw new Error('the consumer is stopping');
-    await heartbeat();
+    if (!isRunning()) lose(new Error('the consumer is stopping'));
+    if (lost === null) await heartbeat().catch(lose);
+    if (lost !== null) throw new PartitionLost(lost);
   };
-  const timer = setInterval(
-    () => void heartbeat().catch((error: unknown) => (lost ??= error)),
-    options.sessionMs / HEARTBEATS_PER_SESSION,
-  );
+  const timer = setInterval(() => void heartbeat().catch(lose), options.sessionMs / HEARTBEATS_PER_SESSION);
   try {
     const endOffset = Number(batch.lastOffset()) + 1;
     // kafkajs keeps the offset it asked for on the batch, but not in its types.
-    const fetchedOffset = Number((batch as unknown as { fetchedOffset: string }).fetchedOffset);
+    const fetchedOffset =
+      position.offset ?? Number((batch as unknown as { fetchedOffset: string }).fetchedOffset);
     const messages = batch.messages.map(sourceMessage);
-    const advice = await options.onBatch(topic, partition, { fetchedOffset, endOffset, messages }, beat);
+    const highWatermark = Number(batch.highWatermark);
+    const advice = await options.onBatch(
+      topic,
+      partition,
+      { fetchedOffset, endOffset, messages, highWatermark },
+      beat,
+    );
     if (advice.kind === 'halted') {
+      position.moveTo(null);
       pause();
       return;
     }
-    options.onLag(topic, partition, Math.max(0, Number(batch.highWatermark) - advice.offset));
+    options.onLag(topic, partition, Math.max(0, highWatermark - advice.offset));
+    position.moveTo(advice.offset);
     if (advice.offset === endOffset) {
       resolveOffset(String(endOffset - 1));
       await commits.note(topic, partition, endOffset);
     } else {
       consumer.seek({ topic, partition, offset: String(advice.offset) });
     }
+  } catch (error) {
+    if (!(error instanceof PartitionLost)) throw error;
+    if (isRunning()) throw error.cause;
   } finally {
     clearInterval(timer);
   }
 }
 
-function sourceMessage({ offset, timestamp, key, value, headers }: KafkaMessage): SourceMessage {
+/**
+ * Where each partition's next fetch began, as far as we said so ourselves. kafkajs passes over fetches that hold nothing
+ * but aborted transactions without telling anyone; without this the batch behind them would look as if it began too far on.
+ * After a rebalance it begins where Kafka believes, so what was known before no longer counts.
+ */
+class Positions {
+  #known = new Map<string, number>();
+
+  forget(): void {
+    this.#known = new Map();
+  }
+
+  of(topic: string, partition: number): { offset: number | null; moveTo(offset: number | null): void } {
+    const known = this.#known;
+    const key = `${topic}/${partition}`;
+    return {
+      offset: known.get(key) ?? null,
+      // Into the map of that time: what was begun before a rebalance says nothing about the time after it.
+      moveTo: (offset) => void (offset === null ? known.delete(key) : known.set(key, offset)),
+    };
+  }
+}
+
+/** A producer may write any 64-bit number as time; these are the years that a `timestamptz` and a `Date` both hold. */
+const EARLIEST_MS = Date.UTC(1900, 0, 1);
+const LATEST_MS = Date.UTC(9999, 11, 31);
+
+export function sourceMessage({
+  offset,
+  timestamp,
+  key,
+  value,
+  headers,
+}: Pick<KafkaMessage, 'offset' | 'timestamp' | 'key' | 'value' | 'headers'>): SourceMessage {
   return {
     offset: Number(offset),
-    timestamp: Number(timestamp),
+    timestamp: Math.min(Math.max(Number(timestamp), EARLIEST_MS), LATEST_MS),
     key,
     value,
     headers: headers ? flatten(headers) : [],
@@ -130,7 +199,9 @@ function flatten(headers: NonNullable<KafkaMessage['headers']>): SourceMessage['
   const flat: SourceMessage['headers'] = [];
   for (const [name, values] of Object.entries(headers)) {
     for (const value of Array.isArray(values) ? values : [values]) {
-      if (value !== undefined) flat.push([name, Buffer.from(value)]);
+      // kafkajs gives null for a header without a value, and for one called `constructor` or `__proto__` what every
+      // object inherits under that name, beside the value.
+      if (Buffer.isBuffer(value)) flat.push([name, value]);
     }
   }
   return flat;
@@ -160,7 +231,7 @@ class LazyCommits {
   }
 }
 
-/** Waits, sending heartbeats, so that a pause after a failure does not cost the partition. */
+/** Waits, and finds out whether the partition is still ours. */
 export async function patientWait(ms: number, beat: () => Promise<void>, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal });
   await beat();

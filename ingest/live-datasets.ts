@@ -1,7 +1,7 @@
 import { parseManifest } from '../classifier/manifest.ts';
 import { HubError } from '../errors.ts';
 import type { Queryable } from '../sql/database.ts';
-import { type Dataset, getDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset, readDatasetVersion } from '../sql/datasets.ts';
 import type { ModelRef } from './batch-task.ts';
 
 /** A dataset as it is now, with the model that its new images are classified by. */
@@ -9,11 +9,13 @@ export interface LiveDataset {
   dataset: Dataset;
   /** null: nothing was promoted yet. */
   model: ModelRef | null;
+  /** Compared, when rows are written, with what the dataset is then. */
+  version: string;
 }
 
 /**
  * Datasets and live models, kept in memory. Stale entries do no harm: the transaction that writes a batch notices a
- * model that is no longer live, and then `refresh` is called; it is also called every few seconds for the rest.
+ * model that is no longer live, classes that were added, or another dataset of the same name, and then `refresh` is called.
  */
 export class LiveDatasets {
   readonly #db: Queryable;
@@ -40,14 +42,16 @@ export class LiveDatasets {
   }
 
   async #read(name: string, before: Promise<LiveDataset> | undefined): Promise<LiveDataset> {
+    // Read first: if the dataset changes in between, the version is the older one and the write is refused.
+    const version = (await readDatasetVersion(this.#db, name)) ?? '';
     const dataset = await getDataset(this.#db, name);
     const known = await before?.then(
       ({ model }) => model,
       () => null,
     );
-    if (dataset.liveModelId === null) return { dataset, model: null };
+    if (dataset.liveModelId === null) return { dataset, model: null, version };
     const model = known?.id === dataset.liveModelId ? known : await this.#loadModel(dataset.liveModelId);
-    return { dataset, model };
+    return { dataset, model, version };
   }
 
   async #loadModel(id: number): Promise<ModelRef> {

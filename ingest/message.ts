@@ -91,7 +91,7 @@ function image(
   let label = ruled;
   for (const [name, bytes] of headers) {
     if (name === 'known-label') label = bytes.toString('utf8');
-    else HEADERS[name]?.(bytes.toString('utf8').trim(), result);
+    else HEADERS.get(name)?.(bytes.toString('utf8').trim(), result);
   }
   if (label !== null && label !== '') {
     result.knownLabel = resolveLabel(label, dataset.classes);
@@ -110,21 +110,39 @@ function ignore(result: ImageMessage, header: string, value: string, why: string
 }
 
 /** ISO 8601: a calendar date, with or without time and zone. `Date` alone takes far more, such as "1". */
-const ISO_8601 = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.,]\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$/;
+const ISO_8601 =
+  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)(Z|[+-]\d{2}:?\d{2})?)?$/;
 
-const HEADERS: Record<string, (value: string, result: ImageMessage) => void> = {
-  'captured-at': (value, result) => {
-    const date = new Date(value.replace(',', '.'));
-    if (ISO_8601.test(value) && !Number.isNaN(date.getTime())) result.metadata.capturedAt = date;
-    else ignore(result, 'captured-at', value, 'is not a date in ISO 8601, such as 2026-11-21T14:30:00Z');
-  },
-  latitude: (value, result) => coordinate('latitude', 90, value, result),
-  longitude: (value, result) => coordinate('longitude', 180, value, result),
-  camera: (value, result) => {
-    if (value.includes(NUL)) ignore(result, 'camera', value, 'holds a NUL byte');
-    else if (value !== '') result.metadata.camera = value;
-  },
-};
+/** Without a zone it is UTC, as for EXIF: a machine's own zone would make replays differ. Null: no such moment. */
+function moment(text: string): Date | null {
+  const parts = ISO_8601.exec(text);
+  if (!parts) return null;
+  const [, year, month, day, time = '00:00', zone = 'Z'] = parts;
+  // `Date` turns February 30 into March 2.
+  const daysInMonth = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
+  const date = new Date(`${year}-${month}-${day}T${time.replace(',', '.')}${zone}`);
+  return Number(day) > daysInMonth || Number.isNaN(date.getTime()) ? null : date;
+}
+
+const HEADERS = new Map<string, (value: string, result: ImageMessage) => void>([
+  [
+    'captured-at',
+    (value, result) => {
+      const date = moment(value);
+      if (date) result.metadata.capturedAt = date;
+      else ignore(result, 'captured-at', value, 'is not a date in ISO 8601, such as 2026-11-21T14:30:00Z');
+    },
+  ],
+  ['latitude', (value, result) => coordinate('latitude', 90, value, result)],
+  ['longitude', (value, result) => coordinate('longitude', 180, value, result)],
+  [
+    'camera',
+    (value, result) => {
+      if (value.includes(NUL)) ignore(result, 'camera', value, 'holds a NUL byte');
+      else if (value !== '') result.metadata.camera = value;
+    },
+  ],
+]);
 
 function coordinate(
   name: 'latitude' | 'longitude',

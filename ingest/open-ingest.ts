@@ -4,10 +4,14 @@ import type { Metrics } from '../metrics.ts';
 import { openPool } from '../sql/database.ts';
 import type { IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
+import { Troubles } from './troubles.ts';
 import { Workers } from './workers.ts';
 
 /** Connections beside those that write batches: backlog, offsets, looking for datasets. */
 const OTHER_CONNECTIONS = 4;
+
+/** For connecting, and for waiting until one of our connections is free. */
+const CONNECTION_TIMEOUT_MS = 30_000;
 
 /** Everything the pipeline works with: its own connections and worker threads. Close it when the work is done. */
 export async function openIngest(options: {
@@ -20,6 +24,9 @@ export async function openIngest(options: {
   const { config, log } = options;
   const pool = openPool(options.postgres, {
     max: config.workers + 1 + OTHER_CONNECTIONS,
+    // A database host that vanished without a word is noticed.
+    keepAlive: true,
+    connectionTimeoutMillis: CONNECTION_TIMEOUT_MS,
     // The offset moves in the transaction that writes the rows, so a server crash that loses the last commits costs a
     // replay, never a hole or a double.
     options: '-c synchronous_commit=off',
@@ -30,6 +37,7 @@ export async function openIngest(options: {
     pool,
     workers,
     live: new LiveDatasets(pool),
+    troubles: new Troubles(log),
     async [Symbol.asyncDispose]() {
       await workers.close();
       await pool.end();

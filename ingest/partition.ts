@@ -17,6 +17,8 @@ export interface SourceBatch {
   /** Behind the last offset of the batch, whether or not a message is there. */
   endOffset: number;
   messages: SourceMessage[];
+  /** End of the partition at that time. */
+  highWatermark: number;
 }
 
 /** What the partition wants next: messages from an offset on, or nothing until an operator decides. */
@@ -26,13 +28,20 @@ export type Advice = { kind: 'continue'; offset: number } | { kind: 'halted'; re
 export type Watermarks = () => Promise<{ low: number; high: number }>;
 
 /**
+ * After a pause of this length the last message is looked at again: a topic made anew while we wait for its next message
+ * brings no rebalance and, once it is long enough, no other sign. Deleting and making one takes longer than this.
+ */
+const PAUSE_MS = 200;
+
+/**
  * Takes one partition of a topic into the table, in order, each message once. The database owns the offset: it is
  * moved in the transaction that writes the rows, and what Kafka believes about us is only a hint. Before the first
- * batch it is checked that the topic is the one we know (see `open` and `verify`).
+ * batch, and after every pause, it is checked that the topic is the one we know (see `open` and `verify`).
  *
  *   unopened ──open──▶ verifying ──the last message is the one we took──▶ running
  *      ▲  └──nothing taken yet──────────────────────────────────────────────▶┘ │
  *      └───────────── someone else moved the offset ◀──────────────────────────┘   any ──messages are missing──▶ halted
+ *                            (running ──a pause──▶ verifying)
  */
 export class PartitionIngest {
   readonly #context: IngestContext;
@@ -40,8 +49,14 @@ export class PartitionIngest {
   readonly #watermarks: Watermarks;
   #state: PartitionState | null = null;
   #verified = false;
+  /** When everything there was had been taken; Infinity while there is more. */
+  #idleSince = Infinity;
+  /** The offset that the last batch should have begun at or before, and did not. */
+  #askedFor: number | null = null;
   /** Messages below this were in flight when a process died. */
   #isolateBelow = 0;
+  /** The newest mark of that kind, written or failed. */
+  #marked: Promise<void> = Promise.resolve();
 
   constructor(context: IngestContext, place: Omit<Place, 'epoch'>, watermarks: Watermarks) {
     this.#context = context;
@@ -55,13 +70,20 @@ export class PartitionIngest {
 
   /** Takes what it can of the batch. @param beat called between chunks; throws when the partition is no longer ours. */
   async take(batch: SourceBatch, beat: () => Promise<void>): Promise<Advice> {
+    if (Date.now() - this.#idleSince > PAUSE_MS) this.#verified = false;
+    this.#idleSince = Infinity;
     const state = (this.#state ??= await this.#open());
     if (state.haltedReason !== null) return { kind: 'halted', reason: state.haltedReason };
     const wanted = this.#verified || !state.last ? state.nextOffset : state.last.offset;
     if (batch.fetchedOffset > wanted) {
       const missing = await this.#missing(batch.fetchedOffset);
-      return missing === null ? { kind: 'continue', offset: wanted } : this.#halt(missing);
+      if (missing !== null) return this.#halt(missing);
+      // Asked for already and not given: retention has taken it since we looked, so look again.
+      if (this.#askedFor === wanted) this.#state = null;
+      this.#askedFor = wanted;
+      return { kind: 'continue', offset: wanted };
     }
+    this.#askedFor = null;
 
     if (!this.#verified) {
       if (batch.endOffset <= wanted) return { kind: 'continue', offset: wanted };
@@ -74,7 +96,9 @@ export class PartitionIngest {
     if (batch.endOffset <= state.nextOffset) return { kind: 'continue', offset: state.nextOffset };
     const missing = await this.#missing(fresh[0]?.offset ?? batch.endOffset);
     if (missing !== null) return this.#halt(missing);
-    return this.#process(fresh, batch.endOffset, beat);
+    const advice = await this.#process(fresh, batch.endOffset, beat);
+    if (advice.kind === 'continue' && advice.offset >= batch.highWatermark) this.#idleSince = Date.now();
+    return advice;
   }
 
   /** Reads the database's offset and compares it with what the topic holds. */
@@ -88,10 +112,12 @@ export class PartitionIngest {
     this.#verified = state.last === null || state.last.offset < low;
     this.#context.metrics.ingestHalted.set({ topic, partition }, state.haltedReason === null ? 0 : 1);
     if (state.haltedReason !== null) return state;
-    if (state.nextOffset > high) {
+    // Asked again, as messages may have come and been taken by another process since.
+    if (state.nextOffset > high && state.nextOffset > (await this.#watermarks()).high) {
       const reason = `The topic ends at offset ${high}, but ${state.nextOffset} messages of it were already taken: it was made anew or cut off. ${this.#acceptNewTopic}`;
-      await this.#halt(reason);
-      return { ...state, haltedReason: reason };
+      this.#state = state;
+      const { kind } = await this.#halt(reason);
+      return kind === 'halted' ? { ...state, haltedReason: reason } : this.#open();
     }
     return state;
   }
@@ -127,7 +153,8 @@ export class PartitionIngest {
         const chunk = chunks[i]!;
         const batch = await prepared!;
         prepared = i + 1 < chunks.length ? this.#prepare(chunks[i + 1]!) : null;
-        if (!(await writeChunk(this.#context, this.#place, chunk, batch))) {
+        const isolated = this.#isIsolated(chunk);
+        if (!(await writeChunk(this.#context, this.#place, chunk, batch, { isolated, beat }))) {
           this.#state = null;
           return { kind: 'continue', offset: state.nextOffset };
         }
@@ -138,24 +165,31 @@ export class PartitionIngest {
       }
     } catch (error) {
       // Given up in good order: what is in flight did not kill us. Whoever takes over reads the offset itself.
+      // What killed another process before is not done yet, though, and stays marked.
       this.#state = null;
-      await clearInFlight(pool, topic, partition).catch(() => undefined);
+      await this.#marked;
+      if (state.nextOffset >= this.#isolateBelow) {
+        await clearInFlight(pool, topic, partition).catch(() => undefined);
+      }
       throw error;
-    } finally {
-      prepared?.catch(() => undefined);
     }
     return { kind: 'continue', offset: state.nextOffset };
   }
 
   #prepare(chunk: Chunk): Promise<Batch> {
     const { topic, partition } = this.#place;
-    const isolated = chunk.from < this.#isolateBelow;
-    const prepared = markInFlight(this.#context.pool, topic, partition, chunk.to).then(() =>
-      prepareChunk(this.#context, this.#place, chunk, isolated),
+    const marked = markInFlight(this.#context.pool, topic, partition, chunk.to);
+    this.#marked = marked.catch(() => undefined);
+    const prepared = marked.then(() =>
+      prepareChunk(this.#context, this.#place, chunk, this.#isIsolated(chunk)),
     );
     // It is awaited only after the chunk before it is written.
     prepared.catch(() => undefined);
     return prepared;
+  }
+
+  #isIsolated(chunk: Chunk): boolean {
+    return chunk.from < this.#isolateBelow;
   }
 
   /** Cuts messages into chunks of at most the configured number of images and bytes, and where isolation ends. */
@@ -197,10 +231,13 @@ export class PartitionIngest {
 
   async #halt(reason: string): Promise<Advice> {
     const { topic, partition, dataset } = this.#place;
-    await haltPartition(this.#context.pool, topic, partition, reason);
+    const state = this.#state!;
+    this.#state = null;
+    if (!(await haltPartition(this.#context.pool, state, reason))) {
+      return { kind: 'continue', offset: state.nextOffset };
+    }
     this.#context.metrics.ingestHalted.set({ topic, partition }, 1);
     this.#context.log.error({ dataset, topic, partition }, `this partition is stopped: ${reason}`);
-    this.#state = null;
     return { kind: 'halted', reason };
   }
 }

@@ -1,3 +1,4 @@
+import { withClient } from '../sql/database.ts';
 import {
   type DeadLetterFilter,
   listDeadLetters,
@@ -38,17 +39,10 @@ async function retryOne(context: IngestContext, letter: StoredDeadLetter): Promi
   const isolated = letter.reason === KILLED_DECODER;
   for (;;) {
     const batch = await prepareChunk(context, { dataset, topic, partition, epoch }, chunk, isolated);
-    const client = await context.pool.connect();
-    let failure: Error | undefined;
-    try {
-      const outcome = await writeRetried(client, letter.deadLetterNo, batch);
-      if (outcome !== 'model-changed') return outcome;
-    } catch (error) {
-      failure = error as Error;
-      throw error;
-    } finally {
-      client.release(failure);
-    }
+    const outcome = await withClient(context.pool, (client) =>
+      writeRetried(client, letter.deadLetterNo, batch),
+    );
+    if (outcome !== 'dataset-changed') return outcome;
     await context.live.refresh(letter.dataset);
   }
 }

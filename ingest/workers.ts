@@ -32,6 +32,8 @@ export class Workers {
       // The flags of the parent may be a test runner's.
       execArgv: [],
     });
+    // A thread that dies between two tasks is replaced; unheard, its error would end the process.
+    this.#threads.on('error', (error) => log.error(`a worker thread failed (${errorText(error)})`));
   }
 
   /** Rows for new images. A batch that ends its thread, or hangs in it, is done again one image at a time. */

@@ -36,17 +36,29 @@ export async function countUnclassified(
   return rows[0]!.count;
 }
 
-/** Takes some of them and holds their rows until the transaction ends; other processes pass over what is held. */
+/**
+ * Takes some of them and holds their rows until the transaction ends; other processes pass over what is held.
+ * @param bytes most bytes of images at once; one larger image is taken alone.
+ */
 export async function takeUnclassified(
   client: PoolClient,
   dataset: string,
   promotionNo: number,
   attempts: number,
-  limit: number,
+  { images, bytes }: { images: number; bytes: number },
 ): Promise<UnclassifiedImage[]> {
+  // First the sizes: that many photos at once would not fit into memory.
+  const { rows: held } = await client.query<{ id: string; size: number }>(
+    `select id, coalesce(byte_size, octet_length(image_base64)) as size from ${waiting(dataset)} order by id limit $3 for update skip locked`,
+    [attempts, promotionNo, images],
+  );
+  let sum = 0;
+  const over = held.findIndex(({ size }) => (sum += size) > bytes);
+  const taken = over < 0 ? held : held.slice(0, Math.max(over, 1));
+  if (taken.length === 0) return [];
   const { rows } = await client.query<UnclassifiedImage>(
-    `select id, sha256, image_base64 as "imageBase64" from ${waiting(dataset)} order by id limit $3 for update skip locked`,
-    [attempts, promotionNo, limit],
+    `select id, sha256, image_base64 as "imageBase64" from public."${dataset}" where id = any($1) order by id`,
+    [taken.map(({ id }) => id)],
   );
   return rows;
 }
@@ -74,7 +86,7 @@ export async function writeVerdicts(
        predicted_at = case when v.prediction >= 0 then now() end,
        classify_attempts = case when v.prediction >= 0 then 0 when i.promotion_no is distinct from $3 then 1 else i.classify_attempts + 1 end
      from unnest($4::text[], $5::bytea[], $6::int[], $7::real[], $8::text[], $9::text[]) as v (id, sha256, prediction, confidence, scores, error)
-     where i.dataset = $1 and i.id = v.id and i.sha256 = v.sha256`,
+     where i.dataset = $1 and i.id = v.id and i.sha256 is not distinct from v.sha256`,
     [
       dataset,
       model.id,

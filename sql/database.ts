@@ -39,6 +39,24 @@ export function openPool(url: string, options: pg.PoolConfig = {}): HubPool {
   }) as HubPool;
 }
 
+/** Runs `work` on one client. After any failure the connection is closed, whatever state it was left in. */
+export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect();
+  let broken: Error | undefined;
+  // A connection cut between two statements is reported here; without a listener it would end the process.
+  const onError = (error: Error) => (broken = error);
+  client.on('error', onError);
+  try {
+    return await work(client);
+  } catch (error) {
+    broken ??= error as Error;
+    throw error;
+  } finally {
+    client.off('error', onError);
+    client.release(broken);
+  }
+}
+
 /** Runs `work` in one transaction on one client: commit on return, roll back on throw. */
 export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect();

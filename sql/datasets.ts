@@ -27,6 +27,22 @@ const SELECT = `
          array(select c.name from imagehub.classes c where c.dataset = d.name order by c.index) as classes
   from imagehub.datasets d`;
 
+/**
+ * Changes with everything that the making of a row depends on: which dataset of that name it is (dropped and made anew),
+ * its live model, its classes. An expression on imagehub.datasets as `d`.
+ */
+export const DATASET_VERSION = `concat_ws('/', extract(epoch from d.created_at), d.promotion_no,
+  (select count(*) from imagehub.classes c where c.dataset = d.name))`;
+
+/** @returns null when there is no such dataset. */
+export async function readDatasetVersion(db: Queryable, name: string): Promise<string | null> {
+  const { rows } = await db.query<{ version: string }>(
+    `select ${DATASET_VERSION} as version from imagehub.datasets d where d.name = $1`,
+    [name],
+  );
+  return rows[0]?.version ?? null;
+}
+
 export async function listDatasets(db: Queryable): Promise<Dataset[]> {
   return (await db.query<Dataset>(`${SELECT} order by d.name`)).rows;
 }

@@ -33,34 +33,39 @@ export interface Place {
 
 /** Keeps the messages with everything they held. The same message again only counts one attempt more. */
 export async function insertDeadLetters(db: Queryable, place: Place, letters: DeadLetter[]): Promise<void> {
-  for (const { message, stage, reason, detail } of letters) {
-    await db.query(
-      `insert into imagehub.dead_letters as d (dataset, source_topic, source_partition, source_epoch, source_offset,
-         source_timestamp, key, value, headers, stage, reason, detail)
-       values ($1, $2, $3, $4, $5, to_timestamp($6::float8 / 1000), $7, $8, $9, $10, $11, $12)
-       on conflict (source_topic, source_partition, source_epoch, source_offset) do update set
-         stage = excluded.stage, reason = excluded.reason, detail = excluded.detail,
-         attempts = d.attempts + 1, last_failed_at = now()`,
-      [
-        place.dataset,
-        place.topic,
-        place.partition,
-        place.epoch,
-        message.offset,
-        message.timestamp,
-        message.key,
-        message.value,
-        JSON.stringify(message.headers.map(([name, value]) => [name, value.toString('base64')])),
-        stage,
-        reason,
-        withoutNul(detail),
-      ],
-    );
-  }
+  if (letters.length === 0) return;
+  // One statement for all: a topic full of bad images would wait for thousands of round trips.
+  await db.query(
+    `insert into imagehub.dead_letters as d (dataset, source_topic, source_partition, source_epoch, source_offset,
+       source_timestamp, key, value, headers, stage, reason, detail)
+     select $1, $2, $3, $4, l.off, to_timestamp(l.ts / 1000), l.key, l.value, l.headers, l.stage, l.reason, l.detail
+     from unnest($5::bigint[], $6::float8[], $7::bytea[], $8::bytea[], $9::jsonb[], $10::text[], $11::text[], $12::text[])
+       as l (off, ts, key, value, headers, stage, reason, detail)
+     order by l.off
+     on conflict (source_topic, source_partition, source_epoch, source_offset) do update set
+       stage = excluded.stage, reason = excluded.reason, detail = excluded.detail,
+       attempts = d.attempts + 1, last_failed_at = now()`,
+    [
+      place.dataset,
+      place.topic,
+      place.partition,
+      place.epoch,
+      letters.map(({ message }) => message.offset),
+      letters.map(({ message }) => message.timestamp),
+      letters.map(({ message }) => message.key),
+      letters.map(({ message }) => message.value),
+      letters.map(({ message }) =>
+        JSON.stringify(message.headers.map(([name, value]) => [withoutNul(name), value.toString('base64')])),
+      ),
+      letters.map(({ stage }) => stage),
+      letters.map(({ reason }) => reason),
+      letters.map(({ detail }) => withoutNul(detail)),
+    ],
+  );
 }
 
 /** An error's text may quote the very bytes that no database text can hold. */
-const withoutNul = (text: string) => text.replaceAll('\0', '␀');
+const withoutNul = (text: string) => text.replaceAll('\0', '␀').toWellFormed();
 
 export interface StoredDeadLetter {
   deadLetterNo: number;

@@ -100,21 +100,27 @@ export async function countReplays(
   );
 }
 
-/** Stops a partition until an operator decides; processes that hold it fail their next compare-and-set. */
+/**
+ * Stops a partition that stands at this offset until an operator decides; processes that hold it fail their next
+ * compare-and-set. @returns false when it stands elsewhere by now: another process took it on, and nothing is stopped.
+ */
 export async function haltPartition(
   db: Queryable,
-  topic: string,
-  partition: number,
+  { topic, partition, epoch, nextOffset }: PartitionState,
   reason: string,
-): Promise<void> {
-  await db.query(
-    `update imagehub.consumer_offsets set halted_reason = $3, halted_at = now()
-     where topic = $1 and partition = $2 and halted_reason is null`,
-    [topic, partition, reason],
+): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update imagehub.consumer_offsets set halted_reason = coalesce(halted_reason, $5), halted_at = coalesce(halted_at, now())
+     where topic = $1 and partition = $2 and epoch = $3 and next_offset = $4`,
+    [topic, partition, epoch, nextOffset, reason],
   );
+  return rowCount === 1;
 }
 
-/** Takes up a partition at `nextOffset`, counting the offsets given up as gaps. Only while it is halted. */
+/**
+ * Takes up a partition at `nextOffset`, counting the offsets given up as gaps. Only while it is halted. What the last
+ * message was stays known: if it was not a gap but a topic made anew, that is noticed again.
+ */
 export async function acceptGap(
   db: Queryable,
   topic: string,
@@ -122,8 +128,8 @@ export async function acceptGap(
   nextOffset: number,
 ): Promise<boolean> {
   const { rowCount } = await db.query(
-    `update imagehub.consumer_offsets set gaps = gaps + ($3::bigint - next_offset), next_offset = $3, last_offset = null,
-       last_key_hash = null, last_timestamp = null, in_flight_to = null, halted_reason = null, halted_at = null, updated_at = now()
+    `update imagehub.consumer_offsets set gaps = gaps + ($3::bigint - next_offset), next_offset = $3,
+       in_flight_to = null, halted_reason = null, halted_at = null, updated_at = now()
      where topic = $1 and partition = $2 and halted_reason is not null and next_offset <= $3`,
     [topic, partition, nextOffset],
   );

@@ -1,9 +1,10 @@
 import type { PoolClient } from 'pg';
+import { DATASET_VERSION } from './datasets.ts';
 import { insertDeadLetters } from './dead-letters.ts';
 import { type Batch, mergeRows, removeTombstoned, stageRows } from './write-batch.ts';
 
 export type RetryOutcome =
-  'inserted' | 'updated' | 'superseded' | 'deleted' | 'dead' | 'gone' | 'model-changed';
+  'inserted' | 'updated' | 'superseded' | 'deleted' | 'dead' | 'gone' | 'dataset-changed';
 
 /**
  * Writes what a dead letter became on another try, in one transaction, with the coordinates of its message: a newer
@@ -19,7 +20,7 @@ export async function writeRetried(
   await client.query("begin; set local imagehub.writer = 'ingest'");
   try {
     const outcome = await attempt(client, deadLetterNo, batch);
-    await client.query(outcome === 'gone' || outcome === 'model-changed' ? 'rollback' : 'commit');
+    await client.query(outcome === 'gone' || outcome === 'dataset-changed' ? 'rollback' : 'commit');
     return outcome;
   } catch (error) {
     await client.query('rollback').catch(() => undefined);
@@ -28,13 +29,13 @@ export async function writeRetried(
 }
 
 async function attempt(client: PoolClient, deadLetterNo: number, batch: Batch): Promise<RetryOutcome> {
-  const { rows } = await client.query<{ promotionNo: number }>(
-    `select d.promotion_no as "promotionNo" from imagehub.dead_letters l join imagehub.datasets d on d.name = l.dataset
+  const { rows } = await client.query<{ version: string }>(
+    `select ${DATASET_VERSION} as version from imagehub.dead_letters l join imagehub.datasets d on d.name = l.dataset
      where l.dead_letter_no = $1 for update of l for share of d`,
     [deadLetterNo],
   );
   if (!rows[0]) return 'gone';
-  if (rows[0].promotionNo !== batch.promotionNo) return 'model-changed';
+  if (rows[0].version !== batch.datasetVersion) return 'dataset-changed';
 
   const failures = [...batch.deadLetters];
   const { inserted, updated } = await mergeRows(client, batch, batch.rows, failures);

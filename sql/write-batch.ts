@@ -5,6 +5,7 @@ import { from as copyFrom } from 'pg-copy-streams';
 import { COPY_HEADER, COPY_TRAILER } from './binary-copy.ts';
 import { errorText } from '../errors.ts';
 import { isDataError } from './database.ts';
+import { DATASET_VERSION } from './datasets.ts';
 import { type DeadLetter, insertDeadLetters, type SourceMessage } from './dead-letters.ts';
 import { applyTombstones, COPY_STAGED, CREATE_STAGING, mergeStaged } from './staged-rows.ts';
 
@@ -29,6 +30,8 @@ export interface Batch {
   epoch: number;
   from: number;
   to: number;
+  /** The dataset as it was when the rows were made (readDatasetVersion). */
+  datasetVersion: string;
   /** The promotion the predictions belong to (0: no model), and its model. */
   promotionNo: number;
   modelId: number | null;
@@ -57,8 +60,8 @@ export type WriteOutcome =
   | { kind: 'written'; counts: BatchCounts; refused: DeadLetter[] }
   /** Someone else moved the offset, or this partition was halted: drop the batch and read the offset again. */
   | { kind: 'offset-moved' }
-  /** Another model went live: classify the batch again. */
-  | { kind: 'model-changed' };
+  /** Another model went live, or the classes are others: make the rows again. */
+  | { kind: 'dataset-changed' };
 
 const staged = new WeakSet<PoolClient>();
 
@@ -114,15 +117,15 @@ export async function writeBatch(client: PoolClient, batch: Batch): Promise<Writ
 async function lockOffset(
   client: PoolClient,
   batch: Batch,
-): Promise<'ok' | 'offset-moved' | 'model-changed'> {
+): Promise<'ok' | 'offset-moved' | 'dataset-changed'> {
   const { rows } = await client.query<{
     nextOffset: number;
     epoch: number;
     halted: boolean;
-    promotionNo: number;
+    version: string;
   }>({
     name: 'lock-offset',
-    text: `select o.next_offset as "nextOffset", o.epoch, o.halted_reason is not null as halted, d.promotion_no as "promotionNo"
+    text: `select o.next_offset as "nextOffset", o.epoch, o.halted_reason is not null as halted, ${DATASET_VERSION} as version
            from imagehub.consumer_offsets o join imagehub.datasets d on d.name = o.dataset
            where o.topic = $1 and o.partition = $2 for update of o for share of d`,
     values: [batch.topic, batch.partition],
@@ -130,7 +133,7 @@ async function lockOffset(
   const found = rows[0];
   if (!found || found.halted || found.nextOffset !== batch.from || found.epoch !== batch.epoch)
     return 'offset-moved';
-  return found.promotionNo === batch.promotionNo ? 'ok' : 'model-changed';
+  return found.version === batch.datasetVersion ? 'ok' : 'dataset-changed';
 }
 
 /** COPY into the staging table and merge; on a refusal of the data itself the rows are halved until the bad ones stand alone. */

@@ -13,6 +13,7 @@ export const readAvifHeader: HeaderReader = (bytes) => {
   const brands = bytes.toString('latin1', 8, Math.min(bytes.readUInt32BE(0), bytes.length));
   if (!/^(avif|avis)|^.{8}(.{4})*?(avif|avis)/s.test(brands)) {
     throw badImage(`not an image in a format we know (ISO media file of brand ‘${printable(brands)}’)`, {
+      kind: 'unsupported',
       hint: 'HEIC photos and videos cannot be decoded: convert them to JPEG or AVIF.',
     });
   }

@@ -28,14 +28,31 @@ export interface ImageHeader {
  */
 export type HeaderReader = (bytes: Buffer) => ImageHeader | null;
 
+/** What is wrong with an image, as a word to count by. */
+export type BadImageKind = 'empty' | 'not-an-image' | 'unsupported' | 'too-large' | 'truncated' | 'damaged';
+
+/** An image that nobody can decode. */
+export class BadImage extends HubError {
+  readonly kind: BadImageKind;
+
+  constructor(kind: BadImageKind, reason: string, options: { hint?: string; cause?: unknown }) {
+    super('BAD_IMAGE', reason, options);
+    this.kind = kind;
+  }
+}
+
 /** An image that nobody can decode, with the reason; goes to the dead letters. */
-export function badImage(reason: string, options: { hint?: string; cause?: unknown } = {}): HubError {
-  return new HubError('BAD_IMAGE', reason, options);
+export function badImage(
+  reason: string,
+  { kind = 'damaged', ...options }: { kind?: BadImageKind; hint?: string; cause?: unknown } = {},
+): BadImage {
+  return new BadImage(kind, reason, options);
 }
 
 /** The error of a file that ends before its image does. */
 export function truncatedImage(format: string, bytes: Uint8Array): HubError {
   return badImage(`truncated ${format.toUpperCase()}: the file ends after ${bytes.length} bytes`, {
+    kind: 'truncated',
     hint: 'The sender wrote or read only a part of the file: send it again.',
   });
 }

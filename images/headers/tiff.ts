@@ -12,7 +12,10 @@ const SHORT = 3;
 export const readTiffHeader: HeaderReader = (bytes) => {
   const magic = bytes.toString('latin1', 0, 4);
   if (magic === 'II+\0' || magic === 'MM\0+') {
-    throw badImage('BigTIFF is not supported', { hint: 'Save the image as an ordinary TIFF (under 4 GB).' });
+    throw badImage('BigTIFF is not supported', {
+      kind: 'unsupported',
+      hint: 'Save the image as an ordinary TIFF (under 4 GB).',
+    });
   }
   if (magic !== 'II*\0' && magic !== 'MM\0*') return null;
   if (bytes.length < 8) throw truncatedImage('tiff', bytes);

@@ -1,9 +1,17 @@
 import { describe, expect, test } from '@jest/globals';
-import { listDeadLetters, readDeadLetterMessage } from '../../sql/dead-letters.ts';
+import type { Queryable } from '../../sql/database.ts';
+import { createDataset } from '../../sql/datasets.ts';
+import {
+  type DeadLetter,
+  insertDeadLetters,
+  listDeadLetters,
+  readDeadLetterMessage,
+} from '../../sql/dead-letters.ts';
 import { retryDeadLetters } from '../../ingest/retry-dead-letters.ts';
 import { openIngest } from '../../ingest/open-ingest.ts';
 import { createMetrics } from '../../metrics.ts';
 import { digitPng } from '../support/digits.ts';
+import { freshDatabase } from '../support/servers.ts';
 import { testPipeline, type TestMessage, type TestPipeline } from '../support/pipeline.ts';
 
 const letters = (pipeline: TestPipeline) => listDeadLetters(pipeline.pool, { dataset: pipeline.dataset });
@@ -20,34 +28,49 @@ describe('bad messages', () => {
   test('become dead letters with their bytes and a reason, and cost their neighbours nothing', async () => {
     await using pipeline = await testPipeline();
     const good = (id: string): TestMessage => ({ key: id, value: digitPng(3, 3) });
-    const bad: Record<string, { message: TestMessage; stage: string; detail: RegExp }> = {
+    const bad: Record<string, { message: TestMessage; stage: string; reason: string; detail: RegExp }> = {
       text: {
         message: { key: 'text', value: Buffer.from('hello, I am no image') },
         stage: 'decode',
+        reason: 'not-an-image',
         detail: /not an image/i,
       },
       truncated: {
         message: { key: 'truncated', value: digitPng(4, 4).subarray(0, 120) },
         stage: 'decode',
+        reason: 'truncated',
         detail: /truncated|cut short|damaged|end/i,
       },
       bomb: {
         message: { key: 'bomb', value: pngBomb() },
         stage: 'decode',
+        reason: 'too-large',
         detail: /50,?000.*IMAGEHUB_MAX_PIXELS/s,
       },
       long: {
         message: { key: 'x'.repeat(10_000), value: digitPng(3, 3) },
         stage: 'message',
+        reason: 'id-too-long',
         detail: /10000 bytes.*400/,
       },
       latin: {
         message: { key: Buffer.from([0xe4, 0xf6, 0xfc]), value: digitPng(3, 3) },
         stage: 'message',
+        reason: 'id-not-utf8',
         detail: /UTF-8/,
       },
-      nul: { message: { key: 'a\0b', value: digitPng(3, 3) }, stage: 'message', detail: /NUL/ },
-      nothing: { message: { key: null, value: null }, stage: 'message', detail: /no key/ },
+      nul: {
+        message: { key: 'a\0b', value: digitPng(3, 3) },
+        stage: 'message',
+        reason: 'id-with-nul',
+        detail: /NUL/,
+      },
+      nothing: {
+        message: { key: null, value: null },
+        stage: 'message',
+        reason: 'delete-without-key',
+        detail: /no key/,
+      },
     };
     const messages = [
       good('first'),
@@ -63,10 +86,10 @@ describe('bad messages', () => {
     expect(rows.map(({ id }) => id)).toEqual(['first', ...Object.keys(bad).map((_, i) => `good-${i}`)]);
     const found = await letters(pipeline);
     expect(found).toHaveLength(Object.keys(bad).length);
-    for (const { message, stage, detail } of Object.values(bad)) {
+    for (const { message, stage, reason, detail } of Object.values(bad)) {
       const offset = messages.indexOf(message);
       const letter = found.find((candidate) => candidate.offset === offset)!;
-      expect(letter).toMatchObject({ stage, attempts: 1 });
+      expect(letter).toMatchObject({ stage, reason, attempts: 1 });
       expect(letter.detail).toMatch(detail);
       const kept = await readDeadLetterMessage(pipeline.pool, letter.deadLetterNo);
       expect(kept!.value).toEqual(message.value);
@@ -75,9 +98,12 @@ describe('bad messages', () => {
       );
     }
     expect(await pipeline.reconcile()).toMatchObject({ consistent: true, deadLetters: found.length });
-    expect(await ingest.metrics.registry.metrics()).toMatch(
-      /imagehub_dead_letters_total\{[^}]*stage="decode"[^}]*\} 3/,
-    );
+    const metrics = await ingest.metrics.registry.metrics();
+    for (const { stage, reason } of Object.values(bad)) {
+      expect(metrics).toContain(
+        `imagehub_dead_letters_total{dataset="digits",stage="${stage}",reason="${reason}"} 1`,
+      );
+    }
   });
 
   test('an image without a key is named after its place in the topic, and gets no label from that', async () => {
@@ -182,5 +208,70 @@ describe('bad messages', () => {
       { key: '13-x.png', stage: 'write', reason: 'refused-by-database' },
     ]);
     expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 39, deadLetters: 1 });
+  });
+
+  test('2,000 of them are kept with one statement, each with its own bytes, key and headers', async () => {
+    await using database = await freshDatabase();
+    const { pool } = database;
+    await createDataset(pool, { name: 'digits', classes: ['0'] });
+    let statements = 0;
+    const counting: Queryable = {
+      query: (text, values) => {
+        statements++;
+        return pool.query(text, values);
+      },
+    };
+    const all = Array.from({ length: 2000 }, (_, i): DeadLetter => ({
+      message: {
+        offset: i,
+        timestamp: 1000 + i,
+        key: i % 2 === 0 ? null : Buffer.from([0xff, i % 256]),
+        value: i % 3 === 0 ? null : Buffer.from(`\\x00"{},${i}`),
+        headers: i % 4 === 0 ? [] : [['a"\\b', Buffer.from([0, i % 256])]],
+      },
+      stage: 'decode',
+      reason: 'damaged',
+      detail: `with \0, \ud800 and "quotes" {${i}}`,
+    }));
+    await insertDeadLetters(counting, { dataset: 'digits', topic: 't', partition: 0, epoch: 0 }, all);
+    expect(statements).toBe(1);
+    const stored = await listDeadLetters(pool, { dataset: 'digits' }, { limit: 3000 });
+    expect(stored).toHaveLength(2000);
+    for (const i of [0, 1, 2, 3, 11, 1999]) {
+      expect(await readDeadLetterMessage(pool, stored[i]!.deadLetterNo)).toEqual(all[i]!.message);
+      expect(stored[i]!.detail).toBe(`with ␀, \ufffd and "quotes" {${i}}`);
+    }
+  });
+
+  test('headers called like what every JavaScript object has do not stop the partition', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.produce([
+      {
+        key: 'a.png',
+        value: digitPng(5, 5),
+        headers: { constructor: 'x', toString: 'y', hasOwnProperty: 'z', 'known-label': '5' },
+      },
+      { key: 'b.png', value: digitPng(6, 6), headers: { ['__proto__']: 'x' } },
+    ]);
+    await pipeline.startIngest();
+    await pipeline.drained(15_000);
+    const { rows } = await pipeline.pool.query(`select id, known_label from ${pipeline.dataset} order by id`);
+    expect(rows).toEqual([
+      { id: 'a.png', known_label: 5 },
+      { id: 'b.png', known_label: null },
+    ]);
+  });
+
+  test('times far outside every calendar do not stop the partition', async () => {
+    await using pipeline = await testPipeline();
+    const timed = (key: string, timestamp: string) => ({ key, value: digitPng(5, 5), timestamp });
+    await pipeline.produce([
+      timed('a.png', '1'),
+      timed('b.png', '-300000000000000'),
+      { ...timed('c', '-300000000000000'), value: Buffer.from('no image') },
+    ]);
+    await pipeline.startIngest();
+    await pipeline.drained(15_000);
+    expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 2, deadLetters: 1 });
   });
 });

@@ -145,4 +145,63 @@ describe('offsets', () => {
     expect(await count(pipeline)).toBe(2400);
     expect(await pipeline.reconcile()).toMatchObject({ consistent: true, messages: { inserted: 2400 } });
   }, 120_000);
+
+  test('a topic made anew while it is consumed is noticed, even when it holds more than was taken', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.produce(some(5, 'old'));
+    await pipeline.startIngest();
+    await pipeline.drained();
+    await pipeline.admin.deleteTopic(pipeline.topic);
+    await until(async () => !(await pipeline.admin.topicExists(pipeline.topic)), 'the topic is gone');
+    await pipeline.admin.createTopic(pipeline.topic, 1);
+    await pipeline.produce(some(50, 'new'));
+    await halted(pipeline);
+    expect((await state(pipeline)).haltedReason).toMatch(/made anew/);
+    await acceptNewTopic(pipeline.pool, pipeline.topic, 0, 0);
+    await pipeline.drained();
+    expect(await count(pipeline)).toBe(55);
+  });
+
+  test('a topic made anew is not taken for a gap, although an operator says so', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.produce(some(5, 'old'));
+    const first = await pipeline.startIngest();
+    await pipeline.drained();
+    await first.stop();
+    await pipeline.admin.deleteTopic(pipeline.topic);
+    await until(async () => !(await pipeline.admin.topicExists(pipeline.topic)), 'the topic is gone');
+    await pipeline.admin.createTopic(pipeline.topic, 1);
+    await pipeline.produce(some(8, 'new'));
+    await pipeline.startIngest();
+    await halted(pipeline);
+    // What imagehub resume --accept-gap does where nothing below the next offset is missing.
+    await acceptGap(pipeline.pool, pipeline.topic, 0, 5);
+    await halted(pipeline);
+    expect(await count(pipeline)).toBe(5);
+    expect((await state(pipeline)).haltedReason).toMatch(/made anew/);
+  });
+
+  test('more aborted messages than one fetch holds are passed over', async () => {
+    await using pipeline = await testPipeline();
+    const producer = createKafka(pipeline.config, testServers().kafka, pipeline.log).producer({
+      transactionalId: pipeline.topic,
+      maxInFlightRequests: 1,
+      idempotent: true,
+    });
+    await producer.connect();
+    const transaction = await producer.transaction();
+    for (let i = 0; i < 6; i++) {
+      await transaction.send({
+        topic: pipeline.topic,
+        messages: [{ key: `aborted-${i}`, value: Buffer.alloc(900_000, i) }],
+      });
+    }
+    await transaction.abort();
+    await producer.disconnect();
+    await pipeline.produce(some(3, 'after'));
+    await pipeline.startIngest();
+    await pipeline.drained(20_000);
+    expect(await count(pipeline)).toBe(3);
+    expect(await pipeline.reconcile()).toMatchObject({ consistent: true, messages: { seen: 3, gaps: 7 } });
+  });
 });

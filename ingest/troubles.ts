@@ -1,0 +1,63 @@
+import { errorText } from '../errors.ts';
+import type { Logger } from '../log.ts';
+
+/** The same trouble is logged again only so often while it lasts … */
+const SAME_AGAIN_MS = 60_000;
+/** … and one that changes its words (refused, timed out, refused) so often. */
+const OTHER_WORDS_MS = 5000;
+
+interface Trouble {
+  text: string;
+  loggedAt: number;
+  /** How often it was not logged since. */
+  unlogged: number;
+}
+
+/** What /healthz says of the ingest. */
+export interface IngestHealth {
+  state: 'ok' | 'waiting';
+  detail?: string;
+}
+
+/**
+ * What the ingest waits for right now: each activity that fails and is tried again, by name. Keeps a server that is away
+ * from flooding the log, and is what /healthz shows.
+ */
+export class Troubles {
+  readonly #log: Logger;
+  readonly #current = new Map<string, Trouble>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** @param activity as a sentence's beginning, e.g. `topic digits, partition 0, cannot be written` */
+  notice(activity: string, error: unknown, details: object = {}): void {
+    const text = errorText(error);
+    const before = this.#current.get(activity);
+    const now = Date.now();
+    const quiet = text === before?.text ? SAME_AGAIN_MS : OTHER_WORDS_MS;
+    if (before && now - before.loggedAt < quiet) {
+      this.#current.set(activity, { ...before, text, unlogged: before.unlogged + 1 });
+      return;
+    }
+    this.#current.set(activity, { text, loggedAt: now, unlogged: 0 });
+    const times = before && before.unlogged > 0 ? { times: before.unlogged + 1 } : {};
+    this.#log.warn({ ...details, ...times }, `${activity}: ${text}; nothing is lost, trying again`);
+  }
+
+  over(activity: string): void {
+    if (this.#current.delete(activity)) this.#log.info(`it goes on; no longer so: ${activity}`);
+  }
+
+  /** Partitions were given to others or given back: what is wrong with ours will show again. */
+  forget(): void {
+    this.#current.clear();
+  }
+
+  health(): IngestHealth {
+    if (this.#current.size === 0) return { state: 'ok' };
+    const detail = [...this.#current].map(([activity, { text }]) => `${activity}: ${text}`).join('; ');
+    return { state: 'waiting', detail };
+  }
+}

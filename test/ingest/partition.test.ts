@@ -1,0 +1,150 @@
+import { describe, expect, test } from '@jest/globals';
+import { createHash } from 'node:crypto';
+import { PartitionLost } from '../../ingest/kafka-consumer.ts';
+import { openIngest } from '../../ingest/open-ingest.ts';
+import { PartitionIngest, type SourceBatch } from '../../ingest/partition.ts';
+import { loadConfig } from '../../config.ts';
+import { createLogger } from '../../log.ts';
+import { createMetrics } from '../../metrics.ts';
+import { createDataset } from '../../sql/datasets.ts';
+import type { SourceMessage } from '../../sql/dead-letters.ts';
+import { listPartitions } from '../../sql/offsets.ts';
+import { digitPng } from '../support/digits.ts';
+import { TEN } from '../support/pipeline.ts';
+import { freshDatabase } from '../support/servers.ts';
+
+const message = (offset: number): SourceMessage => ({
+  offset,
+  timestamp: 1_000_000 + offset,
+  key: Buffer.from(`${offset}.png`),
+  value: digitPng(offset % 10, offset),
+  headers: [],
+});
+
+/** What a fetch from `from` on brings, up to `to`. */
+const batch = (from: number, to: number): SourceBatch => ({
+  fetchedOffset: from,
+  endOffset: to,
+  highWatermark: to,
+  messages: Array.from({ length: to - from }, (_, i) => message(from + i)),
+});
+
+const beat = () => Promise.resolve();
+
+/** A dataset without Kafka: the test hands out the batches and says what the broker would say of its topic. */
+async function world() {
+  const database = await freshDatabase();
+  await createDataset(database.pool, { name: 'digits', classes: TEN });
+  const topic = { low: 0, high: 0 };
+  const stop = new AbortController();
+  const context = await openIngest({
+    config: { ...loadConfig({}), batchImages: 2, workers: 1 },
+    postgres: database.url,
+    log: createLogger({ logLevel: 'silent', logFormat: 'json' }),
+    metrics: createMetrics({ processMetrics: false }),
+    signal: stop.signal,
+  });
+  const place = { dataset: 'digits', topic: 'digits', partition: 0 };
+  return {
+    pool: database.pool,
+    topic,
+    /** As another process would hold it. */
+    partition: () => new PartitionIngest(context, place, () => Promise.resolve({ ...topic })),
+    state: async () => (await listPartitions(database.pool, 'digits'))[0]!,
+    async [Symbol.asyncDispose]() {
+      await context[Symbol.asyncDispose]();
+      await database[Symbol.asyncDispose]();
+    },
+  };
+}
+
+describe('a partition', () => {
+  test('that came back after another process went on with it is not stopped for messages that process has taken', async () => {
+    await using here = await world();
+    here.topic.high = 4;
+    const stale = here.partition();
+    expect(await stale.take(batch(0, 4), beat)).toEqual({ kind: 'continue', offset: 4 });
+    here.topic.high = 10;
+    expect(await here.partition().take(batch(3, 10), beat)).toEqual({ kind: 'continue', offset: 10 });
+    // Retention has deleted what the stale one believes to be next.
+    here.topic.low = 9;
+    const advice = await stale.take(batch(9, 10), beat);
+    expect(advice.kind).toBe('continue');
+    expect(await here.state()).toMatchObject({ haltedReason: null, nextOffset: 10 });
+  });
+
+  test('whose last message retention deletes just now goes on behind it', async () => {
+    await using here = await world();
+    here.topic.high = 4;
+    await here.partition().take(batch(0, 4), beat);
+    const next = here.partition();
+    here.topic.high = 6;
+    // Opened, and about to look at message 3 again …
+    expect(await next.take({ fetchedOffset: 4, endOffset: 6, highWatermark: 6, messages: [] }, beat)).toEqual(
+      {
+        kind: 'continue',
+        offset: 3,
+      },
+    );
+    // … which is gone: Kafka begins at 4.
+    here.topic.low = 4;
+    let advice = await next.take(batch(4, 6), beat);
+    for (let round = 0; round < 3 && advice.kind === 'continue' && advice.offset < 6; round++) {
+      advice = await next.take(batch(Math.max(advice.offset, 4), 6), beat);
+    }
+    expect(advice).toEqual({ kind: 'continue', offset: 6 });
+  });
+
+  test('is not taken for made anew when messages come and are taken while it is opened', async () => {
+    await using here = await world();
+    here.topic.high = 4;
+    await here.partition().take(batch(0, 4), beat);
+    // The end that the broker told lies before what another process has taken since; asked again it is further on.
+    const ends = [3, 4];
+    const late = here.partition();
+    Object.defineProperty(here.topic, 'high', { enumerable: true, get: () => ends.shift() ?? 4 });
+    expect(
+      (await late.take({ fetchedOffset: 4, endOffset: 4, highWatermark: 4, messages: [] }, beat)).kind,
+    ).toBe('continue');
+    expect(await here.state()).toMatchObject({ haltedReason: null });
+  });
+
+  test('that is given up between two chunks keeps what it wrote, and leaves no mark', async () => {
+    await using here = await world();
+    here.topic.high = 10;
+    let beats = 0;
+    const lost = new PartitionLost(new Error('rebalance'));
+    await expect(
+      here.partition().take(batch(0, 10), () => (++beats === 2 ? Promise.reject(lost) : Promise.resolve())),
+    ).rejects.toBe(lost);
+    expect(await here.state()).toMatchObject({ nextOffset: 4, inFlightTo: null });
+    expect(await here.partition().take(batch(3, 10), beat)).toEqual({ kind: 'continue', offset: 10 });
+  });
+
+  test('that is given up before the batch that killed a process is done keeps its mark', async () => {
+    await using here = await world();
+    here.topic.high = 10;
+    await here.partition().take(batch(0, 2), beat);
+    await here.pool.query('update imagehub.consumer_offsets set in_flight_to = 8');
+    const lost = new PartitionLost(new Error('rebalance'));
+    await expect(here.partition().take(batch(1, 10), () => Promise.reject(lost))).rejects.toBe(lost);
+    expect((await here.state()).inFlightTo).toBeGreaterThanOrEqual(8);
+  });
+
+  test('tells a topic made anew by the key of its last message', async () => {
+    await using here = await world();
+    here.topic.high = 4;
+    await here.partition().take(batch(0, 4), beat);
+    const { last } = await here.state();
+    expect(last).toEqual({
+      offset: 3,
+      timestamp: 1_000_003,
+      keyHash: createHash('sha256').update('3.png').digest(),
+    });
+    const other = batch(3, 6);
+    other.messages[0]!.key = Buffer.from('another');
+    here.topic.high = 6;
+    expect(await here.partition().take(other, beat)).toMatchObject({ kind: 'halted' });
+    expect((await here.state()).haltedReason).toMatch(/made anew/);
+  });
+});
