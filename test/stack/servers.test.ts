@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { Kafka, logLevel } from 'kafkajs';
+import { quietKafka } from '../support/kafka.ts';
 import { freshDatabase, testServers, uniqueName } from '../support/servers.ts';
 
 test('a fresh database is migrated, empty, on Postgres 18 and ready for a change feed', async () => {
@@ -20,11 +20,7 @@ test('two fresh databases do not see each other', async () => {
 });
 
 test('a topic that nobody created is an error in Kafka, and a created one takes a message of 20 MB', async () => {
-  const kafka = new Kafka({
-    brokers: testServers().kafka,
-    logLevel: logLevel.NOTHING,
-    retry: { retries: 1 },
-  });
+  const kafka = quietKafka(testServers().kafka);
   const topic = uniqueName('big');
   const admin = kafka.admin();
   const producer = kafka.producer({ allowAutoTopicCreation: false });

@@ -5,11 +5,11 @@ import { mkdir } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Kafka, logLevel } from 'kafkajs';
 import { openPool } from '../../sql/database.ts';
 import { identify, isAlive } from '../../stack/processes.ts';
 import type { StackState } from '../../stack/state.ts';
 import { stopStack } from '../../stack/stop.ts';
+import { quietKafka } from '../support/kafka.ts';
 import { imagehub, processesOf, temporaryFolder, waitFor } from '../support/processes.ts';
 import { testServers } from '../support/servers.ts';
 import { onServer } from '../support/template.ts';
@@ -80,7 +80,7 @@ test('up starts all three servers, a second up joins them, down ends every proce
 
 async function keepSomething({ postgres, kafka, elasticsearch }: Status) {
   await onServer(postgres!.url!, 'create table kept as select 7 as n');
-  const admin = new Kafka({ brokers: [kafka!.url!], logLevel: logLevel.NOTHING }).admin();
+  const admin = quietKafka([kafka!.url!]).admin();
   await admin.connect();
   await admin.createTopics({ topics: [{ topic: 'kept', numPartitions: 3 }] });
   await admin.disconnect();
@@ -92,7 +92,7 @@ async function keepSomething({ postgres, kafka, elasticsearch }: Status) {
 async function findKept({ postgres, kafka, elasticsearch }: Status) {
   await using pool = openPool(postgres!.url!);
   const { rows } = await pool.query('select n from kept');
-  const admin = new Kafka({ brokers: [kafka!.url!], logLevel: logLevel.NOTHING }).admin();
+  const admin = quietKafka([kafka!.url!]).admin();
   await admin.connect();
   const { topics } = await admin.fetchTopicMetadata({ topics: ['kept'] });
   await admin.disconnect();
