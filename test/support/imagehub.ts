@@ -17,6 +17,8 @@ export interface RunningCommand {
   kill(): void;
   /** Resolves once standard error holds this text. */
   says(text: string): Promise<void>;
+  /** Standard error so far. */
+  stderr(): string;
   ended: Promise<CommandResult>;
 }
 
@@ -55,6 +57,7 @@ export function startImagehub(args: string[], { env, cwd, input }: ImagehubOptio
     interrupt: () => void child.kill('SIGINT'),
     kill: () => void child.kill('SIGKILL'),
     ended,
+    stderr: () => result.stderr,
     says: (text) =>
       new Promise((resolve, reject) => {
         const look = () => void (result.stderr.includes(text) && resolve());

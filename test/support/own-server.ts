@@ -5,6 +5,7 @@ import { migrate } from '../../sql/migrate.ts';
 import { openPool } from '../../sql/database.ts';
 import type { ServerDefinition } from '../../stack/definition.ts';
 import { elasticsearch } from '../../stack/elasticsearch.ts';
+import { kafka } from '../../stack/kafka.ts';
 import { launch, type Launched } from '../../stack/launch.ts';
 import { freePort } from '../../stack/ports.ts';
 import { postgres } from '../../stack/postgres.ts';
@@ -65,6 +66,9 @@ async function ownServer(definition: ServerDefinition, args: string[]): Promise<
   await server.start();
   return server;
 }
+
+/** Its url is its address, host:port. */
+export const ownKafka = (): Promise<OwnServer> => ownServer(kafka, []);
 
 export const ownElasticsearch = (): Promise<OwnServer> => ownServer(elasticsearch, []);
 

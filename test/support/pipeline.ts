@@ -11,11 +11,12 @@ import {
 } from '../../ingest/kafka.ts';
 import { openIngest } from '../../ingest/open-ingest.ts';
 import { runIngest } from '../../ingest/run-ingest.ts';
+import type { IngestHealth } from '../../ingest/troubles.ts';
 import { createLogger, type Logger } from '../../log.ts';
 import { createMetrics, type Metrics } from '../../metrics.ts';
 import { createDataset, type NewDataset } from '../../sql/datasets.ts';
 import type { HubPool } from '../../sql/database.ts';
-import { freshDatabase, testServers, uniqueName } from './servers.ts';
+import { freshDatabase, type TestDatabase, testServers, uniqueName } from './servers.ts';
 
 export const TEN = [...'0123456789'];
 
@@ -29,6 +30,7 @@ export interface TestMessage {
 
 export interface RunningIngest {
   metrics: Metrics;
+  health(): IngestHealth;
   /** Lets it finish what is in flight, and ends it. */
   stop(): Promise<void>;
 }
@@ -42,7 +44,8 @@ export interface TestPipeline extends AsyncDisposable {
   dataset: string;
   topic: string;
   admin: KafkaAdmin;
-  produce(messages: TestMessage[]): Promise<void>;
+  /** @param to another topic than the dataset's. */
+  produce(messages: TestMessage[], to?: string): Promise<void>;
   /** Starts an ingest in this process; `overrides` are settings of its own. */
   startIngest(overrides?: Partial<Config>): Promise<RunningIngest>;
   reconcile(): Promise<Reconciliation>;
@@ -50,11 +53,13 @@ export interface TestPipeline extends AsyncDisposable {
   drained(timeoutMs?: number): Promise<void>;
 }
 
+/** @param given a database of the test's own; else a fresh one. */
 export async function testPipeline(
   options: Partial<NewDataset> & { partitions?: number } = {},
+  given?: TestDatabase,
 ): Promise<TestPipeline> {
   const servers = testServers();
-  const database = await freshDatabase();
+  const database = given ?? (await freshDatabase());
   const { partitions = 1, ...columns } = options;
   const dataset = options.name ?? 'digits';
   const topic = uniqueName('topic');
@@ -88,8 +93,8 @@ export async function testPipeline(
     dataset,
     topic,
     admin,
-    async produce(messages) {
-      await producer.send({ topic, messages });
+    async produce(messages, to = topic) {
+      await producer.send({ topic: to, messages });
     },
     async startIngest(overrides = {}) {
       const stop = new AbortController();
@@ -105,6 +110,7 @@ export async function testPipeline(
       const done = runIngest(context, servers.kafka);
       const ingest: RunningIngest = {
         metrics,
+        health: () => context.troubles.health(),
         async stop() {
           if (!running.delete(ingest)) return;
           stop.abort();
@@ -124,7 +130,7 @@ export async function testPipeline(
       await producer.disconnect();
       await admin.deleteTopic(topic);
       await admin.close();
-      await database[Symbol.asyncDispose]();
+      if (!given) await database[Symbol.asyncDispose]();
     },
   };
 }

@@ -1,0 +1,96 @@
+import { describe, expect, test } from '@jest/globals';
+import sharp from 'sharp';
+import { reconcile } from '../../cli/reconcile.ts';
+import { loadConfig } from '../../config.ts';
+import { directTopic, openDirectSink } from '../../ingest/direct.ts';
+import { createLogger } from '../../log.ts';
+import { createDataset, getDataset } from '../../sql/datasets.ts';
+import { listDeadLetters } from '../../sql/dead-letters.ts';
+import { listPartitions } from '../../sql/offsets.ts';
+import { constantModel } from '../support/constant-model.ts';
+import { digitPng } from '../support/digits.ts';
+import { goLive, TEN } from '../support/pipeline.ts';
+import { freshDatabase } from '../support/servers.ts';
+
+const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
+
+/** A database, a dataset, and no Kafka. */
+async function embedded() {
+  const database = await freshDatabase();
+  await createDataset(database.pool, { name: 'digits', classes: TEN, labelFrom: 'first-character' });
+  const servers = { postgres: database.url, kafka: null, elasticsearch: null, kudu: null };
+  const config = { ...loadConfig({}), workers: 1, batchImages: 20 };
+  return {
+    pool: database.pool,
+    open: async (overrides: Partial<typeof config> = {}) =>
+      openDirectSink({ ...config, ...overrides }, servers, await getDataset(database.pool, 'digits'), log),
+    reconcile: () => reconcile({ pool: database.pool, servers, config, log }, 'digits'),
+    [Symbol.asyncDispose]: () => database[Symbol.asyncDispose](),
+  };
+}
+
+const digits = (count: number, name: string) =>
+  Array.from({ length: count }, (_, i) => ({ id: `${i % 10}-${name}-${i}.png`, bytes: digitPng(i % 10, i) }));
+
+describe('without Kafka', () => {
+  test('a sender feeds the pipeline itself: rows, labels, predictions, dead letters, and books that add up', async () => {
+    await using hub = await embedded();
+    const model = await goLive(hub.pool, 'digits', constantModel(4));
+    const sink = await hub.open();
+    await sink.send([
+      ...digits(50, 'a'),
+      { id: 'bad.png', bytes: Buffer.from('no image') },
+      { id: '3-other.png', bytes: digitPng(3, 3), label: '8' },
+    ]);
+    await sink.close();
+    const { rows } = await hub.pool.query(
+      `select count(*) as rows, count(*) filter (where prediction = 4 and model_id = $1) as classified,
+         count(*) filter (where known_label = substr(id, 1, 1)::int) as labelled,
+         max(known_label) filter (where id = '3-other.png') as other from digits`,
+      [model],
+    );
+    expect(rows).toEqual([{ rows: 51, classified: 51, labelled: 50, other: 8 }]);
+    expect(await listDeadLetters(hub.pool, { dataset: 'digits' })).toMatchObject([
+      { key: 'bad.png', offset: 50, reason: 'not-an-image', topic: directTopic('digits') },
+    ]);
+    expect(await hub.reconcile()).toMatchObject({
+      consistent: true,
+      complete: true,
+      lag: null,
+      messages: { seen: 52, inserted: 51, dead: 1 },
+    });
+  });
+
+  test('several senders at once share one sequence of offsets, and the last to write an id wins', async () => {
+    await using hub = await embedded();
+    const sinks = await Promise.all([hub.open(), hub.open(), hub.open()]);
+    await Promise.all(
+      sinks.map((sink, i) => sink.send([...digits(100, `sender-${i}`), ...digits(10, 'common')])),
+    );
+    await Promise.all(sinks.map((sink) => sink.close()));
+    const result = await hub.reconcile();
+    expect(result).toMatchObject({ consistent: true, rows: 310, deadLetters: 0, messages: { seen: 330 } });
+    const [state] = await listPartitions(hub.pool, 'digits');
+    expect(state).toMatchObject({ nextOffset: 330, inFlightTo: null });
+  });
+
+  test('images over which a sender died are done one by one when they are sent again', async () => {
+    await using hub = await embedded();
+    const first = await hub.open();
+    await first.send(digits(5, 'a'));
+    await first.close();
+    // As the sender left it that was killed in the middle of its next three images.
+    await hub.pool.query('update imagehub.consumer_offsets set in_flight_to = 8');
+    const slow = await sharp({ create: { width: 9000, height: 9000, channels: 3, background: 'teal' } })
+      .jpeg()
+      .toBuffer();
+    const again = await hub.open({ maxPixels: 1e9, decodeTimeoutMs: 150 });
+    await again.send([...digits(1, 'b'), { id: 'killer.jpg', bytes: slow }, ...digits(1, 'c')]);
+    await again.close();
+    expect(await listDeadLetters(hub.pool, { dataset: 'digits' })).toMatchObject([
+      { key: 'killer.jpg', reason: 'killed-the-decoder' },
+    ]);
+    expect(await hub.reconcile()).toMatchObject({ consistent: true, rows: 7, deadLetters: 1 });
+    expect((await listPartitions(hub.pool, 'digits'))[0]!.inFlightTo).toBeNull();
+  });
+});
