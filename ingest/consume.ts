@@ -3,7 +3,7 @@ import { type Dataset, listDatasets } from '../sql/datasets.ts';
 import type { Place } from '../sql/dead-letters.ts';
 import { listPartitions } from '../sql/offsets.ts';
 import type { IngestContext } from './engine.ts';
-import { createKafka, type KafkaAdmin, openKafkaAdmin } from './kafka.ts';
+import { BRIEF, createKafka, type KafkaAdmin, kafkaError, openKafkaAdmin } from './kafka.ts';
 import { PartitionLost, patientWait, type RunningConsumer, startConsumer } from './kafka-consumer.ts';
 import { type Advice, PartitionIngest, type SourceBatch } from './partition.ts';
 
@@ -62,16 +62,18 @@ async function consumeWhileUnchanged(
   };
   const halted = new Map<string, Readonly<Place>>();
   let failure: unknown = null;
-  const consumer = await startConsumer(createKafka(config, brokers, log), {
+  const crashed = new AbortController();
+  const stopped = AbortSignal.any([signal, crashed.signal]);
+  const consumer = await startConsumer(createKafka(config, brokers, log, BRIEF), {
     groupId: config.group,
     sessionMs: config.kafkaSessionMs,
     topics: [...datasets.keys()],
     concurrency: config.workers + 1,
     onLag: (topic, partition, lag) =>
       context.metrics.consumerLag.set({ dataset: datasets.get(topic)!.name, topic, partition }, lag),
-    onTrouble: (error, fatal) => {
-      if (fatal) failure = error;
-      else troubles.notice(CANNOT_CONSUME, error);
+    onCrash: (error) => {
+      failure = kafkaError(error, brokers);
+      crashed.abort();
     },
     onJoin() {
       troubles.forget();
@@ -87,9 +89,9 @@ async function consumeWhileUnchanged(
   });
   log.info({ topics: [...datasets.keys()], group: config.group }, 'consuming');
   try {
-    while (!signal.aborted && failure === null) {
-      await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
-      if (signal.aborted || !(await sameTopics(context, admin, datasets))) break;
+    while (!stopped.aborted) {
+      await sleep(LOOK_EVERY_MS, undefined, { signal: stopped }).catch(() => undefined);
+      if (stopped.aborted || !(await sameTopics(context, admin, datasets))) break;
       await resumeReleased(context, consumer, partitions, halted);
     }
   } finally {

@@ -33,8 +33,8 @@ export interface ConsumeOptions {
   /** @param beat throws PartitionLost when the partition is no longer ours, or may soon not be. */
   onBatch(topic: string, partition: number, batch: SourceBatch, beat: () => Promise<void>): Promise<Advice>;
   onLag(topic: string, partition: number, lag: number): void;
-  /** A failure that kafkajs recovers from by itself, or that ends this consumer (`fatal`). */
-  onTrouble(error: unknown, fatal: boolean): void;
+  /** The consumer has given up, e.g. as Kafka is away: nothing more comes from it. */
+  onCrash(error: unknown): void;
 }
 
 export interface RunningConsumer {
@@ -63,14 +63,16 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
     allowAutoTopicCreation: false,
     readUncommitted: false,
     maxWaitTimeInMs: LONGEST_POLL_MS,
+    // After a few seconds it gives up and the caller makes a new one: kafkajs's own restart cannot be stopped, and would
+    // bring a consumer back to life that was told to stop meanwhile.
     retry: {
       initialRetryTime: 200,
-      maxRetryTime: 5000,
-      retries: 12,
-      restartOnFailure: () => Promise.resolve(true),
+      maxRetryTime: 1000,
+      retries: 5,
+      restartOnFailure: () => Promise.resolve(false),
     },
   });
-  consumer.on('consumer.crash', ({ payload }) => options.onTrouble(payload.error, !payload.restart));
+  consumer.on('consumer.crash', ({ payload }) => options.onCrash(payload.error));
   const positions = new Positions();
   consumer.on('consumer.group_join', () => {
     positions.forget();

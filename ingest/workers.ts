@@ -11,8 +11,8 @@ import { processIsolated } from './isolation.ts';
 export type Unpacked<T extends { packed: Packed }> = Omit<T, 'packed'> & { bytes: Uint8Array[] };
 
 /**
- * Time for a whole batch in a worker thread, in units of one image's limit: past it the thread hangs and the batch is
- * done in isolation, where the image at fault shows.
+ * Time for a whole batch in a worker thread, in units of one image's limit: past it the thread counts as hanging and the
+ * batch is done in isolation, where the image at fault shows.
  */
 const BATCH_TIMEOUT_FACTOR = 4;
 
@@ -56,12 +56,24 @@ export class Workers {
     return this.#run({ ...task, packed: pack(bytes) }, 'classifyBatch');
   }
 
-  #run<T>(task: { packed: Packed }, name: string): Promise<T> {
-    const signal = AbortSignal.timeout(this.#timeoutMs * BATCH_TIMEOUT_FACTOR);
-    return this.#threads.run(task, { name, signal, transferList: [task.packed.bytes.buffer] }) as Promise<T>;
+  async #run<T>(task: { packed: Packed }, name: string): Promise<T> {
+    const limitMs = this.#timeoutMs * BATCH_TIMEOUT_FACTOR;
+    const result = this.#threads.run(task, { name, transferList: [task.packed.bytes.buffer] }) as Promise<T>;
+    result.catch(() => undefined);
+    // The thread is left to itself, not ended: ending one in the middle of native code can abort the whole process.
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`it took longer than ${limitMs / 1000} s`)), limitMs);
+    });
+    try {
+      return await Promise.race([result, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
+  /** Waits for what is being worked on, for the same reason; what is only queued is dropped. */
   async close(): Promise<void> {
-    await this.#threads.destroy();
+    await this.#threads.close({ force: true });
   }
 }

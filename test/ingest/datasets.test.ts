@@ -48,7 +48,8 @@ describe('while the ingest runs', () => {
     await createDataset(pipeline.pool, {
       name: pipeline.dataset,
       topic: pipeline.topic,
-      classes: ['cat', 'dog', '1'],
+      // As many as before, with other meanings.
+      classes: ['cat', 'dog', '1', ...'abcdefg'],
     });
     await pipeline.produce([labelled('c', 'cat')]);
     await pipeline.drained();

@@ -1,0 +1,162 @@
+import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from '@jest/globals';
+import { loadConfig } from '../../config.ts';
+import { openKafkaAdmin } from '../../ingest/kafka.ts';
+import { createLogger } from '../../log.ts';
+import { createDataset } from '../../sql/datasets.ts';
+import { freePort } from '../../stack/ports.ts';
+import { digitPng } from '../support/digits.ts';
+import { imagehub, type RunningCommand, startImagehub } from '../support/imagehub.ts';
+import { ownKafka, ownPostgres } from '../support/own-server.ts';
+import { TEN, testPipeline, until } from '../support/pipeline.ts';
+import { freshDatabase, uniqueName } from '../support/servers.ts';
+
+interface HealthAnswer {
+  state: string;
+  parts: Record<string, { state: string; detail?: string }>;
+}
+
+/** `imagehub run ingest` with the address of its /healthz; `await using` ends it. */
+async function running(env: NodeJS.ProcessEnv) {
+  const command: RunningCommand = startImagehub(['run', 'ingest'], {
+    env: { IMAGEHUB_OPERATIONS_PORT: '0', IMAGEHUB_WORKERS: '1', IMAGEHUB_KAFKA_SESSION_MS: '6000', ...env },
+  });
+  await command.says('imagehub runs');
+  const url = /"metrics":"(http:[^"]+)\/metrics"/.exec(command.stderr())![1]!;
+  const health = async () => (await (await fetch(`${url}/healthz`)).json()) as HealthAnswer;
+  return {
+    ...command,
+    url,
+    health,
+    metrics: async () => (await fetch(`${url}/metrics`)).text(),
+    /** Waits until the ingest says that it waits, for that reason. */
+    waitsFor: (reason: RegExp) =>
+      until(
+        async () => {
+          const { state, parts } = await health();
+          return state === 'waiting' && reason.test(parts.ingest?.detail ?? '');
+        },
+        `it waits for ${reason}`,
+        30_000,
+      ),
+    isWell: () => until(async () => (await health()).state === 'ok', 'it is well', 30_000),
+    async [Symbol.asyncDispose]() {
+      command.kill();
+      await command.ended;
+    },
+  };
+}
+
+const images = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({ key: `${i}.png`, value: digitPng(i % 10, i) }));
+
+test('imagehub run ingests, says how it is on /healthz and /metrics, and ends with status 0 on an interrupt', async () => {
+  await using pipeline = await testPipeline();
+  await pipeline.produce([...images(20), { key: 'bad', value: Buffer.from('no image') }]);
+  await using run = await running({
+    IMAGEHUB_POSTGRES_URL: pipeline.postgres,
+    IMAGEHUB_GROUP: pipeline.config.group,
+  });
+  await pipeline.drained();
+  expect(await run.health()).toEqual({ state: 'ok', parts: { ingest: { state: 'ok' } } });
+  const metrics = await run.metrics();
+  expect(metrics).toContain('imagehub_messages_total{dataset="digits",outcome="inserted"} 20');
+  expect(metrics).toContain(
+    'imagehub_dead_letters_total{dataset="digits",stage="decode",reason="not-an-image"} 1',
+  );
+  expect(metrics).toMatch(/imagehub_batch_stage_seconds_count\{dataset="digits",stage="write"\} [1-9]/);
+  expect(metrics).toMatch(/imagehub_consumer_lag\{[^}]*partition="0"\} 0/);
+  expect(metrics).toContain('process_cpu_seconds_total');
+  run.interrupt();
+  expect((await run.ended).status).toBe(0);
+});
+
+test('while the database is away run waits, says so, does not flood the log, and goes on by itself', async () => {
+  await using server = await ownPostgres();
+  await using pipeline = await testPipeline({}, server.database);
+  await using run = await running({
+    IMAGEHUB_POSTGRES_URL: server.url,
+    IMAGEHUB_GROUP: pipeline.config.group,
+  });
+  await pipeline.produce(images(20));
+  await pipeline.drained();
+  await server.stop();
+  const before = run.stderr().length;
+  await pipeline.produce(images(40));
+  await run.waitsFor(/ECONNREFUSED/);
+  await sleep(5000);
+  const lines = run.stderr().slice(before).trim().split('\n');
+  expect(lines.length).toBeLessThan(12);
+  expect(lines.join('\n')).toMatch(/nothing is lost, trying again/);
+  await server.start();
+  await pipeline.drained();
+  await run.isWell();
+  expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 40, deadLetters: 0 });
+  run.interrupt();
+  expect((await run.ended).status).toBe(0);
+}, 120_000);
+
+test('run waits for a Kafka that is away at start or goes away later, and can be interrupted meanwhile', async () => {
+  await using kafka = await ownKafka();
+  await using db = await freshDatabase();
+  const topic = uniqueName('topic');
+  const name = 'digits';
+  await createDataset(db.pool, { name, topic, classes: TEN });
+  const config = loadConfig({});
+  const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
+  const brokers = [kafka.url];
+  await using admin = await openKafkaAdmin(config, brokers, log);
+  await admin.createTopic(topic, 1);
+  await kafka.stop();
+
+  await using run = await running({ IMAGEHUB_POSTGRES_URL: db.url, IMAGEHUB_KAFKA_BROKERS: kafka.url });
+  await run.waitsFor(/cannot consume.*Kafka at .* cannot be reached/);
+  await kafka.start();
+  await run.says('consuming');
+  await run.isWell();
+  await kafka.stop();
+  await run.waitsFor(/Kafka at .* cannot be reached/);
+  const began = Date.now();
+  run.interrupt();
+  expect((await run.ended).status).toBe(0);
+  expect(Date.now() - began).toBeLessThan(15_000);
+}, 120_000);
+
+test('a taken port for /metrics is no obstacle, an address that is not ours is said to be one', async () => {
+  await using db = await freshDatabase();
+  const port = await freePort();
+  const other = createServer().listen(port, '127.0.0.1');
+  await once(other, 'listening');
+  try {
+    await using run = await running({
+      IMAGEHUB_POSTGRES_URL: db.url,
+      IMAGEHUB_OPERATIONS_PORT: String(port),
+    });
+    expect(Number(new URL(run.url).port)).toBeGreaterThan(port);
+    expect((await run.health()).state).toBe('ok');
+  } finally {
+    other.close();
+  }
+  const { status, stderr } = await imagehub(['run', 'ingest'], {
+    env: { IMAGEHUB_POSTGRES_URL: db.url, IMAGEHUB_OPERATIONS_HOST: '203.0.113.1' },
+  });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^imagehub: \/metrics cannot be served: .*\n {2}Set IMAGEHUB_OPERATIONS_HOST/);
+});
+
+test('a database that cannot be reached, or refuses the password, ends run at once with what to do', async () => {
+  await using db = await freshDatabase();
+  const nobody = `postgresql://imagehub:secret@127.0.0.1:${await freePort()}/imagehub`;
+  const away = await imagehub(['run'], { env: { IMAGEHUB_POSTGRES_URL: nobody } });
+  expect(away.status).toBe(1);
+  expect(away.stderr).toMatch(/cannot be reached: .*ECONNREFUSED.*\n.*imagehub up/);
+  expect(away.stderr).not.toContain('secret');
+
+  const wrong = new URL(db.url);
+  wrong.password = 'wrong';
+  const refused = await imagehub(['run'], { env: { IMAGEHUB_POSTGRES_URL: wrong.href } });
+  expect(refused.status).toBe(1);
+  expect(refused.stderr).toMatch(/refused the user or password.*\n.*IMAGEHUB_POSTGRES_URL/);
+});

@@ -1,0 +1,136 @@
+import { describe, expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import sharp from 'sharp';
+import { loadConfig } from '../../config.ts';
+import { type BatchTask, pack, unpack } from '../../ingest/batch-task.ts';
+import { KILLED_DECODER, processIsolated } from '../../ingest/isolation.ts';
+import { Workers } from '../../ingest/workers.ts';
+import { createLogger } from '../../log.ts';
+import { digitPng } from '../support/digits.ts';
+import { isolatedChildren } from '../support/isolated-children.ts';
+import { TEN } from '../support/pipeline.ts';
+
+const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
+
+/** A file of some kilobytes that takes seconds to decode. */
+const slowImage = () =>
+  sharp({ create: { width: 16_000, height: 16_000, channels: 3, background: 'teal' } })
+    .jpeg()
+    .toBuffer();
+
+const unpacked = (images: Buffer[]) => ({
+  dataset: { name: 'digits', classes: TEN, pgmMaxSide: 256, background: 255 },
+  model: null,
+  maxPixels: 1e9,
+  images: images.map((_, i) => ({ id: `${i}`, knownLabel: null, offset: i, timestamp: 1000 })),
+  bytes: images,
+});
+
+function task(images: Buffer[]): BatchTask {
+  const { bytes, ...rest } = unpacked(images);
+  return { ...rest, packed: pack(bytes) };
+}
+
+/** Signals each new child, up to so often, once it has worked for a moment. */
+async function signalChildren(signal: NodeJS.Signals, times: number, afterMs: number): Promise<void> {
+  const signalled = new Set<number>();
+  while (signalled.size < times) {
+    for (const pid of isolatedChildren()) {
+      if (signalled.has(pid)) continue;
+      signalled.add(pid);
+      setTimeout(() => process.kill(pid, signal), afterMs);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** Loading takes a child most of a second; the slow image keeps it busy for longer than that after it. */
+const BUSY_AFTER_MS = 1500;
+
+describe('images in isolation', () => {
+  test('become the same rows as in a worker thread, bad ones failures', async () => {
+    const images = [digitPng(1, 1), Buffer.from('no image'), digitPng(2, 2)];
+    const config = { ...loadConfig({}), workers: 1 };
+    const workers = new Workers(config, log);
+    const inThread = await workers.ingest(unpacked(images), false);
+    await workers.close();
+    const isolated = await processIsolated(task(images), 30_000);
+    expect(unpack(isolated.rows)).toEqual(unpack(inThread.rows));
+    expect(isolated.failures).toEqual(inThread.failures);
+    expect(isolated.failures).toMatchObject([{ index: 1, reason: 'not-an-image' }]);
+  });
+
+  test('a child that somebody else kills costs no image', async () => {
+    const work = processIsolated(task([digitPng(1, 1), await slowImage(), digitPng(2, 2)]), 60_000);
+    await signalChildren('SIGKILL', 1, BUSY_AFTER_MS);
+    const { rows, failures } = await work;
+    expect(failures).toEqual([]);
+    expect(rows.ends).toHaveLength(3);
+  });
+
+  test('Ctrl-C, which every process of the terminal gets, does not end the child', async () => {
+    const work = processIsolated(task([await slowImage()]), 60_000);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      await signalChildren(signal, 1, BUSY_AFTER_MS);
+    }
+    const before = isolatedChildren();
+    expect(before).toHaveLength(1);
+    await new Promise((resolve) => setTimeout(resolve, BUSY_AFTER_MS + 50));
+    expect(isolatedChildren()).toEqual(before);
+    expect((await work).failures).toEqual([]);
+  });
+
+  test('an image over which two children died is a failure, its neighbours are rows', async () => {
+    const work = processIsolated(task([digitPng(1, 1), await slowImage(), digitPng(2, 2)]), 60_000);
+    await signalChildren('SIGKILL', 2, BUSY_AFTER_MS);
+    const { rows, failures } = await work;
+    expect(failures).toEqual([
+      {
+        index: 1,
+        reason: KILLED_DECODER,
+        detail: 'It ended the process that decoded it (SIGKILL).',
+      },
+    ]);
+    expect(rows.ends).toHaveLength(2);
+  });
+
+  test('a child that does not come up is an error, never an image’s fault', async () => {
+    const work = processIsolated(task([digitPng(1, 1)]), 30_000);
+    const refused = expect(work).rejects.toThrow(/did not start.*SIGKILL/);
+    await signalChildren('SIGKILL', 1, 0);
+    await refused;
+  });
+
+  test('an image over the time limit is a failure after one try', async () => {
+    const slow = await slowImage();
+    const started = performance.now();
+    const { failures, rows } = await processIsolated(task([digitPng(1, 1), slow, digitPng(2, 2)]), 150);
+    expect(failures).toMatchObject([{ index: 1, reason: KILLED_DECODER, detail: /0\.15 s/ }]);
+    expect(rows.ends).toHaveLength(2);
+    expect(performance.now() - started).toBeLessThan(20_000);
+  });
+});
+
+describe('a worker thread that hangs', () => {
+  test('is given up, its batch is done one image at a time, and the pool goes on', async () => {
+    const messages: string[] = [];
+    const loud = pino({}, { write: (line: string) => void messages.push(line) });
+    const workers = new Workers({ ...loadConfig({}), workers: 1, decodeTimeoutMs: 500 }, loud);
+    try {
+      // Together over the limit of a batch, and each over that of one image.
+      const slow = await slowImage();
+      const images = [digitPng(1, 1), slow, slow, slow, slow, digitPng(2, 2)];
+      const { failures, rows } = await workers.ingest(unpacked(images), false);
+      expect(failures.map(({ index, reason }) => `${index} ${reason}`)).toEqual(
+        [1, 2, 3, 4].map((index) => `${index} ${KILLED_DECODER}`),
+      );
+      expect(rows.ends).toHaveLength(2);
+      expect(messages.join()).toMatch(/doing it one image at a time/);
+      messages.length = 0;
+      expect((await workers.ingest(unpacked([digitPng(3, 3)]), false)).rows.ends).toHaveLength(1);
+      expect(messages).toEqual([]);
+    } finally {
+      await workers.close();
+    }
+  });
+});

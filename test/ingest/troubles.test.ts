@@ -1,0 +1,46 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from '@jest/globals';
+import { pino } from 'pino';
+import { Troubles } from '../../ingest/troubles.ts';
+
+function logged() {
+  const lines: { level: number; msg: string; times?: number }[] = [];
+  const log = pino({}, { write: (line: string) => void lines.push(JSON.parse(line) as (typeof lines)[0]) });
+  return { lines, troubles: new Troubles(log) };
+}
+
+test('what fails again and again is logged once, also when its words change, and shown while it lasts', () => {
+  const { lines, troubles } = logged();
+  expect(troubles.health()).toEqual({ state: 'ok' });
+  for (let i = 0; i < 100; i++) {
+    troubles.notice('cannot write', new Error(i % 2 === 0 ? 'connection refused' : 'connection reset'));
+  }
+  troubles.notice('cannot consume', new Error('no broker'));
+  expect(lines.map(({ msg }) => msg)).toEqual([
+    'cannot write: connection refused; nothing is lost, trying again',
+    'cannot consume: no broker; nothing is lost, trying again',
+  ]);
+  expect(troubles.health()).toEqual({
+    state: 'waiting',
+    detail: 'cannot write: connection reset; cannot consume: no broker',
+  });
+  troubles.over('cannot write');
+  troubles.over('cannot write');
+  expect(lines).toHaveLength(3);
+  expect(troubles.health()).toMatchObject({ detail: 'cannot consume: no broker' });
+  troubles.forget();
+  expect(troubles.health()).toEqual({ state: 'ok' });
+});
+
+test('other words are logged after some seconds, with how often it failed meanwhile', async () => {
+  const { lines, troubles } = logged();
+  troubles.notice('cannot write', new Error('starting up'));
+  troubles.notice('cannot write', new Error('starting up'));
+  await sleep(5100);
+  troubles.notice('cannot write', new Error('starting up'));
+  troubles.notice('cannot write', new Error('no space left'));
+  expect(lines).toMatchObject([
+    { level: 40, msg: 'cannot write: starting up; nothing is lost, trying again' },
+    { level: 40, times: 3, msg: 'cannot write: no space left; nothing is lost, trying again' },
+  ]);
+});
