@@ -1,12 +1,23 @@
-/** Tests run against real servers: globalSetup starts them once, or joins those named in the settings. */
-export default {
-  testMatch: ['<rootDir>/test/**/*.test.ts'],
-  testEnvironment: '<rootDir>/test/support/environment.js',
-  extensionsToTreatAsEsm: ['.ts'],
-  transform: { '\\.ts$': '<rootDir>/test/support/strip-types.js' },
-  globalSetup: '<rootDir>/test/support/global-setup.js',
-  globalTeardown: '<rootDir>/test/support/global-teardown.js',
-  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.imagehub/'],
-  testTimeout: 60_000,
-  maxWorkers: 2,
+import { leftOut } from './test/support/left-out.js';
+
+/** Tests run against real servers: globalSetup starts them once, or joins those named in the environment. */
+export default async () => {
+  const { jvm, patterns, reasons } = await leftOut();
+  if (jvm) process.env.IMAGEHUB_TEST_WITHOUT_JVM = '1';
+  // jest reads this file twice.
+  if (!process.env.IMAGEHUB_TEST_TOLD)
+    for (const reason of reasons) console.error(`NOT EVERYTHING IS TESTED. ${reason}.`);
+  process.env.IMAGEHUB_TEST_TOLD = '1';
+  return {
+    testMatch: ['<rootDir>/test/**/*.test.ts'],
+    testPathIgnorePatterns: ['/node_modules/', ...patterns],
+    testEnvironment: '<rootDir>/test/support/environment.js',
+    extensionsToTreatAsEsm: ['.ts'],
+    transform: { '\\.ts$': '<rootDir>/test/support/strip-types.js' },
+    globalSetup: '<rootDir>/test/support/global-setup.js',
+    globalTeardown: '<rootDir>/test/support/global-teardown.js',
+    modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.imagehub/'],
+    testTimeout: 60_000,
+    maxWorkers: 2,
+  };
 };

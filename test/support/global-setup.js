@@ -17,11 +17,14 @@ export default async function globalSetup() {
     const config = { ...loadConfig({ IMAGEHUB_CACHE: env.IMAGEHUB_CACHE }), home };
     const stack = await startStack(
       { ...config, postgresPort: 0, kafkaPort: 0, elasticsearchPort: 0 },
-      { only: ['postgres', 'kafka', 'elasticsearch'], log: (line) => console.error(line) },
+      {
+        only: env.IMAGEHUB_TEST_WITHOUT_JVM === '1' ? ['postgres'] : ['postgres', 'kafka', 'elasticsearch'],
+        log: (line) => console.error(line),
+      },
     );
     env.IMAGEHUB_TEST_POSTGRES_URL = stack.servers.postgres;
-    env.IMAGEHUB_TEST_KAFKA_BROKERS = stack.servers.kafka.join(',');
-    env.IMAGEHUB_TEST_ELASTICSEARCH_URL = stack.servers.elasticsearch;
+    if (stack.servers.kafka) env.IMAGEHUB_TEST_KAFKA_BROKERS = stack.servers.kafka.join(',');
+    if (stack.servers.elasticsearch) env.IMAGEHUB_TEST_ELASTICSEARCH_URL = stack.servers.elasticsearch;
     globalThis.stopImagehubStack = async () => {
       await stack.stop();
       await rm(home, { recursive: true, force: true });

@@ -1,0 +1,39 @@
+import { spawnSync } from 'node:child_process';
+import { loadConfig } from '../../config.ts';
+import { artefactsCached, hasMaven, javaMissing } from '../../stack/java.ts';
+
+/** Tests that need Kafka or Elasticsearch, which need a JDK and (the first time) Maven. */
+const JVM = [
+  '/test/classifier/promote-live',
+  '/test/cli/(dataset|dead-letters|resume|run|send|train)\\.',
+  '/test/demo/',
+  '/test/grafana/',
+  '/test/indexer/',
+  '/test/ingest/(backlog|bad-messages|crashes|datasets|direct|kafka|offsets|pipeline)[.-]',
+  '/test/sql/prune',
+  '/test/stack/(servers|up)',
+];
+/** Tests that ask a real Prometheus. */
+const PROMETHEUS = ['/test/grafana/dashboards'];
+
+/**
+ * What a developer's machine cannot run, said aloud: patterns of test files and why they are left out. In CI nothing
+ * is: there a missing server makes the tests fail.
+ */
+export async function leftOut(env = process.env) {
+  if (env.CI || env.IMAGEHUB_TEST_NO_SERVERS === '1') return { jvm: false, patterns: [], reasons: [] };
+  const config = loadConfig({ IMAGEHUB_CACHE: env.IMAGEHUB_CACHE });
+  const named = env.IMAGEHUB_TEST_KAFKA_BROKERS !== undefined;
+  const java = named ? null : await javaMissing();
+  const maven = named || artefactsCached(config) || (await hasMaven()) ? null : 'Maven is not installed';
+  const jvm = java ?? maven;
+  const prometheus = spawnSync('prometheus', ['--version'], { stdio: 'ignore' }).error;
+  return {
+    jvm: jvm !== null,
+    patterns: [...(jvm === null ? [] : JVM), ...(prometheus ? PROMETHEUS : [])],
+    reasons: [
+      ...(jvm === null ? [] : [`${jvm}: tests with Kafka or Elasticsearch are left out`]),
+      ...(prometheus ? ['prometheus is not on the PATH: the dashboards’ tests are left out'] : []),
+    ],
+  };
+}
