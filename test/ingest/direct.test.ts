@@ -84,13 +84,16 @@ describe('without Kafka', () => {
     let children = 0;
     const timer = setInterval(() => (children = Math.max(children, isolatedChildren().length)), 10);
     const again = await hub.open();
-    await again.send([...digits(1, 'b'), { id: 'bad', bytes: Buffer.from('no image') }, ...digits(1, 'c')]);
-    expect(children).toBe(1);
-    children = 0;
-    await again.send(digits(1, 'd'));
-    expect(children).toBe(0);
-    clearInterval(timer);
-    await again.close();
+    try {
+      await again.send([...digits(1, 'b'), { id: 'bad', bytes: Buffer.from('no image') }, ...digits(1, 'c')]);
+      expect(children).toBe(1);
+      children = 0;
+      await again.send(digits(1, 'd'));
+      expect(children).toBe(0);
+    } finally {
+      clearInterval(timer);
+      await again.close();
+    }
     expect(await hub.reconcile()).toMatchObject({ consistent: true, rows: 8, deadLetters: 1 });
     expect((await listPartitions(hub.pool, 'digits'))[0]!.inFlightTo).toBeNull();
   });
