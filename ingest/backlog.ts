@@ -25,9 +25,9 @@ export async function classifyBacklog(context: IngestContext): Promise<void> {
     try {
       const datasets = await listDatasets(pool);
       troubles.over(CANNOT_LIST);
-      for (const { name } of datasets) {
+      for (const { name, promotionNo } of datasets) {
         if (signal.aborted) return;
-        done += await classifyPatiently(context, name, atOnce);
+        done += await classifyPatiently(context, name, promotionNo, atOnce);
       }
     } catch (error) {
       troubles.notice(CANNOT_LIST, error);
@@ -40,12 +40,13 @@ export async function classifyBacklog(context: IngestContext): Promise<void> {
 async function classifyPatiently(
   context: IngestContext,
   name: string,
+  promotionNo: number,
   atOnce: Map<string, number>,
 ): Promise<number> {
   const { troubles, signal } = context;
   const most = atOnce.get(name) ?? IMAGES_AT_ONCE;
   try {
-    const done = await classifySome(context, name, most);
+    const done = await classifySome(context, name, promotionNo, most);
     atOnce.set(name, Math.min(most * 2, IMAGES_AT_ONCE));
     troubles.over(cannotClassify(name));
     return done;
@@ -60,9 +61,12 @@ async function classifyPatiently(
 async function classifySome(
   { pool, config, live, workers, metrics, log }: IngestContext,
   name: string,
+  promotedAs: number,
   most: number,
 ): Promise<number> {
-  const { dataset, model } = await live.get(name);
+  const known = await live.get(name);
+  // Without Kafka nobody else notices a promotion.
+  const { dataset, model } = known.dataset.promotionNo === promotedAs ? known : await live.refresh(name);
   if (!model) return 0;
   const { promotionNo, classes } = dataset;
   const attempts = config.classifyAttempts;

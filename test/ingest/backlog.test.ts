@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import sharp from 'sharp';
 import { createDataset } from '../../sql/datasets.ts';
@@ -34,6 +35,16 @@ describe('the backlog', () => {
     expect(good).toMatchObject({ prediction: 7, classify_error: null });
     expect(senseless).toMatchObject({ prediction: -1, classify_attempts: 2 });
     expect(senseless!.classify_error).toMatch(/empty/);
+  });
+
+  test('is classified by a model that was promoted while the pipeline runs without Kafka', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.pool.query(insert, ['waiting', digitPng(4, 4).toString('base64')]);
+    await pipeline.startIngest({}, null);
+    await sleep(1500); // it has looked, and knows the dataset as one without a model
+    await goLive(pipeline.pool, pipeline.dataset, constantModel(3));
+    const waiting = async () => (await pipeline.pool.query<Stored>(stored)).rows[0]!.prediction;
+    await until(async () => (await waiting()) === 3, 'the model is taken up');
   });
 
   test('is taken in portions that fit into memory', async () => {

@@ -46,8 +46,8 @@ export interface TestPipeline extends AsyncDisposable {
   admin: KafkaAdmin;
   /** @param to another topic than the dataset's. */
   produce(messages: TestMessage[], to?: string): Promise<void>;
-  /** Starts an ingest in this process; `overrides` are settings of its own. */
-  startIngest(overrides?: Partial<Config>): Promise<RunningIngest>;
+  /** Starts an ingest in this process; `overrides` are settings of its own, `brokers` null: without Kafka. */
+  startIngest(overrides?: Partial<Config>, brokers?: string[] | null): Promise<RunningIngest>;
   reconcile(): Promise<Reconciliation>;
   /** Waits until every message of the topic is taken. */
   drained(timeoutMs?: number): Promise<void>;
@@ -96,7 +96,7 @@ export async function testPipeline(
     async produce(messages, to = topic) {
       await producer.send({ topic: to, messages });
     },
-    async startIngest(overrides = {}) {
+    async startIngest(overrides = {}, brokers = servers.kafka) {
       const stop = new AbortController();
       const metrics = createMetrics({ processMetrics: false });
       const settings = { ...config, ...overrides };
@@ -107,7 +107,7 @@ export async function testPipeline(
         metrics,
         signal: stop.signal,
       });
-      const done = runIngest(context, servers.kafka);
+      const done = runIngest(context, brokers);
       const ingest: RunningIngest = {
         metrics,
         health: () => context.troubles.health(),
