@@ -4,6 +4,7 @@ import { countUnclassified, takeUnclassified, writeVerdicts } from '../sql/backl
 import { transaction } from '../sql/database.ts';
 import { listDatasets } from '../sql/datasets.ts';
 import type { IngestContext } from './engine.ts';
+import { ThreadsBusy } from './workers.ts';
 
 /** How often datasets are looked at while nothing waits. */
 const LOOK_EVERY_MS = 1000;
@@ -82,7 +83,7 @@ async function classifySome(
     const verdicts = await workers
       .classify({ model, classes, maxPixels: config.maxPixels, bytes })
       .catch((error: unknown) => {
-        if (images.length > 1) throw error;
+        if (images.length > 1 || error instanceof ThreadsBusy) throw error;
         return [{ prediction: -1, confidence: null, scores: null, error: errorText(error) }];
       });
     if (!(await writeVerdicts(client, name, { id: model.id, promotionNo }, images, verdicts))) {

@@ -11,15 +11,26 @@ import { classifyAll, failedVerdict, type Verdict } from './classify.ts';
 import { decodeGroups } from './decode-groups.ts';
 import { processBatch } from './process-batch.ts';
 
+/** A task, and a flag in shared memory that says when a thread began with it. */
+type Begun<T> = T & { begun: Int32Array<SharedArrayBuffer> };
+
 /** Runs in a worker thread: rows for the table, handed back without a copy. */
-export async function ingestBatch(task: BatchTask): Promise<BatchResult> {
+export async function ingestBatch({ begun, ...task }: Begun<BatchTask>): Promise<BatchResult> {
+  Atomics.store(begun, 0, 1);
   const result = await processBatch(task);
   const moved = { [transferableSymbol]: [result.rows.bytes.buffer], [valueSymbol]: result };
   return move(moved) as unknown as BatchResult;
 }
 
 /** Runs in a worker thread: verdicts, in order, on images that are in the table already. */
-export async function classifyBatch({ model, classes, maxPixels, packed }: ClassifyTask): Promise<Verdict[]> {
+export async function classifyBatch({
+  model,
+  classes,
+  maxPixels,
+  packed,
+  begun,
+}: Begun<ClassifyTask>): Promise<Verdict[]> {
+  Atomics.store(begun, 0, 1);
   const verdicts: Verdict[] = [];
   const failures: BatchFailure[] = [];
   const groups = decodeGroups(

@@ -11,10 +11,17 @@ import { processIsolated } from './isolation.ts';
 export type Unpacked<T extends { packed: Packed }> = Omit<T, 'packed'> & { bytes: Uint8Array[] };
 
 /**
- * Time for a whole batch in a worker thread, in units of one image's limit: past it the thread counts as hanging and the
- * batch is done in isolation, where the image at fault shows.
+ * Time for a whole batch in a worker thread, in units of one image's limit: past it, from its begin (to within
+ * the same time again), the thread counts as hanging and the batch is done in isolation, where the image at fault shows.
  */
 const BATCH_TIMEOUT_FACTOR = 4;
+
+/** Every thread is at work, or hangs: the task was not begun. */
+export class ThreadsBusy extends Error {
+  constructor(waitedMs: number) {
+    super(`no worker thread was free for ${waitedMs / 1000} s`);
+  }
+}
 
 /** The threads that decode and classify. */
 export class Workers {
@@ -58,12 +65,18 @@ export class Workers {
 
   async #run<T>(task: { packed: Packed }, name: string): Promise<T> {
     const limitMs = this.#timeoutMs * BATCH_TIMEOUT_FACTOR;
-    const result = this.#threads.run(task, { name, transferList: [task.packed.bytes.buffer] }) as Promise<T>;
+    // Set by the thread when it begins: waiting for a thread is no image's fault.
+    const begun = new Int32Array(new SharedArrayBuffer(4));
+    const transferList = [task.packed.bytes.buffer];
+    const result = this.#threads.run({ ...task, begun }, { name, transferList }) as Promise<T>;
     result.catch(() => undefined);
     // The thread is left to itself, not ended: ending one in the middle of native code can abort the whole process.
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(`it took longer than ${limitMs / 1000} s`)), limitMs);
+      timer = setTimeout(() => {
+        if (begun[0] === 0) return reject(new ThreadsBusy(limitMs));
+        timer = setTimeout(() => reject(new Error(`it took longer than ${limitMs / 1000} s`)), limitMs);
+      }, limitMs);
     });
     try {
       return await Promise.race([result, late]);

@@ -1,10 +1,8 @@
 import { expect, test } from '@jest/globals';
-import { createKafka } from '../../ingest/kafka.ts';
 import { listPartitions } from '../../sql/offsets.ts';
 import { digitPng } from '../support/digits.ts';
 import { imagehub } from '../support/imagehub.ts';
 import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
-import { testServers } from '../support/servers.ts';
 
 const some = (count: number, name: string) =>
   Array.from({ length: count }, (_, i) => ({ key: `${name}-${i}.png`, value: digitPng(i % 10, i) }));
@@ -27,11 +25,7 @@ test('a gap is accepted only when that is said, and the running ingest goes on b
   expect((await resume(pipeline)).stdout).toBe('No partition of digits is stopped.\n');
 
   await pipeline.produce(some(6, 'b'));
-  const admin = createKafka(pipeline.config, testServers().kafka, pipeline.log).admin();
-  await admin.connect();
-  await admin.fetchTopicMetadata({ topics: [pipeline.topic] }); // kafkajs needs it first
-  await admin.deleteTopicRecords({ topic: pipeline.topic, partitions: [{ partition: 0, offset: '7' }] });
-  await admin.disconnect();
+  await pipeline.deleteMessagesBelow(7);
   await pipeline.startIngest();
   await halted(pipeline);
 
@@ -61,9 +55,7 @@ test('a topic made anew is taken from its start when that is said', async () => 
   const first = await pipeline.startIngest();
   await pipeline.drained();
   await first.stop();
-  await pipeline.admin.deleteTopic(pipeline.topic);
-  await until(async () => !(await pipeline.admin.topicExists(pipeline.topic)), 'the topic is gone');
-  await pipeline.admin.createTopic(pipeline.topic, 1);
+  await pipeline.remakeTopic();
   await pipeline.produce(some(2, 'new'));
   await pipeline.startIngest();
   await halted(pipeline);

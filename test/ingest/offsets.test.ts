@@ -23,9 +23,7 @@ describe('offsets', () => {
     const first = await pipeline.startIngest();
     await pipeline.drained();
     await first.stop();
-    await pipeline.admin.deleteTopic(pipeline.topic);
-    await until(async () => !(await pipeline.admin.topicExists(pipeline.topic)), 'the topic is gone');
-    await pipeline.admin.createTopic(pipeline.topic, 1);
+    await pipeline.remakeTopic();
     await pipeline.produce(some(8, 'new'));
 
     await pipeline.startIngest();
@@ -49,9 +47,7 @@ describe('offsets', () => {
     const first = await pipeline.startIngest();
     await pipeline.drained();
     await first.stop();
-    await pipeline.admin.deleteTopic(pipeline.topic);
-    await until(async () => !(await pipeline.admin.topicExists(pipeline.topic)), 'the topic is gone');
-    await pipeline.admin.createTopic(pipeline.topic, 1);
+    await pipeline.remakeTopic();
     await pipeline.produce(some(2, 'new'));
     await pipeline.startIngest();
     await halted(pipeline);
@@ -65,11 +61,7 @@ describe('offsets', () => {
     await pipeline.drained();
     await first.stop();
     await pipeline.produce(some(6, 'b'));
-    const admin = createKafka(pipeline.config, testServers().kafka, pipeline.log).admin();
-    await admin.connect();
-    await admin.fetchTopicMetadata({ topics: [pipeline.topic] }); // kafkajs needs it first
-    await admin.deleteTopicRecords({ topic: pipeline.topic, partitions: [{ partition: 0, offset: '7' }] });
-    await admin.disconnect();
+    await pipeline.deleteMessagesBelow(7);
 
     await pipeline.startIngest();
     await halted(pipeline);
@@ -151,9 +143,7 @@ describe('offsets', () => {
     await pipeline.produce(some(5, 'old'));
     await pipeline.startIngest();
     await pipeline.drained();
-    await pipeline.admin.deleteTopic(pipeline.topic);
-    await until(async () => !(await pipeline.admin.topicExists(pipeline.topic)), 'the topic is gone');
-    await pipeline.admin.createTopic(pipeline.topic, 1);
+    await pipeline.remakeTopic();
     await pipeline.produce(some(50, 'new'));
     await halted(pipeline);
     expect((await state(pipeline)).haltedReason).toMatch(/made anew/);
@@ -168,9 +158,7 @@ describe('offsets', () => {
     const first = await pipeline.startIngest();
     await pipeline.drained();
     await first.stop();
-    await pipeline.admin.deleteTopic(pipeline.topic);
-    await until(async () => !(await pipeline.admin.topicExists(pipeline.topic)), 'the topic is gone');
-    await pipeline.admin.createTopic(pipeline.topic, 1);
+    await pipeline.remakeTopic();
     await pipeline.produce(some(8, 'new'));
     await pipeline.startIngest();
     await halted(pipeline);

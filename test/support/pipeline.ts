@@ -48,6 +48,10 @@ export interface TestPipeline extends AsyncDisposable {
   produce(messages: TestMessage[], to?: string): Promise<void>;
   /** Starts an ingest in this process; `overrides` are settings of its own, `brokers` null: without Kafka. */
   startIngest(overrides?: Partial<Config>, brokers?: string[] | null): Promise<RunningIngest>;
+  /** Deletes the topic and makes one of the same name, with one partition. */
+  remakeTopic(): Promise<void>;
+  /** What retention does: the messages of partition 0 below the offset go. */
+  deleteMessagesBelow(offset: number): Promise<void>;
   reconcile(): Promise<Reconciliation>;
   /** Waits until every message of the topic is taken. */
   drained(timeoutMs?: number): Promise<void>;
@@ -120,6 +124,18 @@ export async function testPipeline(
       };
       running.add(ingest);
       return ingest;
+    },
+    async remakeTopic() {
+      await admin.deleteTopic(topic);
+      await until(async () => !(await admin.topicExists(topic)), 'the topic is gone');
+      await admin.createTopic(topic, 1);
+    },
+    async deleteMessagesBelow(offset) {
+      const raw = createKafka(config, servers.kafka, log).admin();
+      await raw.connect();
+      await raw.fetchTopicMetadata({ topics: [topic] }); // kafkajs needs it first
+      await raw.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: String(offset) }] });
+      await raw.disconnect();
     },
     reconcile: check,
     async drained(timeoutMs = 40_000) {
