@@ -6,12 +6,6 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
  */
 const STAGE_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60];
 
-/** What became of a message. */
-export type MessageOutcome = 'inserted' | 'updated' | 'superseded' | 'dead' | 'deleted' | 'replay';
-
-/** decode: worker threads decode, measure and classify; wait: for a free writer; write: the transaction. */
-export type BatchStage = 'decode' | 'wait' | 'write';
-
 /** Everything imagehub exports on /metrics, with the metric’s name and help beside it. */
 export type Metrics = ReturnType<typeof createMetrics>;
 

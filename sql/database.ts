@@ -39,8 +39,35 @@ export function openPool(url: string, options: pg.PoolConfig = {}): HubPool {
   }) as HubPool;
 }
 
+type Work<T> = (client: pg.PoolClient) => Promise<T>;
+
 /** Runs `work` on one client. After any failure the connection is closed, whatever state it was left in. */
-export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+export function withClient<T>(pool: pg.Pool, work: Work<T>): Promise<T> {
+  return lease(pool, work, (_, error) => Promise.resolve(error as Error));
+}
+
+/** Runs `work` in one transaction on one client: commit on return, roll back on throw. */
+export function transaction<T>(pool: pg.Pool, work: Work<T>): Promise<T> {
+  const whole: Work<T> = async (client) => {
+    await client.query('begin');
+    const result = await work(client);
+    await client.query('commit');
+    return result;
+  };
+  return lease(pool, whole, (client) =>
+    client.query('rollback').then(
+      () => undefined,
+      (failure: Error) => failure,
+    ),
+  );
+}
+
+/** @param tidy called after a failure; what it resolves to, if anything, is why the connection cannot be used again. */
+async function lease<T>(
+  pool: pg.Pool,
+  work: Work<T>,
+  tidy: (client: pg.PoolClient, error: unknown) => Promise<Error | undefined>,
+): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
   // A connection cut between two statements is reported here; without a listener it would end the process.
@@ -49,28 +76,7 @@ export async function withClient<T>(pool: pg.Pool, work: (client: pg.PoolClient)
   try {
     return await work(client);
   } catch (error) {
-    broken ??= error as Error;
-    throw error;
-  } finally {
-    client.off('error', onError);
-    client.release(broken);
-  }
-}
-
-/** Runs `work` in one transaction on one client: commit on return, roll back on throw. */
-export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-  const client = await pool.connect();
-  let broken: Error | undefined;
-  // A connection cut between statements reports here; without a listener it would end the process.
-  const onError = (error: Error) => (broken = error);
-  client.on('error', onError);
-  try {
-    await client.query('begin');
-    const result = await work(client);
-    await client.query('commit');
-    return result;
-  } catch (error) {
-    await client.query('rollback').catch((failure: Error) => (broken = failure));
+    broken = (await tidy(client, error)) ?? broken;
     throw error;
   } finally {
     client.off('error', onError);
