@@ -1,49 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import sharp from 'sharp';
 import { listDeadLetters } from '../../sql/dead-letters.ts';
 import { listPartitions } from '../../sql/offsets.ts';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
+import { runProcess } from '../support/ingest-process.ts';
 import { goLive, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
-import { testServers } from '../support/servers.ts';
-
-const MAIN = new URL('../../cli/main.ts', import.meta.url).pathname;
-
-const children = new Set<ChildProcess>();
-afterEach(() => {
-  for (const child of children) child.kill('SIGKILL');
-  children.clear();
-});
-
-/** `imagehub run ingest` as a process of its own, which can be killed. */
-function runProcess(pipeline: TestPipeline, settings: Record<string, string> = {}): ChildProcess {
-  const child = spawn(process.execPath, [MAIN, 'run', 'ingest'], {
-    stdio: process.env.IMAGEHUB_TEST_LOG === '1' ? 'inherit' : 'ignore',
-    env: {
-      ...process.env,
-      NODE_OPTIONS: '',
-      IMAGEHUB_POSTGRES_URL: pipeline.postgres,
-      IMAGEHUB_KAFKA_BROKERS: testServers().kafka.join(','),
-      IMAGEHUB_GROUP: pipeline.config.group,
-      IMAGEHUB_OPERATIONS_PORT: '0',
-      IMAGEHUB_WORKERS: '2',
-      // The shortest that the broker allows: a killed member is waited for so long.
-      IMAGEHUB_KAFKA_SESSION_MS: '6000',
-      ...settings,
-    },
-  });
-  children.add(child);
-  return child;
-}
-
-async function kill(child: ChildProcess, signal: NodeJS.Signals): Promise<number | null> {
-  const gone = once(child, 'exit') as Promise<[number | null]>;
-  child.kill(signal);
-  return (await gone)[0];
-}
 
 const count = async (pipeline: TestPipeline) =>
   (await pipeline.pool.query<{ count: number }>(`select count(*) from ${pipeline.dataset}`)).rows[0]!.count;
@@ -62,14 +25,14 @@ describe('crashes', () => {
       );
     }
     for (let round = 0, target = 500; round < 4; round++, target = (await count(pipeline)) + 500) {
-      const child = runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100' });
+      const child = await runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100' });
       await until(async () => (await count(pipeline)) >= Math.min(target, total), 'rows arrive', 60_000);
       await sleep(Math.random() * 100);
-      await kill(child, 'SIGKILL');
+      await child.kill('SIGKILL');
     }
-    const last = runProcess(pipeline);
+    const last = await runProcess(pipeline);
     await pipeline.drained(90_000);
-    expect(await kill(last, 'SIGINT')).toBe(0);
+    expect(await last.kill('SIGINT')).toBe(0);
     expect(await pipeline.reconcile()).toMatchObject({
       consistent: true,
       rows: total,
@@ -94,18 +57,18 @@ describe('crashes', () => {
       { key: 'after.png', value: digitPng(2, 2) },
     ]);
     const settings = { IMAGEHUB_MAX_PIXELS: '1000000000' };
-    const first = runProcess(pipeline, settings);
+    const first = await runProcess(pipeline, settings);
     await until(
       async () => ((await listPartitions(pipeline.pool, pipeline.dataset))[0]?.inFlightTo ?? 0) > 0,
       'the batch is in flight',
       30_000,
     );
-    await kill(first, 'SIGKILL');
+    await first.kill('SIGKILL');
     expect(await count(pipeline)).toBe(0);
 
-    const second = runProcess(pipeline, { ...settings, IMAGEHUB_DECODE_TIMEOUT_MS: '150' });
+    const second = await runProcess(pipeline, { ...settings, IMAGEHUB_DECODE_TIMEOUT_MS: '150' });
     await pipeline.drained(60_000);
-    await kill(second, 'SIGINT');
+    await second.kill('SIGINT');
     const { rows } = await pipeline.pool.query(`select id from ${pipeline.dataset} order by id`);
     expect(rows).toEqual([{ id: 'after.png' }, { id: 'before.png' }]);
     const [letter] = await listDeadLetters(pipeline.pool, { dataset: pipeline.dataset });
@@ -134,9 +97,9 @@ describe('crashes', () => {
     await pipeline.produce(
       Array.from({ length: 3000 }, (_, i) => ({ key: `${i}.png`, value: digitPng(i % 10, i) })),
     );
-    const child = runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100' });
+    const child = await runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100' });
     await until(async () => (await count(pipeline)) > 0, 'rows arrive', 30_000);
-    expect(await kill(child, 'SIGTERM')).toBe(0);
+    expect(await child.kill('SIGTERM')).toBe(0);
     expect((await listPartitions(pipeline.pool, pipeline.dataset))[0]!.inFlightTo).toBeNull();
   }, 60_000);
 });

@@ -7,6 +7,7 @@ const JVM = [
   '/test/classifier/promote-live',
   '/test/cli/(dataset|dead-letters|resume|run|send|train)\\.',
   '/test/demo/',
+  '/test/faults/',
   '/test/grafana/',
   '/test/indexer/',
   '/test/ingest/(backlog|bad-messages|crashes|datasets|direct|kafka|offsets|pipeline)[.-]',
