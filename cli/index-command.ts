@@ -5,6 +5,7 @@ import { checkPostgres } from '../indexer/slot.ts';
 import { type IndexStatus, indexStatus } from '../indexer/status.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
+import { Troubles } from '../troubles.ts';
 import { report } from './output.ts';
 import { createProgress, type Progress } from './progress.ts';
 import { interruptSignal } from './shutdown.ts';
@@ -42,6 +43,7 @@ async function rebuild(dataset: string, options: { where?: string; json?: boolea
     client,
     postgresUrl: hub.servers.postgres,
     elasticsearchUrl: url,
+    troubles: new Troubles(hub.log),
     signal,
     onProgress(rows, total) {
       progress ??= createProgress({ label: `indexing ${dataset}`, total });

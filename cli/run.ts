@@ -6,6 +6,7 @@ import { openIngest } from '../ingest/open-ingest.ts';
 import { runIngest } from '../ingest/run-ingest.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
 import { startBackgroundRun } from '../stack/background-run.ts';
+import { Troubles } from '../troubles.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
 import { note } from './output.ts';
@@ -90,7 +91,14 @@ async function startIngest(
   await runIngest(context, servers.kafka);
 }
 
-async function startIndex(hub: Hub, metrics: Metrics, signal: AbortSignal): Promise<void> {
+async function startIndex(
+  hub: Hub,
+  metrics: Metrics,
+  signal: AbortSignal,
+  healthIs: (now: () => Health) => void,
+): Promise<void> {
+  const troubles = new Troubles(hub.log);
+  healthIs(() => troubles.health());
   const { runIndexer } = await import('../indexer/indexer.ts');
-  await runIndexer({ ...hub, metrics, signal });
+  await runIndexer({ ...hub, metrics, troubles, signal });
 }

@@ -11,6 +11,3 @@ export const backoffMs = (attempt: number): number => Math.min(FIRST_MS * 2 ** (
 export async function pause(ms: number, signal: AbortSignal): Promise<void> {
   await sleep(ms, undefined, { signal }).catch(() => undefined);
 }
-
-/** Whether this attempt is one to log: the first, and later every one of the long waits' dozens. */
-export const worthALine = (attempt: number): boolean => attempt === 1 || attempt % 6 === 0;

@@ -1,7 +1,7 @@
 import { errors } from '@elastic/elasticsearch';
 import { HubError } from '../errors.ts';
-import type { Logger } from '../log.ts';
-import { backoffMs, pause, worthALine } from './backoff.ts';
+import type { Troubles } from '../troubles.ts';
+import { backoffMs, pause } from './backoff.ts';
 import { documentId } from './documents.ts';
 import { type Client, elasticsearchError, isUnavailable, shortText } from './elasticsearch.ts';
 
@@ -33,7 +33,7 @@ export interface BulkOutcome {
 export interface BulkOptions {
   client: Client;
   url: string;
-  log: Logger;
+  troubles: Troubles;
   signal: AbortSignal;
   /** true: the operations name aliases; an index of that name is never made by writing to it. */
   requireAlias: boolean;
@@ -87,31 +87,23 @@ function* partsOf(operations: Operation[]): Generator<Operation[]> {
 }
 
 async function writePart(part: Operation[], options: BulkOptions, outcome: BulkOutcome): Promise<void> {
-  const { log, signal, giveUpAfterMs = Infinity } = options;
+  const { troubles, signal, giveUpAfterMs = Infinity } = options;
+  const indexes = [...new Set(part.map(({ index }) => index))];
+  const activity = `Elasticsearch does not take documents of ${indexes.join(', ')}`;
   const deadline = Date.now() + giveUpAfterMs;
   let left = part;
   for (let attempt = 1; left.length > 0; attempt++) {
     const { again, failure } = await writeOnce(left, options, outcome);
     left = again;
-    if (left.length === 0) {
-      if (attempt > 1) log.info({ documents: part.length, attempt }, 'Elasticsearch takes documents again');
-      return;
+    if (left.length === 0) return troubles.over(activity);
+    const cause = elasticsearchError(failure, options.url);
+    if (signal.aborted || Date.now() > deadline) {
+      troubles.forget(activity);
+      if (!signal.aborted) throw cause;
+      throw new HubError('INTERRUPTED', 'Interrupted while documents were being written.');
     }
-    if (signal.aborted) throw new HubError('INTERRUPTED', 'Interrupted while documents were being written.');
-    if (Date.now() > deadline) throw elasticsearchError(failure, options.url);
-    const waitMs = backoffMs(attempt);
-    if (worthALine(attempt)) {
-      log.warn(
-        {
-          documents: left.length,
-          attempt,
-          waitMs,
-          reason: shortText(elasticsearchError(failure, options.url)),
-        },
-        'Elasticsearch does not take documents; trying again',
-      );
-    }
-    await pause(waitMs, signal);
+    troubles.notice(activity, shortText(cause), { documents: left.length });
+    await pause(backoffMs(attempt), signal);
   }
 }
 

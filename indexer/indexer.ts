@@ -5,8 +5,9 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Servers } from '../stack/servers.ts';
 import { errorCode } from '../sql/database.ts';
+import { Troubles } from '../troubles.ts';
 import { applyChanges, type ApplyContext } from './apply.ts';
-import { backoffMs, pause, worthALine } from './backoff.ts';
+import { backoffMs, pause } from './backoff.ts';
 import { ChangeBatcher } from './batcher.ts';
 import { type BulkOptions, writeBulk } from './bulk.ts';
 import { checkElasticsearch, type Client, openElasticsearch, shortText } from './elasticsearch.ts';
@@ -23,6 +24,8 @@ export interface IndexerOptions {
   pool: Pool;
   log: Logger;
   metrics?: Pick<Metrics, 'indexDocuments' | 'indexLagBytes'> | undefined;
+  /** What is waited for, for whoever shows it. */
+  troubles?: Troubles;
   signal: AbortSignal;
 }
 
@@ -37,6 +40,10 @@ const SETTLED_MS = 10_000;
 /** SQLSTATE object_in_use: another process follows this slot. */
 const SLOT_IN_USE = '55006';
 
+const CANNOT_FOLLOW = 'the change feed cannot be followed';
+const CANNOT_LOOK_AFTER = 'cannot look after the indexes';
+const cannotRebuild = (dataset: string) => `the index of ${dataset} cannot be rebuilt`;
+
 /**
  * Keeps the search index in step with the table until the signal aborts: follows the change feed, makes and removes
  * indexes with their datasets, rebuilds what has to be rebuilt. Any number of these may run: one follows the feed, the
@@ -44,7 +51,7 @@ const SLOT_IN_USE = '55006';
  * @throws HubError what a person has to put right: CONFIG_INVALID (wal_level, version), ACCESS_DENIED, NO_SERVER
  */
 export async function runIndexer(options: IndexerOptions): Promise<void> {
-  const { config, servers, pool, log, signal } = options;
+  const { config, servers, pool, log, signal, troubles = new Troubles(log) } = options;
   const url = servers.elasticsearch;
   if (url === null) {
     throw new HubError('NO_SERVER', 'There is no Elasticsearch to index into.', {
@@ -65,7 +72,10 @@ export async function runIndexer(options: IndexerOptions): Promise<void> {
         const followed = (await findSlots(pool, slot)).some((found) => found.name === slot && found.active);
         if (!followed && (await ensureSlot(pool, log, signal))) {
           ledSince = Date.now();
-          await lead({ ...options, client, url, slot }, () => (standingBy = false));
+          await lead({ ...options, troubles, client, url, slot }, () => {
+            standingBy = false;
+            troubles.over(CANNOT_FOLLOW);
+          });
           continue;
         }
       } catch (error) {
@@ -73,17 +83,15 @@ export async function runIndexer(options: IndexerOptions): Promise<void> {
         if (error instanceof HubError && !error.retryable && error.code !== 'INTERRUPTED') throw error;
         if (errorCode(error) !== SLOT_IN_USE) {
           failures = Date.now() - ledSince > SETTLED_MS ? 1 : failures + 1;
-          const waitMs = backoffMs(failures);
-          if (worthALine(failures)) {
-            log.warn({ reason: shortText(error), failures, waitMs }, 'the indexer stopped; trying again');
-          }
-          await pause(waitMs, signal);
+          troubles.notice(CANNOT_FOLLOW, shortText(error));
+          await pause(backoffMs(failures), signal);
           continue;
         }
       }
       if (!standingBy) log.info('another indexer follows the change feed; standing by');
       standingBy = true;
       failures = 0;
+      troubles.over(CANNOT_FOLLOW);
       await pause(STANDBY_RETRY_MS, signal);
     }
   } finally {
@@ -92,6 +100,7 @@ export async function runIndexer(options: IndexerOptions): Promise<void> {
 }
 
 interface LeadOptions extends IndexerOptions {
+  troubles: Troubles;
   client: Client;
   url: string;
   slot: string;
@@ -99,13 +108,13 @@ interface LeadOptions extends IndexerOptions {
 
 /** Follows the feed and does everything that only one process may do, until one of it fails or the signal aborts. */
 async function lead(options: LeadOptions, started: () => void): Promise<void> {
-  const { config, servers, pool, log, metrics, client, url, slot } = options;
+  const { config, servers, pool, log, metrics, troubles, client, url, slot } = options;
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, stop.signal]);
   const indexes = new Indexes({ pool, client, prefix: config.indexPrefix, log, signal });
   const ready = Promise.withResolvers<void>();
   ready.promise.catch(() => undefined);
-  const bulk: BulkOptions = { client, url, log, signal, requireAlias: true, versionType: 'external' };
+  const bulk: BulkOptions = { client, url, troubles, signal, requireAlias: true, versionType: 'external' };
   const context: ApplyContext = { pool, log, metrics, bulk };
   const batcher = new ChangeBatcher({
     async write(changes) {
@@ -146,6 +155,7 @@ async function lead(options: LeadOptions, started: () => void): Promise<void> {
     await following.catch(() => undefined);
     await batcher.close();
     await Promise.allSettled(everyone);
+    troubles.forget();
   }
 }
 
@@ -176,39 +186,46 @@ async function every(ms: number, signal: AbortSignal, work: () => Promise<void>)
 }
 
 /** Looks after datasets that came and went. What fails is tried again at the next round; the feed goes on. */
-function caretaker(indexes: Indexes, { pool, log }: LeadOptions, signal: AbortSignal): () => Promise<void> {
-  let failures = 0;
+function caretaker(
+  indexes: Indexes,
+  { pool, troubles }: LeadOptions,
+  signal: AbortSignal,
+): () => Promise<void> {
   return async () => {
     try {
       await indexes.synchronise();
       await forgetResolved(pool);
-      failures = 0;
+      troubles.over(CANNOT_LOOK_AFTER);
     } catch (error) {
-      failures++;
-      if (signal.aborted || !worthALine(failures)) return;
-      log.warn({ reason: shortText(error), failures }, 'cannot look after the indexes; trying again');
+      if (!signal.aborted) troubles.notice(CANNOT_LOOK_AFTER, shortText(error));
     }
   };
 }
 
 /** Rebuilds what is wanted, one dataset after the other. */
 function rebuilder(indexes: Indexes, options: LeadOptions, signal: AbortSignal): () => Promise<void> {
-  const { config, pool, servers, client, url, log, metrics } = options;
-  const common = { config, pool, postgresUrl: servers.postgres, client, elasticsearchUrl: url, log, metrics };
+  const { servers, url, troubles, pool } = options;
+  const common = { ...options, postgresUrl: servers.postgres, elasticsearchUrl: url };
   const failures = new Map<string, number>();
   return async () => {
-    for (const { dataset } of indexes.wanting) {
+    const { wanting } = indexes;
+    for (const dataset of failures.keys()) {
+      if (wanting.some((state) => state.dataset === dataset)) continue;
+      // Dropped meanwhile, or rebuilt by another process.
+      failures.delete(dataset);
+      troubles.forget(cannotRebuild(dataset));
+    }
+    for (const { dataset } of wanting) {
       try {
         await rebuildIndex(dataset, { ...common, signal }, { wait: false });
         failures.delete(dataset);
+        troubles.over(cannotRebuild(dataset));
       } catch (error) {
         if (signal.aborted) return;
         const reason = shortText(error);
         const failed = (failures.get(dataset) ?? 0) + 1;
         failures.set(dataset, failed);
-        if (worthALine(failed)) {
-          log.error({ dataset, reason, failed }, 'the rebuild failed; it will be tried again');
-        }
+        troubles.notice(cannotRebuild(dataset), reason);
         await recordError(pool, dataset, `rebuild: ${reason}`).catch(() => undefined);
         await pause(backoffMs(failed), signal);
       }

@@ -5,6 +5,7 @@ import { errorText, HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { getDataset } from '../sql/datasets.ts';
+import type { Troubles } from '../troubles.ts';
 import { applyChanges, type ApplyContext, putOperation, type Target, writeOperations } from './apply.ts';
 import { ChangeBatcher } from './batcher.ts';
 import {
@@ -29,6 +30,7 @@ export interface RebuildOptions {
   client: Client;
   elasticsearchUrl: string;
   log: Logger;
+  troubles: Troubles;
   signal: AbortSignal;
   metrics?: Pick<Metrics, 'indexDocuments'> | undefined;
   /** Rows put so far, of about `total` (undefined where a condition chooses them). */
@@ -265,7 +267,7 @@ const context = (options: RebuildOptions, signal: AbortSignal, inPlace: boolean)
   bulk: {
     client: options.client,
     url: options.elasticsearchUrl,
-    log: options.log,
+    troubles: options.troubles,
     signal,
     requireAlias: inPlace,
     versionType: inPlace ? 'external_gte' : 'external',

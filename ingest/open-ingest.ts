@@ -4,7 +4,7 @@ import type { Metrics } from '../metrics.ts';
 import { openPool } from '../sql/database.ts';
 import type { IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
-import { Troubles } from './troubles.ts';
+import { Troubles } from '../troubles.ts';
 import { Workers } from './workers.ts';
 
 /** Connections beside those that write batches: backlog, offsets, looking for datasets. */

@@ -8,6 +8,7 @@ import {
   openElasticsearch,
   pointAlias,
 } from '../../indexer/elasticsearch.ts';
+import { Troubles } from '../../troubles.ts';
 import { memoryLog } from '../support/indexer.ts';
 import { testServers, uniqueName } from '../support/servers.ts';
 
@@ -23,7 +24,7 @@ beforeAll(async () => {
   options = {
     client,
     url,
-    log: memoryLog().log,
+    troubles: new Troubles(memoryLog().log),
     signal: new AbortController().signal,
     requireAlias: true,
     versionType: 'external',
@@ -141,15 +142,15 @@ describe('writing documents in bulk', () => {
 
   test('a read-only index is waited for', async () => {
     const { log, lines } = memoryLog();
+    const troubles = new Troubles(log);
     await client.indices.addBlock({ index: alias, block: 'write' });
-    const writing = writeBulk([put('a', 1)], { ...options, log });
+    const writing = writeBulk([put('a', 1)], { ...options, troubles });
     await new Promise((resolve) => setTimeout(resolve, 1000));
-    expect(lines[0]).toMatchObject({
-      msg: expect.stringMatching(/trying again/),
-      reason: expect.stringMatching(/block/),
-    });
+    expect(lines[0]!.msg).toMatch(/^Elasticsearch does not take documents of .*block.*trying again$/);
+    expect(troubles.health()).toMatchObject({ state: 'waiting', detail: expect.stringMatching(/block/) });
     await client.indices.putSettings({ index: alias, settings: { 'index.blocks.write': null } as never });
     expect(ids((await writing).indexed)).toEqual(['a@1']);
+    expect(troubles.health()).toEqual({ state: 'ok' });
   });
 
   test('gives up on an unreachable server where it may, naming it', async () => {

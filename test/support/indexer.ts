@@ -8,6 +8,7 @@ import type { Logger } from '../../log.ts';
 import { createMetrics, type Metrics } from '../../metrics.ts';
 import type { HubPool } from '../../sql/database.ts';
 import type { Servers } from '../../stack/servers.ts';
+import { Troubles } from '../../troubles.ts';
 import { digitsDataset } from './image-rows.ts';
 import { until } from './pipeline.ts';
 import { freshDatabase, testServers, uniqueName } from './servers.ts';
@@ -79,6 +80,7 @@ export async function testIndex(
     client,
     elasticsearchUrl: elasticsearch,
     log,
+    troubles: new Troubles(log),
     signal: stop.signal,
   };
   const alias = (dataset: string) => `${config.indexPrefix}-${dataset}`;

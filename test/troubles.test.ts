@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import { Troubles } from '../../ingest/troubles.ts';
+import { Troubles } from '../troubles.ts';
 
 function logged() {
   const lines: { level: number; msg: string; times?: number }[] = [];
