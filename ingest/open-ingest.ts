@@ -1,3 +1,4 @@
+import { hostname } from 'node:os';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -23,6 +24,8 @@ export async function openIngest(options: {
 }): Promise<IngestContext & AsyncDisposable> {
   const { config, log } = options;
   const pool = openPool(options.postgres, {
+    // Shown in pg_stat_activity, and what we recognise our own sessions by.
+    application_name: `imagehub ingest ${process.pid}@${hostname()}`,
     max: config.workers + 1 + OTHER_CONNECTIONS,
     // A database host that vanished without a word is noticed.
     keepAlive: true,

@@ -1,11 +1,12 @@
 import { consumeDatasets } from './consume.ts';
 import { classifyBacklog } from './backlog.ts';
 import type { IngestContext } from './engine.ts';
+import { watchLockWaits } from './lock-waits.ts';
 import { pruneDeletions } from './prune-deletions.ts';
 
 /**
- * The ingest: consumes every dataset's topic, classifies what waits for a model, and forgets old deletions. Without
- * Kafka (the embedded mode) senders bring their images themselves, and only the other two remain.
+ * The ingest: consumes every dataset's topic, classifies what waits for a model, forgets old deletions, and says whose
+ * locks it waits for. Without Kafka (the embedded mode) senders bring their images themselves, and only the rest remains.
  * Returns when the signal is aborted and everything in flight is finished.
  */
 export async function runIngest(context: IngestContext, brokers: string[] | null): Promise<void> {
@@ -13,5 +14,6 @@ export async function runIngest(context: IngestContext, brokers: string[] | null
     brokers ? consumeDatasets(context, brokers) : undefined,
     classifyBacklog(context),
     pruneDeletions(context),
+    watchLockWaits(context),
   ]);
 }

@@ -3,7 +3,6 @@ import { createInterface } from 'node:readline';
 import { afterEach } from '@jest/globals';
 import { freePort } from '../../stack/ports.ts';
 import { type TestPipeline, until } from './pipeline.ts';
-import { testServers } from './servers.ts';
 
 const MAIN = new URL('../../cli/main.ts', import.meta.url).pathname;
 
@@ -36,19 +35,22 @@ afterEach(() => {
  * Starts `imagehub run ingest` on a pipeline's database, topic and group. Whatever is left of it when the test is over
  * is killed. With IMAGEHUB_TEST_LOG=1 its log is shown too.
  * @param settings of its own, as environment variables
+ * @param roles `imagehub run ROLES…`; none: all that it has a server for
  */
 export async function runProcess(
-  pipeline: Pick<TestPipeline, 'postgres' | 'config'>,
+  pipeline: Pick<TestPipeline, 'postgres' | 'brokers' | 'elasticsearch' | 'config'>,
   settings: Record<string, string> = {},
+  roles: ('ingest' | 'index')[] = ['ingest'],
 ): Promise<IngestProcess> {
   const port = await freePort();
-  const child = spawn(process.execPath, [MAIN, 'run', 'ingest'], {
+  const child = spawn(process.execPath, [MAIN, 'run', ...roles], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: {
       ...process.env,
       NODE_OPTIONS: '',
       IMAGEHUB_POSTGRES_URL: pipeline.postgres,
-      IMAGEHUB_KAFKA_BROKERS: testServers().kafka.join(','),
+      IMAGEHUB_KAFKA_BROKERS: pipeline.brokers.join(','),
+      IMAGEHUB_ELASTICSEARCH_URL: pipeline.elasticsearch ?? '',
       IMAGEHUB_GROUP: pipeline.config.group,
       IMAGEHUB_OPERATIONS_PORT: String(port),
       IMAGEHUB_LOG_FORMAT: 'json',

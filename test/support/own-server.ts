@@ -16,7 +16,8 @@ import { temporaryFolder } from './temporary-folder.ts';
 /** A server of one test's own, which it may stop, start again on the same port, and break. */
 export interface OwnServer extends AsyncDisposable {
   url: string;
-  stop(): Promise<void>;
+  /** @param signals instead of those that end it in good order, e.g. SIGKILL */
+  stop(signals?: NodeJS.Signals[]): Promise<void>;
   start(): Promise<void>;
 }
 
@@ -53,9 +54,9 @@ async function ownServer(definition: ServerDefinition, args: string[]): Promise<
       });
       process.once('exit', kill);
     },
-    async stop() {
+    async stop(signals = definition.stopSignals) {
       process.off('exit', kill);
-      if (running) await stopProcess(running.process, definition.stopSignals);
+      if (running) await stopProcess(running.process, signals);
       running = null;
     },
     async [Symbol.asyncDispose]() {

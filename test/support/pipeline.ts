@@ -41,13 +41,15 @@ export interface TestPipeline extends AsyncDisposable {
   log: Logger;
   pool: HubPool;
   postgres: string;
+  brokers: string[];
+  elasticsearch: string | null;
   dataset: string;
   topic: string;
   admin: KafkaAdmin;
   /** @param to another topic than the dataset's. */
   produce(messages: TestMessage[], to?: string): Promise<void>;
-  /** Starts an ingest in this process; `overrides` are settings of its own, `brokers` null: without Kafka. */
-  startIngest(overrides?: Partial<Config>, brokers?: string[] | null): Promise<RunningIngest>;
+  /** Starts an ingest in this process; `overrides` are settings of its own, `kafka` null: without it. */
+  startIngest(overrides?: Partial<Config>, kafka?: string[] | null): Promise<RunningIngest>;
   /** Deletes the topic and makes one of the same name, with one partition. */
   remakeTopic(): Promise<void>;
   /** What retention does: the messages of partition 0 below the offset go. */
@@ -57,14 +59,20 @@ export interface TestPipeline extends AsyncDisposable {
   drained(timeoutMs?: number): Promise<void>;
 }
 
+interface PipelineOptions extends Partial<NewDataset> {
+  partitions?: number;
+  /** Servers of the test's own, instead of those that all tests share; without Elasticsearch there is no index. */
+  brokers?: string[];
+  elasticsearch?: string | null;
+}
+
 /** @param given a database of the test's own; else a fresh one. */
 export async function testPipeline(
-  options: Partial<NewDataset> & { partitions?: number } = {},
+  options: PipelineOptions = {},
   given?: TestDatabase,
 ): Promise<TestPipeline> {
-  const servers = testServers();
   const database = given ?? (await freshDatabase());
-  const { partitions = 1, ...columns } = options;
+  const { partitions = 1, brokers = testServers().kafka, elasticsearch = null, ...columns } = options;
   const dataset = options.name ?? 'digits';
   const topic = uniqueName('topic');
   const config: Config = {
@@ -75,17 +83,22 @@ export async function testPipeline(
     workers: 2,
   };
   const log = createLogger(config);
-  const admin = await openKafkaAdmin(config, servers.kafka, log);
+  const admin = await openKafkaAdmin(config, brokers, log);
   await admin.createTopic(topic, partitions);
   await createDataset(database.pool, { classes: TEN, ...columns, name: dataset, topic });
-  const producer: Producer = createKafka(config, servers.kafka, log).producer({
+  const producer: Producer = createKafka(config, brokers, log).producer({
     createPartitioner: Partitioners.DefaultPartitioner,
   });
   await producer.connect();
   const running = new Set<RunningIngest>();
   const check = () =>
     reconcile(
-      { pool: database.pool, servers: { ...servers, elasticsearch: null, kudu: null }, config, log },
+      {
+        pool: database.pool,
+        servers: { postgres: database.url, kafka: brokers, elasticsearch, kudu: null },
+        config,
+        log,
+      },
       dataset,
     );
 
@@ -94,13 +107,15 @@ export async function testPipeline(
     log,
     pool: database.pool,
     postgres: database.url,
+    brokers,
+    elasticsearch,
     dataset,
     topic,
     admin,
     async produce(messages, to = topic) {
       await producer.send({ topic: to, messages });
     },
-    async startIngest(overrides = {}, brokers = servers.kafka) {
+    async startIngest(overrides = {}, kafka = brokers) {
       const stop = new AbortController();
       const metrics = createMetrics({ processMetrics: false });
       const settings = { ...config, ...overrides };
@@ -111,7 +126,7 @@ export async function testPipeline(
         metrics,
         signal: stop.signal,
       });
-      const done = runIngest(context, brokers);
+      const done = runIngest(context, kafka);
       const ingest: RunningIngest = {
         metrics,
         health: () => context.troubles.health(),
@@ -131,7 +146,7 @@ export async function testPipeline(
       await admin.createTopic(topic, 1);
     },
     async deleteMessagesBelow(offset) {
-      const raw = createKafka(config, servers.kafka, log).admin();
+      const raw = createKafka(config, brokers, log).admin();
       await raw.connect();
       await raw.fetchTopicMetadata({ topics: [topic] }); // kafkajs needs it first
       await raw.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: String(offset) }] });
@@ -156,8 +171,9 @@ export async function until(
   condition: () => Promise<boolean>,
   name: string,
   timeoutMs = 20_000,
+  lookEveryMs = 100,
 ): Promise<void> {
-  for (const end = Date.now() + timeoutMs; !(await condition()); await sleep(100)) {
+  for (const end = Date.now() + timeoutMs; !(await condition()); await sleep(lookEveryMs)) {
     if (Date.now() > end) throw new Error(`not within ${timeoutMs / 1000} s: ${name}`);
   }
 }
