@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../errors.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from './kafka.ts';
-import type { Advice, SourceBatch } from './partition.ts';
+import type { Advice, Beat, SourceBatch } from './partition.ts';
 
 /** Heartbeats per session: they go out while a batch is worked on too, however long the database makes it wait. */
 const HEARTBEATS_PER_SESSION = 4;
@@ -18,6 +18,12 @@ const FETCH_TOTAL_BYTES = 32 * 1024 * 1024;
 /** An idle fetch waits so long at the broker; stopping waits for it. */
 const LONGEST_POLL_MS = 500;
 
+/**
+ * How often kafkajs asks for the topics' partitions, when it fetches anyway: partitions added to a topic are consumed so
+ * long after at most, instead of kafkajs's five minutes.
+ */
+const METADATA_MAX_AGE_MS = 3000;
+
 export interface ConsumeOptions {
   groupId: string;
   /** Without a heartbeat for so long a member is taken for dead, ms. */
@@ -31,7 +37,7 @@ export interface ConsumeOptions {
    */
   onJoin(): void;
   /** @param beat throws PartitionLost when the partition is no longer ours, or may soon not be. */
-  onBatch(topic: string, partition: number, batch: SourceBatch, beat: () => Promise<void>): Promise<Advice>;
+  onBatch(topic: string, partition: number, batch: SourceBatch, beat: Beat): Promise<Advice>;
   onLag(topic: string, partition: number, lag: number): void;
   /** The consumer has given up, e.g. as Kafka is away: nothing more comes from it. */
   onCrash(error: unknown): void;
@@ -63,6 +69,7 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
     allowAutoTopicCreation: false,
     readUncommitted: false,
     maxWaitTimeInMs: LONGEST_POLL_MS,
+    metadataMaxAge: METADATA_MAX_AGE_MS,
     // After a few seconds it gives up and the caller makes a new one: kafkajs's own restart cannot be stopped, and would
     // bring a consumer back to life that was told to stop meanwhile.
     retry: {
@@ -74,11 +81,12 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
   });
   consumer.on('consumer.crash', ({ payload }) => options.onCrash(payload.error));
   const positions = new Positions();
+  const commits = new LazyCommits(consumer);
   consumer.on('consumer.group_join', () => {
     positions.forget();
+    commits.forget();
     options.onJoin();
   });
-  const commits = new LazyCommits(consumer);
   try {
     await consumer.connect();
     await consumer.subscribe({ topics: options.topics, fromBeginning: true });
@@ -95,8 +103,8 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
   return {
     resume: (topic, partition) => consumer.resume([{ topic, partitions: [partition] }]),
     async stop() {
+      await commits.end();
       await consumer.stop();
-      await commits.flush().catch(() => undefined);
       await consumer.disconnect();
     },
   };
@@ -107,14 +115,17 @@ async function takeBatch(
   positions: Positions,
   commits: LazyCommits,
   options: ConsumeOptions,
-  { batch, heartbeat, resolveOffset, isStale, isRunning, pause }: EachBatchPayload,
+  { batch, heartbeat, resolveOffset, isStale, isRunning, pause, ...payload }: EachBatchPayload,
 ): Promise<void> {
   if (isStale() || !isRunning()) return;
   const { topic, partition } = batch;
   const position = positions.of(topic, partition);
   let lost: unknown = null;
   const lose = (error: unknown) => (lost ??= error);
-  const beat = async () => {
+  // Unlike the consumer's, this one still commits while the consumer is being stopped.
+  const commitNow: Commit = (offsets) => payload.commitOffsetsIfNecessary(offsets);
+  const beat: Beat = async (taken) => {
+    if (taken !== undefined) commits.note(topic, partition, taken);
     if (!isRunning()) lose(new Error('the consumer is stopping'));
     if (lost === null) await heartbeat().catch(lose);
     if (lost !== null) throw new PartitionLost(lost);
@@ -142,21 +153,25 @@ async function takeBatch(
     position.moveTo(advice.offset);
     if (advice.offset === endOffset) {
       resolveOffset(String(endOffset - 1));
-      await commits.note(topic, partition, endOffset);
+      commits.note(topic, partition, endOffset);
     } else {
       consumer.seek({ topic, partition, offset: String(advice.offset) });
     }
   } catch (error) {
     if (!(error instanceof PartitionLost)) throw error;
+    // Whoever gets the partition next need not read again what we took.
+    await commits.flush(commitNow);
     if (isRunning()) throw error.cause;
   } finally {
     clearInterval(timer);
+    if (commits.ending) await commits.flush(commitNow);
   }
 }
 
 /**
  * Where each partition's next fetch began, as far as we said so ourselves. kafkajs passes over fetches that hold nothing
- * but aborted transactions without telling anyone; without this the batch behind them would look as if it began too far on.
+ * but what compaction has emptied without telling anyone; without this the batch behind them would look as if it began too
+ * far on.
  * After a rebalance it begins where Kafka believes, so what was known before no longer counts.
  */
 class Positions {
@@ -209,27 +224,58 @@ function flatten(headers: NonNullable<KafkaMessage['headers']>): SourceMessage['
   return flat;
 }
 
-/** Tells Kafka how far we are, now and then: the database's offset is the one that counts. */
+type Commit = (offsets: OffsetsByTopicPartition) => Promise<void>;
+
+/**
+ * Tells Kafka how far we are, now and then and before a partition is handed over: the database's offset is the one that
+ * counts, so a commit that fails is only tried again.
+ */
 class LazyCommits {
   readonly #consumer: Consumer;
-  readonly #pending = new Map<string, { topic: string; partition: number; offset: string }>();
-  #flushedAt = 0;
+  #pending = new Map<string, { topic: string; partition: number; offset: string }>();
+  #timer: NodeJS.Timeout | undefined;
+  #ending = false;
 
   constructor(consumer: Consumer) {
     this.#consumer = consumer;
   }
 
-  async note(topic: string, partition: number, offset: number): Promise<void> {
-    this.#pending.set(`${topic}/${partition}`, { topic, partition, offset: String(offset) });
-    if (Date.now() - this.#flushedAt >= COMMIT_EVERY_MS) await this.flush();
+  /** The consumer is being stopped: what is noted from now on must be flushed at once. */
+  get ending(): boolean {
+    return this.#ending;
   }
 
-  async flush(): Promise<void> {
-    if (this.#pending.size === 0) return;
-    this.#flushedAt = Date.now();
-    const offsets = [...this.#pending.values()];
-    this.#pending.clear();
-    await this.#consumer.commitOffsets(offsets);
+  note(topic: string, partition: number, offset: number): void {
+    this.#pending.set(`${topic}/${partition}`, { topic, partition, offset: String(offset) });
+    if (!this.#ending) this.#timer ??= setTimeout(() => void this.flush(), COMMIT_EVERY_MS);
+  }
+
+  /** After a rebalance others may be further than what we noted. */
+  forget(): void {
+    this.#pending = new Map();
+  }
+
+  async flush(commit: Commit = ({ topics }) => this.#consumer.commitOffsets(flat(topics))): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const pending = this.#pending;
+    const offsets = [...pending.values()];
+    pending.clear();
+    if (offsets.length === 0) return;
+    try {
+      await commit(offsets);
+    } catch {
+      // Noted again, unless it is outdated by now.
+      for (const noted of offsets) {
+        const { topic, partition, offset } = noted;
+        if (!pending.has(`${topic}/${partition}`)) this.note(topic, partition, Number(offset));
+      }
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#ending = true;
+    await this.flush();
   }
 }
 

@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import kafkajs from 'kafkajs';
 import type { Admin, Kafka, LogEntry, RetryOptions, SASLOptions } from 'kafkajs';
+import pRetry from 'p-retry';
 import type { Config } from '../config.ts';
 import { errorText, HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -40,10 +41,23 @@ RequestQueue.prototype.scheduleCheckPendingRequests = function () {
   if (this.pending.length > 0) schedule.call(this);
 };
 
+// kafkajs 2.2.4 passes over fetches that hold nothing but aborted messages and transaction markers, and tells nobody:
+// at the end of a topic our offset would stay before them for ever. Handed over as batches without messages, they are
+// taken like any other gap. (What compaction has emptied is still passed over: it is never the end of a topic.)
+const Batch = createRequire(import.meta.url)('kafkajs/src/consumer/batch') as {
+  prototype: { isEmpty(): boolean; isEmptyIncludingFiltered(): boolean };
+};
+Batch.prototype.isEmpty = function () {
+  return this.isEmptyIncludingFiltered();
+};
+
 /** For work that waits for Kafka to come back (ingest, a long send): 0.2 s doubling to 5 s, about 40 s in all. */
 export const PATIENT: RetryOptions = { initialRetryTime: 200, maxRetryTime: 5000, retries: 12 };
 /** For a command that should say soon that nobody answers: about a second. */
 export const BRIEF: RetryOptions = { initialRetryTime: 200, maxRetryTime: 1000, retries: 2 };
+
+/** Just after a partition was made or moved, its broker may not know yet that it leads it: in all 3 s. */
+const NEW_LEADER = { retries: 5, minTimeout: 100, factor: 2 };
 
 /**
  * kafkajs reports each failed attempt as an error although it tries again. What it tries again after a while is worth
@@ -237,7 +251,11 @@ export async function openKafkaAdmin(config: Config, brokers: string[], log: Log
     },
     async topicOffsets(topic) {
       await requireTopic(topic);
-      const offsets = await attempt(() => admin.fetchTopicOffsets(topic), topic);
+      const ask = () => attempt(() => admin.fetchTopicOffsets(topic), topic);
+      const offsets = await pRetry(ask, {
+        ...NEW_LEADER,
+        shouldRetry: ({ error }) => isKafkaError(error, 'NOT_LEADER_FOR_PARTITION', 'LEADER_NOT_AVAILABLE'),
+      });
       return offsets
         .map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }))
         .sort((a, b) => a.partition - b.partition);
