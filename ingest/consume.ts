@@ -5,7 +5,7 @@ import { listPartitions } from '../sql/offsets.ts';
 import type { IngestContext } from './engine.ts';
 import { BRIEF, createKafka, type KafkaAdmin, kafkaError, openKafkaAdmin } from './kafka.ts';
 import { PartitionLost, patientWait, type RunningConsumer, startConsumer } from './kafka-consumer.ts';
-import { type Advice, PartitionIngest, type SourceBatch } from './partition.ts';
+import { type Advice, type Beat, PartitionIngest, type SourceBatch } from './partition.ts';
 
 /** How often new datasets, dropped ones and partitions set free by an operator are looked for. */
 const LOOK_EVERY_MS = 2000;
@@ -106,7 +106,7 @@ async function takePatiently(
   { troubles, signal }: IngestContext,
   partition: PartitionIngest,
   batch: SourceBatch,
-  beat: () => Promise<void>,
+  beat: Beat,
 ): Promise<Advice> {
   const activity = cannotTake(partition.place.topic, partition.place.partition);
   try {

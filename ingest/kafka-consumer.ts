@@ -8,6 +8,8 @@ import type { Advice, Beat, SourceBatch } from './partition.ts';
 const HEARTBEATS_PER_SESSION = 4;
 /** The group's offset in Kafka is for lag displays only; writing it after every batch would cost a round trip each. */
 const COMMIT_EVERY_MS = 1000;
+/** It is not waited for longer. */
+const COMMIT_WITHIN_MS = 1000;
 /**
  * Bytes fetched per partition at once: about 7,000 messages of MNIST's size. A larger message still comes, alone.
  */
@@ -123,7 +125,7 @@ async function takeBatch(
   let lost: unknown = null;
   const lose = (error: unknown) => (lost ??= error);
   // Unlike the consumer's, this one still commits while the consumer is being stopped.
-  const commitNow: Commit = (offsets) => payload.commitOffsetsIfNecessary(offsets);
+  const commitNow: Commit = (offsets) => payload.commitOffsetsIfNecessary({ topics: byTopic(offsets) });
   const beat: Beat = async (taken) => {
     if (taken !== undefined) commits.note(topic, partition, taken);
     if (!isRunning()) lose(new Error('the consumer is stopping'));
@@ -224,15 +226,27 @@ function flatten(headers: NonNullable<KafkaMessage['headers']>): SourceMessage['
   return flat;
 }
 
-type Commit = (offsets: OffsetsByTopicPartition) => Promise<void>;
+interface Committable {
+  topic: string;
+  partition: number;
+  /** The next one to be taken. */
+  offset: string;
+}
+type Commit = (offsets: Committable[]) => Promise<void>;
+
+const byTopic = (offsets: Committable[]) =>
+  Object.entries(Object.groupBy(offsets, ({ topic }) => topic)).map(([topic, partitions]) => ({
+    topic,
+    partitions: partitions!.map(({ partition, offset }) => ({ partition, offset })),
+  }));
 
 /**
- * Tells Kafka how far we are, now and then and before a partition is handed over: the database's offset is the one that
- * counts, so a commit that fails is only tried again.
+ * Tells Kafka how far we are: after a while, and before a partition is handed over. It is a hint (lag displays, where the
+ * next owner begins to read): the database's offset is the one that counts, and a commit that fails is only tried again.
  */
 class LazyCommits {
   readonly #consumer: Consumer;
-  #pending = new Map<string, { topic: string; partition: number; offset: string }>();
+  #pending = new Map<string, Committable>();
   #timer: NodeJS.Timeout | undefined;
   #ending = false;
 
@@ -240,14 +254,14 @@ class LazyCommits {
     this.#consumer = consumer;
   }
 
-  /** The consumer is being stopped: what is noted from now on must be flushed at once. */
+  /** The consumer is being stopped: nothing is flushed by itself any more. */
   get ending(): boolean {
     return this.#ending;
   }
 
   note(topic: string, partition: number, offset: number): void {
     this.#pending.set(`${topic}/${partition}`, { topic, partition, offset: String(offset) });
-    if (!this.#ending) this.#timer ??= setTimeout(() => void this.flush(), COMMIT_EVERY_MS);
+    this.#flushLater();
   }
 
   /** After a rebalance others may be further than what we noted. */
@@ -255,27 +269,30 @@ class LazyCommits {
     this.#pending = new Map();
   }
 
-  async flush(commit: Commit = ({ topics }) => this.#consumer.commitOffsets(flat(topics))): Promise<void> {
+  /** Never throws, and is not held up by a Kafka that is away. */
+  async flush(commit: Commit = (offsets) => this.#consumer.commitOffsets(offsets)): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     const pending = this.#pending;
-    const offsets = [...pending.values()];
+    const offsets = [...pending];
     pending.clear();
     if (offsets.length === 0) return;
     try {
-      await commit(offsets);
+      const committed = commit(offsets.map(([, offset]) => offset));
+      await Promise.race([committed, sleep(COMMIT_WITHIN_MS, undefined, { ref: false })]);
     } catch {
-      // Noted again, unless it is outdated by now.
-      for (const noted of offsets) {
-        const { topic, partition, offset } = noted;
-        if (!pending.has(`${topic}/${partition}`)) this.note(topic, partition, Number(offset));
-      }
+      for (const [key, offset] of offsets) if (!pending.has(key)) pending.set(key, offset);
+      if (pending === this.#pending) this.#flushLater();
     }
   }
 
   async end(): Promise<void> {
     this.#ending = true;
     await this.flush();
+  }
+
+  #flushLater(): void {
+    if (!this.#ending) this.#timer ??= setTimeout(() => void this.flush(), COMMIT_EVERY_MS);
   }
 }
 

@@ -24,6 +24,12 @@ export interface SourceBatch {
 /** What the partition wants next: messages from an offset on, or nothing until an operator decides. */
 export type Advice = { kind: 'continue'; offset: number } | { kind: 'halted'; reason: string };
 
+/**
+ * Called between chunks, and while waiting. @param taken everything below this offset is in the table.
+ * @throws when the partition is no longer ours.
+ */
+export type Beat = (taken?: number) => Promise<void>;
+
 /** Oldest and next offset of the partition, from the broker. */
 export type Watermarks = () => Promise<{ low: number; high: number }>;
 
@@ -68,8 +74,8 @@ export class PartitionIngest {
     return this.#place;
   }
 
-  /** Takes what it can of the batch. @param beat called between chunks; throws when the partition is no longer ours. */
-  async take(batch: SourceBatch, beat: () => Promise<void>): Promise<Advice> {
+  /** Takes what it can of the batch. */
+  async take(batch: SourceBatch, beat: Beat): Promise<Advice> {
     if (Date.now() - this.#idleSince > PAUSE_MS) this.#verified = false;
     this.#idleSince = Infinity;
     const state = (this.#state ??= await this.#open());
@@ -141,7 +147,7 @@ export class PartitionIngest {
     return `Messages ${next} to ${low - 1} are gone: the topic's retention deleted them before they were read. Accept that with: imagehub resume ${this.#place.dataset} --accept-gap`;
   }
 
-  async #process(messages: SourceMessage[], endOffset: number, beat: () => Promise<void>): Promise<Advice> {
+  async #process(messages: SourceMessage[], endOffset: number, beat: Beat): Promise<Advice> {
     const { pool, signal } = this.#context;
     const { topic, partition } = this.#place;
     const state = this.#state!;
@@ -160,7 +166,7 @@ export class PartitionIngest {
         }
         state.nextOffset = chunk.to;
         if (batch.last) state.last = batch.last;
-        await beat();
+        await beat(state.nextOffset);
         signal.throwIfAborted();
       }
     } catch (error) {
