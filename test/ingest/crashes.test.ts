@@ -3,48 +3,14 @@ import { describe, expect, test } from '@jest/globals';
 import sharp from 'sharp';
 import { listDeadLetters } from '../../sql/dead-letters.ts';
 import { listPartitions } from '../../sql/offsets.ts';
-import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { runProcess } from '../support/ingest-process.ts';
-import { goLive, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
+import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 
 const count = async (pipeline: TestPipeline) =>
   (await pipeline.pool.query<{ count: number }>(`select count(*) from ${pipeline.dataset}`)).rows[0]!.count;
 
 describe('crashes', () => {
-  test('kill −9 in the middle of a stream, again and again: every message is one row, classified', async () => {
-    await using pipeline = await testPipeline({ partitions: 2 });
-    const model = await goLive(pipeline.pool, pipeline.dataset, constantModel(6));
-    const total = 6000;
-    for (let from = 0; from < total; from += 1000) {
-      await pipeline.produce(
-        Array.from({ length: 1000 }, (_, i) => ({
-          key: `${from + i}.png`,
-          value: digitPng(i % 10, from + i),
-        })),
-      );
-    }
-    for (let round = 0, target = 500; round < 4; round++, target = (await count(pipeline)) + 500) {
-      const child = await runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100' });
-      await until(async () => (await count(pipeline)) >= Math.min(target, total), 'rows arrive', 60_000);
-      await sleep(Math.random() * 100);
-      await child.kill('SIGKILL');
-    }
-    const last = await runProcess(pipeline);
-    await pipeline.drained(90_000);
-    expect(await last.kill('SIGINT')).toBe(0);
-    expect(await pipeline.reconcile()).toMatchObject({
-      consistent: true,
-      rows: total,
-      deadLetters: 0,
-      messages: { inserted: total },
-    });
-    const { rows } = await pipeline.pool.query(
-      `select distinct prediction, model_id from ${pipeline.dataset}`,
-    );
-    expect(rows).toEqual([{ prediction: 6, model_id: model }]);
-  }, 240_000);
-
   test('a batch that was in flight when the process died is done one by one; the image at fault becomes a dead letter', async () => {
     await using pipeline = await testPipeline();
     // A small file that takes far longer to decode than its neighbours, and longer than the limit in isolation.

@@ -1,0 +1,218 @@
+import { expect } from '@jest/globals';
+import { Classifier } from '../../classifier/inference.ts';
+import { decode } from '../../images/decode.ts';
+import { listPartitions } from '../../sql/offsets.ts';
+import type { DigitMessage } from './digit-stream.ts';
+import { LINEAR_MANIFEST } from './linear-model.ts';
+import { TEN, type TestPipeline } from './pipeline.ts';
+import { committedOffsets, type TopicMessage, topicMessages } from './topic-messages.ts';
+
+/** Problems shown of each kind: with thousands the first ones tell as much. */
+const SHOWN = 5;
+
+export interface Judged {
+  rows: number;
+  deadLetters: number;
+}
+
+/**
+ * Proves that nothing of a stream was lost, doubled or mixed up, once all of it is taken and the last process has ended
+ * in good order: reads the topic back, and compares every message with the table, the dead letters and the offsets. Predictions
+ * are recomputed, one image at a time, and must be the same bits.
+ * @param sent every message that was produced, in order
+ * @param model a linearModel, live all the time
+ */
+export async function judge(
+  pipeline: TestPipeline,
+  sent: DigitMessage[],
+  model: { id: number; onnx: Uint8Array },
+): Promise<Judged> {
+  const messages = await topicMessages(pipeline.topic);
+  const identity = (key: string, value: Buffer) => `${key} ${value.toString('base64')}`;
+  const inTopic = messages.map(({ key, value }) => identity(String(key), value!)).sort();
+  // Compared as one value: a difference of thousands of lines helps nobody.
+  expect({
+    topicHoldsWhatWasSent: sameTexts(inTopic, sent.map((m) => identity(m.key, m.value)).sort()),
+  }).toEqual({
+    topicHoldsWhatWasSent: true,
+  });
+
+  const expected = await expectations(messages, model, pipeline.config.maxPixels);
+  const problems = [
+    ...(await rowProblems(pipeline, expected.rows)),
+    ...(await deadLetterProblems(pipeline, expected.deadLetters)),
+    ...(await offsetProblems(pipeline, messages)),
+  ];
+  expect(problems).toEqual([]);
+
+  const reconciliation = await pipeline.reconcile();
+  expect(reconciliation).toMatchObject({
+    consistent: true,
+    complete: true,
+    lag: 0,
+    unclassified: 0,
+    rows: expected.rows.size,
+    deadLetters: expected.deadLetters.size,
+    messages: {
+      seen: messages.length,
+      inserted: expected.rows.size,
+      dead: expected.deadLetters.size,
+      gaps: 0,
+    },
+  });
+  return { rows: expected.rows.size, deadLetters: expected.deadLetters.size };
+}
+
+const sameTexts = (a: string[], b: string[]): boolean =>
+  a.length === b.length && a.every((text, i) => text === b[i]);
+
+const placeOf = ({ partition, offset }: { partition: number; offset: number }) => `${partition}/${offset}`;
+
+/** What a row must hold, as one text each, so that a difference is readable. */
+type Row = Record<'place' | 'image' | 'prediction' | 'confidence' | 'model' | 'promotion', string>;
+
+/** What the topic's messages must become: rows by id, dead letters by place. */
+async function expectations(
+  messages: TopicMessage[],
+  model: { id: number; onnx: Uint8Array },
+  maxPixels: number,
+): Promise<{ rows: Map<string, Row>; deadLetters: Map<string, TopicMessage> }> {
+  const classifier = await Classifier.load(model.onnx, LINEAR_MANIFEST, TEN);
+  const rows = new Map<string, Row>();
+  const deadLetters = new Map<string, TopicMessage>();
+  try {
+    // In a partition in order of their offsets, and a key has one partition: the later one replaces the earlier.
+    for (const message of messages) {
+      const pixels = await decoded(message.value!, maxPixels);
+      if (pixels === null) {
+        deadLetters.set(placeOf(message), message);
+        continue;
+      }
+      const { prediction, confidence } = await classifier.classify([pixels]);
+      rows.set(String(message.key), {
+        place: placeOf(message),
+        image: message.value!.toString('base64'),
+        prediction: String(prediction[0]),
+        confidence: String(confidence[0]),
+        model: String(model.id),
+        promotion: '1',
+      });
+    }
+  } finally {
+    await classifier.release();
+  }
+  return { rows, deadLetters };
+}
+
+async function decoded(bytes: Buffer, maxPixels: number) {
+  try {
+    return await decode(bytes, { maxPixels });
+  } catch {
+    return null;
+  }
+}
+
+async function rowProblems(
+  { pool, dataset, topic }: TestPipeline,
+  expected: Map<string, Row>,
+): Promise<string[]> {
+  const { rows } = await pool.query<Row & { id: string; topic: string; epoch: number; error: string | null }>(
+    `select id, source_topic as topic, source_epoch as epoch, source_partition || '/' || source_offset as place,
+       image_base64 as image, prediction::text, confidence::float8, model_id::text as model,
+       promotion_no::text as promotion, classify_error as error
+     from ${dataset}`,
+  );
+  const problems: string[] = [];
+  const found = new Set<string>();
+  for (const { id, topic: from, epoch, error, ...row } of rows) {
+    found.add(id);
+    const wanted = expected.get(id);
+    if (!wanted) {
+      problems.push(`row ${id} comes from no message`);
+      continue;
+    }
+    if (from !== topic || epoch !== 0) problems.push(`row ${id} comes from epoch ${epoch} of ${from}`);
+    if (error !== null) problems.push(`row ${id} was not classified: ${error}`);
+    for (const name of Object.keys(wanted) as (keyof Row)[]) {
+      const is = String(row[name]);
+      if (is !== wanted[name]) problems.push(`row ${id}: ${name} is ${is}, not ${wanted[name]}`);
+    }
+  }
+  const missing = [...expected].filter(([id]) => !found.has(id));
+  return [
+    ...problems.slice(0, SHOWN),
+    ...missing.slice(0, SHOWN).map(([id, { place }]) => `message ${place} (${id}) is no row`),
+    ...counted('wrong rows', problems.length),
+    ...counted('missing rows', missing.length),
+  ];
+}
+
+async function deadLetterProblems(
+  { pool, dataset }: TestPipeline,
+  expected: Map<string, TopicMessage>,
+): Promise<string[]> {
+  const { rows } = await pool.query<{
+    partition: number;
+    offset: number;
+    key: Buffer;
+    value: Buffer;
+    stage: string;
+    reason: string;
+    attempts: number;
+  }>(
+    `select source_partition as partition, source_offset as offset, key, value, stage, reason, attempts
+     from imagehub.dead_letters where dataset = $1`,
+    [dataset],
+  );
+  const problems: string[] = [];
+  const found = new Set<string>();
+  for (const letter of rows) {
+    const place = placeOf(letter);
+    found.add(place);
+    const message = expected.get(place);
+    const why = `${letter.stage}, ${letter.reason}, attempts ${letter.attempts}`;
+    if (!message) problems.push(`message ${place} (${letter.key}) is a dead letter for nothing: ${why}`);
+    else if (!letter.key.equals(message.key!) || !letter.value.equals(message.value!)) {
+      problems.push(`the dead letter of ${place} holds something else than the message`);
+    } else if (why !== 'decode, truncated, attempts 1') {
+      problems.push(`the dead letter of ${place} is there for the wrong reason: ${why}`);
+    }
+  }
+  const missing = [...expected.keys()].filter((place) => !found.has(place));
+  return [
+    ...problems.slice(0, SHOWN),
+    ...missing.slice(0, SHOWN).map((place) => `message ${place} is no dead letter`),
+    ...counted('wrong dead letters', problems.length),
+    ...counted('missing dead letters', missing.length),
+  ];
+}
+
+/** Each partition must stand at its end, also for Kafka, with nothing begun and nothing stopped. */
+async function offsetProblems(
+  { pool, dataset, topic, admin, config }: TestPipeline,
+  messages: TopicMessage[],
+): Promise<string[]> {
+  const committed = await committedOffsets(config.group, topic);
+  const states = await listPartitions(pool, dataset);
+  const problems: string[] = [];
+  for (const { partition, high } of await admin.topicOffsets(topic)) {
+    const state = states.find((found) => found.topic === topic && found.partition === partition);
+    const taken = messages.filter((message) => message.partition === partition).length;
+    if (taken !== high) problems.push(`partition ${partition}: read ${taken} of ${high} messages back`);
+    if (!state) {
+      if (high > 0) problems.push(`partition ${partition}: never taken`);
+      continue;
+    }
+    const { nextOffset, inFlightTo, haltedReason } = state;
+    if (nextOffset !== high) problems.push(`partition ${partition}: next offset ${nextOffset}, end ${high}`);
+    if (committed.get(partition) !== high) {
+      problems.push(`partition ${partition}: Kafka’s offset ${committed.get(partition)}, end ${high}`);
+    }
+    if (inFlightTo !== null) problems.push(`partition ${partition}: in flight up to ${inFlightTo}`);
+    if (haltedReason !== null) problems.push(`partition ${partition}: stopped, ${haltedReason}`);
+  }
+  return problems;
+}
+
+const counted = (what: string, count: number): string[] =>
+  count > SHOWN ? [`${what}: ${count} in all`] : [];
