@@ -1,13 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { listPartitions } from '../../sql/offsets.ts';
-import { damagedAmong, type DigitMessage, digitMessages } from '../support/digit-stream.ts';
+import { damagedAmong } from '../support/digit-stream.ts';
 import { rounds, withSeed } from '../support/fault-mode.ts';
 import { runProcess } from '../support/ingest-process.ts';
-import { judge } from '../support/judge.ts';
+import { judgedStream } from '../support/judged-stream.ts';
 import { inFlight, killAmidBatch } from '../support/killing.ts';
-import { LINEAR_MANIFEST, linearModel } from '../support/linear-model.ts';
-import { goLive, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
+import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 
 const KILLS = rounds(4, 25);
 const MESSAGES = rounds(4000, 20_000);
@@ -29,14 +28,7 @@ describe('kill −9', () => {
     () =>
       withSeed(async (random) => {
         await using pipeline = await testPipeline({ partitions: 3 });
-        const onnx = linearModel(1);
-        const id = await goLive(pipeline.pool, pipeline.dataset, onnx, LINEAR_MANIFEST);
-        const sent: DigitMessage[] = [];
-        const send = async (count: number) => {
-          const messages = digitMessages(sent.length, Math.min(sent.length + count, MESSAGES));
-          sent.push(...messages);
-          if (messages.length > 0) await pipeline.produce(messages);
-        };
+        const { sent, send, judge } = await judgedStream(pipeline);
 
         for (let kill = 0; kill < KILLS; kill++) {
           await send(PER_ROUND / 2);
@@ -71,7 +63,7 @@ describe('kill −9', () => {
         const last = await runProcess(pipeline, SETTINGS);
         await pipeline.drained(60_000);
         expect(await last.kill('SIGTERM')).toBe(0);
-        const { deadLetters } = await judge(pipeline, sent, { id, onnx });
+        const { deadLetters } = await judge();
         expect(deadLetters).toBe(damagedAmong(MESSAGES));
       }),
     rounds(150_000, 600_000),

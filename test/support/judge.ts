@@ -27,7 +27,7 @@ export async function judge(
   sent: DigitMessage[],
   model: { id: number; onnx: Uint8Array },
 ): Promise<Judged> {
-  const messages = await topicMessages(pipeline.topic);
+  const messages = await topicMessages(pipeline.brokers, pipeline.topic);
   const identity = (key: string, value: Buffer) => `${key} ${value.toString('base64')}`;
   const inTopic = messages.map(({ key, value }) => identity(String(key), value!)).sort();
   // Compared as one value: a difference of thousands of lines helps nobody.
@@ -189,10 +189,10 @@ async function deadLetterProblems(
 
 /** Each partition must stand at its end, also for Kafka, with nothing begun and nothing stopped. */
 async function offsetProblems(
-  { pool, dataset, topic, admin, config }: TestPipeline,
+  { pool, dataset, topic, admin, brokers, config }: TestPipeline,
   messages: TopicMessage[],
 ): Promise<string[]> {
-  const committed = await committedOffsets(config.group, topic);
+  const committed = await committedOffsets(brokers, config.group, topic);
   const states = await listPartitions(pool, dataset);
   const problems: string[] = [];
   for (const { partition, high } of await admin.topicOffsets(topic)) {

@@ -1,15 +1,15 @@
 import { sourceMessage } from '../../ingest/kafka-consumer.ts';
 import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { quietKafka } from './kafka.ts';
-import { testServers, uniqueName } from './servers.ts';
+import { uniqueName } from './servers.ts';
 
 export interface TopicMessage extends SourceMessage {
   partition: number;
 }
 
 /** Everything that lies in a topic now, read by a consumer of its own; in order within each partition. */
-export async function topicMessages(topic: string): Promise<TopicMessage[]> {
-  const kafka = quietKafka(testServers().kafka);
+export async function topicMessages(brokers: string[], topic: string): Promise<TopicMessage[]> {
+  const kafka = quietKafka(brokers);
   const admin = kafka.admin();
   await admin.connect();
   const groupId = uniqueName('reader');
@@ -49,8 +49,12 @@ export async function topicMessages(topic: string): Promise<TopicMessage[]> {
 }
 
 /** What the group has committed to Kafka: the next offset by partition; −1 where nothing. */
-export async function committedOffsets(groupId: string, topic: string): Promise<Map<number, number>> {
-  const admin = quietKafka(testServers().kafka).admin();
+export async function committedOffsets(
+  brokers: string[],
+  groupId: string,
+  topic: string,
+): Promise<Map<number, number>> {
+  const admin = quietKafka(brokers).admin();
   await admin.connect();
   try {
     const [found] = await admin.fetchOffsets({ groupId, topics: [topic] });

@@ -1,0 +1,38 @@
+import { type DigitMessage, digitMessages } from './digit-stream.ts';
+import { type Judged, judge } from './judge.ts';
+import { LINEAR_MANIFEST, linearModel } from './linear-model.ts';
+import { goLive, type TestPipeline } from './pipeline.ts';
+
+/** Messages produced at once: few enough that making them does not hold up the test's other work. */
+const PORTION = 250;
+
+/** A stream of digits, all different, into a pipeline with a live model; see digit-stream.ts and judge.ts. */
+export interface JudgedStream {
+  sent: DigitMessage[];
+  /** Produces so many more. */
+  send(count: number): Promise<void>;
+  /** Proves that each is a row with its own prediction or a dead letter; when the last process has ended in good order. */
+  judge(): Promise<Judged>;
+}
+
+/** @param damaged false: no image is, so that nothing may become a dead letter. */
+export async function judgedStream(
+  pipeline: TestPipeline,
+  { damaged = true }: { damaged?: boolean } = {},
+): Promise<JudgedStream> {
+  const onnx = linearModel(1);
+  const id = await goLive(pipeline.pool, pipeline.dataset, onnx, LINEAR_MANIFEST);
+  const sent: DigitMessage[] = [];
+  return {
+    sent,
+    async send(count) {
+      const end = sent.length + count;
+      while (sent.length < end) {
+        const messages = digitMessages(sent.length, Math.min(sent.length + PORTION, end), damaged);
+        sent.push(...messages);
+        await pipeline.produce(messages);
+      }
+    },
+    judge: () => judge(pipeline, sent, { id, onnx }),
+  };
+}
