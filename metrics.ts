@@ -6,6 +6,9 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
  */
 const STAGE_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 30, 60];
 
+/** Up to the largest batch by default (IMAGEHUB_BATCH_IMAGES), and a little beyond for those who raise it. */
+const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1500, 2000, 5000, 10_000];
+
 /** Everything imagehub exports on /metrics, with the metric’s name and help beside it. */
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -18,7 +21,7 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
   const registry = new Registry();
   if (processMetrics) collectDefaultMetrics({ register: registry });
   const registers = [registry];
-  return {
+  const metrics = {
     registry,
 
     /** `inc({ dataset, outcome }, count)` after a batch is committed. */
@@ -28,18 +31,44 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       labelNames: ['dataset', 'outcome'],
       registers,
     }),
+    /** `observe({ dataset }, messages)` after a batch is committed. */
+    batchMessages: new Histogram({
+      name: 'imagehub_batch_messages',
+      help: 'Messages in a committed batch, of whatever fate.',
+      labelNames: ['dataset'],
+      buckets: BATCH_BUCKETS,
+      registers,
+    }),
     /** `observe({ dataset, stage }, seconds)` once per batch and stage. */
     batchStage: new Histogram({
       name: 'imagehub_batch_stage_seconds',
-      help: 'Seconds a batch spent in a stage: decode (with classification), wait (for a writer), write (the transaction).',
+      help: 'Seconds a batch spent in a stage: queue (for a worker thread), decode (with metadata and hash), classify, wait (for a writer), write (the transaction).',
       labelNames: ['dataset', 'stage'],
       buckets: STAGE_BUCKETS_S,
       registers,
     }),
+    /** `inc({ stage })` when a batch enters, `dec({ stage })` when it leaves, however that ends. */
+    batchesInFlight: new Gauge({
+      name: 'imagehub_batches_in_flight',
+      help: 'Batches now waiting for or in a worker thread (prepare), or waiting for or in the database (write).',
+      labelNames: ['stage'],
+      registers,
+    }),
+    workerRestarts: new Counter({
+      name: 'imagehub_worker_restarts_total',
+      help: 'Worker threads that ended by themselves (out of memory, a crash) and were replaced.',
+      registers,
+    }),
     consumerLag: new Gauge({
       name: 'imagehub_consumer_lag',
-      help: 'Messages in a partition that are not processed yet.',
+      help: 'Messages in a partition of this process that are not in the table yet; current also while nothing arrives.',
       labelNames: ['dataset', 'topic', 'partition'],
+      registers,
+    }),
+    liveModel: new Gauge({
+      name: 'imagehub_live_model',
+      help: '1 for the model that new images of the dataset are classified by; no series: none is live.',
+      labelNames: ['dataset', 'model', 'promotion'],
       registers,
     }),
     deadLetters: new Counter({
@@ -69,7 +98,7 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
     ingestHalted: new Gauge({
       name: 'imagehub_ingest_halted',
       help: '1: this partition is stopped until an operator decides (imagehub resume); 0: it runs.',
-      labelNames: ['topic', 'partition'],
+      labelNames: ['dataset', 'topic', 'partition'],
       registers,
     }),
     backlogImages: new Gauge({
@@ -81,7 +110,12 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
 
     indexLagBytes: new Gauge({
       name: 'imagehub_index_lag_bytes',
-      help: 'WAL bytes between the database’s newest change and what the index has confirmed.',
+      help: 'WAL bytes between the database’s newest change and what the index has confirmed; NaN: not known here.',
+      registers,
+    }),
+    indexLagSeconds: new Gauge({
+      name: 'imagehub_index_lag_seconds',
+      help: 'Age of the oldest change that may not be in the index yet; NaN: not known here.',
       registers,
     }),
     indexDocuments: new Counter({
@@ -91,4 +125,8 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       registers,
     }),
   };
+  // A gauge without labels would start as 0, which for these says that the index is in step.
+  metrics.indexLagBytes.set(NaN);
+  metrics.indexLagSeconds.set(NaN);
+  return metrics;
 }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { errorText } from '../errors.ts';
 import { type Dataset, listDatasets } from '../sql/datasets.ts';
 import type { Place } from '../sql/dead-letters.ts';
 import { listPartitions } from '../sql/offsets.ts';
@@ -6,6 +7,7 @@ import type { IngestContext } from './engine.ts';
 import { BRIEF, createKafka, type KafkaAdmin, kafkaError, openKafkaAdmin } from './kafka.ts';
 import { PartitionLost, patientWait, type RunningConsumer, startConsumer } from './kafka-consumer.ts';
 import { type Advice, type Beat, PartitionIngest, type SourceBatch } from './partition.ts';
+import { PartitionWatch } from './partition-watch.ts';
 
 /** How often new datasets, dropped ones and partitions set free by an operator are looked for. */
 const LOOK_EVERY_MS = 2000;
@@ -48,19 +50,27 @@ async function consumeWhileUnchanged(
     return;
   }
   const partitions = new Map<string, PartitionIngest>();
-  const partitionOf = (topic: string, partition: number): PartitionIngest => {
-    const key = `${topic}/${partition}`;
+  const open = (topic: string, partition: number): PartitionIngest => {
     const watermarks = async () => {
       const offsets = await admin.topicOffsets(topic);
       return offsets.find((found) => found.partition === partition)!;
     };
-    const known =
-      partitions.get(key) ??
-      new PartitionIngest(context, { dataset: datasets.get(topic)!.name, topic, partition }, watermarks);
+    return new PartitionIngest(context, { dataset: datasets.get(topic)!.name, topic, partition }, watermarks);
+  };
+  const partitionOf = (topic: string, partition: number): PartitionIngest => {
+    const key = `${topic}/${partition}`;
+    const known = partitions.get(key) ?? open(topic, partition);
     partitions.set(key, known);
     return known;
   };
   const halted = new Map<string, Readonly<Place>>();
+  const isHalted = (place: Readonly<Place>) => {
+    const { topic, partition } = place;
+    halted.set(`${topic}/${partition}`, place);
+    watch.note(topic, partition, { halted: true });
+  };
+  const watch = new PartitionWatch(context.metrics);
+  const inWork = new Set<PartitionIngest>();
   let failure: unknown = null;
   const crashed = new AbortController();
   const stopped = AbortSignal.any([signal, crashed.signal]);
@@ -69,21 +79,27 @@ async function consumeWhileUnchanged(
     sessionMs: config.kafkaSessionMs,
     topics: [...datasets.keys()],
     concurrency: config.workers + 1,
-    onLag: (topic, partition, lag) =>
-      context.metrics.consumerLag.set({ dataset: datasets.get(topic)!.name, topic, partition }, lag),
+    onLag: (topic, partition, lag) => watch.note(topic, partition, { lag, halted: false }),
     onCrash: (error) => {
       failure = kafkaError(error, brokers);
       crashed.abort();
     },
-    onJoin() {
+    onJoin(assignment) {
       troubles.forget();
+      const own = Object.entries(assignment).flatMap(([topic, numbers]) => {
+        const dataset = datasets.get(topic)?.name;
+        return dataset === undefined ? [] : numbers.map((partition) => ({ dataset, topic, partition }));
+      });
+      watch.assigned(own);
+      log.info({ group: config.group, partitions: assignment }, 'joined the group');
       // Others may have worked on them meanwhile, and a topic made anew is noticed by opening it again.
       partitions.clear();
     },
     async onBatch(topic, partition, batch, beat) {
       const ingest = partitionOf(topic, partition);
-      const advice = await takePatiently(context, ingest, batch, beat);
-      if (advice.kind === 'halted') halted.set(`${topic}/${partition}`, ingest.place);
+      inWork.add(ingest);
+      const advice = await takePatiently(context, ingest, batch, beat).finally(() => inWork.delete(ingest));
+      if (advice.kind === 'halted') isHalted(ingest.place);
       return advice;
     },
   });
@@ -93,10 +109,23 @@ async function consumeWhileUnchanged(
       await sleep(LOOK_EVERY_MS, undefined, { signal: stopped }).catch(() => undefined);
       if (stopped.aborted || !(await sameTopics(context, admin, datasets))) break;
       await resumeReleased(context, consumer, partitions, halted);
+      try {
+        for (const { topic, partition, end } of await watch.look(context.pool, admin)) {
+          const ingest = partitionOf(topic, partition);
+          if (inWork.has(ingest)) continue; // What is in flight was read before it went, and gets its row.
+          const nothing = { fetchedOffset: end, endOffset: end, messages: [], highWatermark: end };
+          const advice = await open(topic, partition).take(nothing, () => Promise.resolve());
+          if (advice.kind === 'halted') isHalted(ingest.place);
+        }
+      } catch (error) {
+        // A server is away, and who needs it says so; or a topic was deleted at this moment.
+        log.debug(`cannot look at the partitions: ${errorText(error)}`);
+      }
     }
   } finally {
     troubles.forget();
     await consumer.stop();
+    watch.assigned([]);
   }
   if (failure !== null) throw failure;
 }
@@ -169,7 +198,7 @@ async function sameTopics(
 
 /** Partitions that an operator set free (imagehub resume) are taken up again. */
 async function resumeReleased(
-  { pool, metrics }: IngestContext,
+  { pool, log }: IngestContext,
   consumer: RunningConsumer,
   partitions: Map<string, PartitionIngest>,
   halted: Map<string, Readonly<Place>>,
@@ -180,7 +209,7 @@ async function resumeReleased(
     if (!state || state.haltedReason !== null) continue;
     halted.delete(key);
     partitions.delete(key);
-    metrics.ingestHalted.set({ topic, partition }, 0);
+    log.info({ dataset, topic, partition, offset: state.nextOffset }, 'this partition is taken up again');
     consumer.resume(topic, partition);
   }
 }

@@ -35,9 +35,9 @@ export interface ConsumeOptions {
   concurrency: number;
   /**
    * The group was joined, at start or after a rebalance: partitions may have come, gone, or come back after another
-   * process worked on them. Called before any of their batches.
+   * process worked on them. Called before any of their batches. @param assignment which are ours now, by topic.
    */
-  onJoin(): void;
+  onJoin(assignment: Record<string, number[]>): void;
   /** @param beat throws PartitionLost when the partition is no longer ours, or may soon not be. */
   onBatch(topic: string, partition: number, batch: SourceBatch, beat: Beat): Promise<Advice>;
   onLag(topic: string, partition: number, lag: number): void;
@@ -84,10 +84,10 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
   consumer.on('consumer.crash', ({ payload }) => options.onCrash(payload.error));
   const positions = new Positions();
   const commits = new LazyCommits(consumer);
-  consumer.on('consumer.group_join', () => {
+  consumer.on('consumer.group_join', ({ payload }) => {
     positions.forget();
     commits.forget();
-    options.onJoin();
+    options.onJoin(payload.memberAssignment);
   });
   try {
     await consumer.connect();

@@ -116,7 +116,6 @@ export class PartitionIngest {
     this.#place.epoch = state.epoch;
     this.#isolateBelow = state.inFlightTo ?? 0;
     this.#verified = state.last === null || state.last.offset < low;
-    this.#context.metrics.ingestHalted.set({ topic, partition }, state.haltedReason === null ? 0 : 1);
     if (state.haltedReason !== null) return state;
     // Asked again, as messages may have come and been taken by another process since.
     if (state.nextOffset > high && state.nextOffset > (await this.#watermarks()).high) {
@@ -242,8 +241,8 @@ export class PartitionIngest {
     if (!(await haltPartition(this.#context.pool, state, reason))) {
       return { kind: 'continue', offset: state.nextOffset };
     }
-    this.#context.metrics.ingestHalted.set({ topic, partition }, 1);
-    this.#context.log.error({ dataset, topic, partition }, `this partition is stopped: ${reason}`);
+    const { nextOffset: offset } = state;
+    this.#context.log.error({ dataset, topic, partition, offset }, `this partition is stopped: ${reason}`);
     return { kind: 'halted', reason };
   }
 }
