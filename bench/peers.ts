@@ -1,11 +1,14 @@
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { basename, extname } from 'node:path';
+import { readdir, rm } from 'node:fs/promises';
+import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
 import { errorText, HubError } from '../errors.ts';
+import { lastLines } from '../stack/processes.ts';
+import { type Artefacts, mavenArtefacts } from '../stack/maven.ts';
 
 /**
  * A peer is a program `PEER TOPIC N` that reads N images from a Kafka topic and has them as rows of six columns in
@@ -42,18 +45,52 @@ export function parsePeers(list: string): Peer[] {
     });
 }
 
-/** What a peer is run with. @param python the interpreter that has the peers' packages */
+/** What Spark needs for Kafka and Postgres beside its own jars; fits any Spark 4.0. */
+const SPARK_CONNECTORS: Artefacts = {
+  folder: 'spark-connectors-4.0.0',
+  title: 'Spark’s connectors for Kafka and Postgres',
+  coordinates: ['org.apache.spark:spark-sql-kafka-0-10_2.13:4.0.0', 'org.postgresql:postgresql:42.7.7'],
+  megabytes: 70,
+  async arrange(folder) {
+    const wanted = /^(spark-sql-kafka|spark-token-provider|kafka-clients|commons-pool2|postgresql)-/;
+    const spares = (await readdir(folder)).filter((name) => !wanted.test(name));
+    await Promise.all(spares.map((name) => rm(join(folder, name))));
+  },
+};
+
+/** Of what a peer wrote when it failed. */
+const ERROR_LINES = 15;
+
+export interface PeerCommand {
+  program: string;
+  args: string[];
+  env: NodeJS.ProcessEnv;
+}
+
+/** How a peer is run on a topic. @param python the interpreter that has the peers' packages */
 export async function peerCommand(
-  { servers }: Hub,
+  { servers, config }: Hub,
   { file }: Peer,
-  python: string,
-  model: string,
-): Promise<{ program: string; args: string[]; env: NodeJS.ProcessEnv }> {
-  return {
-    program: extname(file) === '.py' ? python : process.execPath,
-    args: [file],
-    env: { ...process.env, KAFKA: servers.kafka!.join(','), PGURL: servers.postgres, MODEL: model },
+  { python, model, topic, images }: { python: string; model: string; topic: string; images: number },
+): Promise<PeerCommand> {
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    KAFKA: servers.kafka!.join(','),
+    PGURL: servers.postgres,
+    MODEL: model,
   };
+  if (basename(file).startsWith('spark')) {
+    const context = { config, folder: config.home, log: note, signal: new AbortController().signal };
+    env.JARS = await mavenArtefacts(SPARK_CONNECTORS, context);
+    // Its workers are processes of their own.
+    env.PYSPARK_PYTHON = python;
+    // Its parts talk to each other on this machine alone.
+    env.SPARK_LOCAL_IP = '127.0.0.1';
+    // Whatever other Spark this machine has, the Python package brings its own.
+    delete env.SPARK_HOME;
+  }
+  const program = extname(file) === '.py' ? python : process.execPath;
+  return { program, args: [file, topic, String(images)], env };
 }
 
 /** Runs a peer on a full topic. @returns images/s @throws HubError STACK_FAILED with what it wrote */
@@ -62,17 +99,14 @@ export async function runPeer(
   peer: Peer,
   options: { python: string; model: string; topic: string; images: number },
 ): Promise<number> {
-  const { program, args, env } = await peerCommand(hub, peer, options.python, options.model);
+  const { program, args, env } = await peerCommand(hub, peer, options);
   let output: string;
   try {
-    const { stdout } = await promisify(execFile)(program, [...args, options.topic, String(options.images)], {
-      env,
-    });
-    output = stdout;
-  } catch (cause) {
-    throw new HubError('STACK_FAILED', `The peer ${peer.name} failed: ${errorText(cause)}`, {
+    output = (await promisify(execFile)(program, args, { env })).stdout;
+  } catch (error) {
+    const wrote = (error as { stderr?: string }).stderr || errorText(error);
+    throw new HubError('STACK_FAILED', `The peer ${peer.name} failed:\n${lastLines(wrote, ERROR_LINES)}`, {
       hint: 'bench/README.md says what to install for the peers; --peers leaves some out.',
-      cause,
     });
   }
   const rate = /([\d.]+) images\/s/.exec(output)?.[1];
