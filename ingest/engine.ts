@@ -12,7 +12,7 @@ import {
   writeBatch,
   type WriteOutcome,
 } from '../sql/write-batch.ts';
-import { type TaskImage, unpack } from './batch-task.ts';
+import { type BatchResult, type TaskImage, unpack } from './batch-task.ts';
 import type { LiveDatasets } from './live-datasets.ts';
 import { type ImageMessage, parseMessage } from './message.ts';
 import type { Troubles } from './troubles.ts';
@@ -65,7 +65,8 @@ export async function prepareChunk(
   const unknownLabels = countIgnored(context, place, images);
 
   const started = performance.now();
-  const result = await workers.ingest(
+  metrics.batchesInFlight.inc({ stage: 'prepare' });
+  const work = workers.ingest(
     {
       dataset: {
         name: dataset.name,
@@ -86,13 +87,11 @@ export async function prepareChunk(
     },
     isolated,
   );
-  metrics.batchStage.observe(
-    { dataset: place.dataset, stage: 'decode' },
-    (performance.now() - started) / 1000,
-  );
+  const result = await work.finally(() => metrics.batchesInFlight.dec({ stage: 'prepare' }));
+  observeStages(context, place, result, (performance.now() - started) / 1000);
   if (result.classifyError) {
     context.log.warn(
-      { dataset: place.dataset, model: model?.id, images: result.classifyError.count },
+      { ...where(place, chunk), model: model?.id, images: result.classifyError.count },
       `images are stored without a prediction: ${result.classifyError.text}`,
     );
   }
@@ -122,6 +121,30 @@ export async function prepareChunk(
   };
 }
 
+/** What is neither decoding nor classifying went by waiting for a thread, and handing over. */
+function observeStages(
+  { metrics }: IngestContext,
+  { dataset }: Place,
+  { decodeSeconds, classifySeconds }: Pick<BatchResult, 'decodeSeconds' | 'classifySeconds'>,
+  seconds: number,
+): void {
+  metrics.batchStage.observe({ dataset, stage: 'decode' }, decodeSeconds);
+  metrics.batchStage.observe({ dataset, stage: 'classify' }, classifySeconds);
+  metrics.batchStage.observe(
+    { dataset, stage: 'queue' },
+    Math.max(0, seconds - decodeSeconds - classifySeconds),
+  );
+}
+
+/** What a log line about a stretch of a partition names. */
+const where = ({ dataset, topic, partition }: Place, { from, to }: Pick<Chunk, 'from' | 'to'>) => ({
+  dataset,
+  topic,
+  partition,
+  from,
+  to,
+});
+
 /** SHA-256 of a message's key; a missing key counts as empty. */
 export const keyHash = (message: SourceMessage): Buffer =>
   createHash('sha256')
@@ -147,21 +170,22 @@ function newestPerId(
 /** Counts headers and labels that made no sense and logs one example of each kind. @returns unknown labels. */
 function countIgnored(
   { metrics, log }: IngestContext,
-  { dataset }: Place,
-  images: { parsed: ImageMessage }[],
+  { dataset, topic, partition }: Place,
+  images: { message: SourceMessage; parsed: ImageMessage }[],
 ): number {
-  const kinds = new Map<string, { count: number; example: string }>();
-  for (const { parsed } of images) {
+  const kinds = new Map<string, { count: number; example: string; offset: number }>();
+  for (const { message, parsed } of images) {
     for (const { header, value, why } of parsed.ignored) {
-      const kind = kinds.get(header) ?? { count: 0, example: `“${value}” of image ${parsed.id} ${why}` };
+      const example = `“${value}” of image ${parsed.id} ${why}`;
+      const kind = kinds.get(header) ?? { count: 0, example, offset: message.offset };
       kinds.set(header, { ...kind, count: kind.count + 1 });
     }
   }
-  for (const [header, { count, example }] of kinds) {
+  for (const [header, { count, example, offset }] of kinds) {
     if (header === 'known-label') metrics.unknownLabels.inc({ dataset }, count);
     else metrics.badHeaders.inc({ dataset, header }, count);
     log.warn(
-      { dataset, header, images: count },
+      { dataset, topic, partition, offset, header, images: count },
       `${header} left out, the image is stored without it: ${example}`,
     );
   }
@@ -190,7 +214,7 @@ export async function writeChunk(
       outcome = await writeOnce(context, batch);
     } catch (error) {
       metrics.writeRetries.inc({ reason: errorCode(error) ?? 'other' });
-      troubles.notice(activity, error, { dataset: place.dataset, from: chunk.from });
+      troubles.notice(activity, error, where(place, chunk));
       await sleep(wait, undefined, { signal });
       await beat?.();
       wait = Math.min(wait * 2, LONGEST_WAIT_MS);
@@ -215,7 +239,8 @@ export async function writeChunk(
 function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<WriteOutcome> {
   const { dataset } = batch;
   const asked = performance.now();
-  return withClient(pool, async (client) => {
+  metrics.batchesInFlight.inc({ stage: 'write' });
+  const written = withClient(pool, async (client) => {
     const started = performance.now();
     metrics.batchStage.observe({ dataset, stage: 'wait' }, (started - asked) / 1000);
     try {
@@ -224,6 +249,7 @@ function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<Writ
       metrics.batchStage.observe({ dataset, stage: 'write' }, (performance.now() - started) / 1000);
     }
   });
+  return written.finally(() => metrics.batchesInFlight.dec({ stage: 'write' }));
 }
 
 function countWritten(
@@ -233,6 +259,7 @@ function countWritten(
 ): void {
   const { dataset } = batch;
   const { inserted, updated, superseded, dead, tombstones } = counts;
+  metrics.batchMessages.observe({ dataset }, batch.seen);
   for (const [outcome, count] of Object.entries({
     inserted,
     updated,
@@ -246,8 +273,9 @@ function countWritten(
   for (const { stage, reason } of letters) metrics.deadLetters.inc({ dataset, stage, reason });
   if (letters.length > 0) {
     const { message, detail } = letters[0]!;
+    const { topic, partition } = batch;
     log.warn(
-      { dataset, deadLetters: letters.length },
+      { dataset, topic, partition, offset: message.offset, deadLetters: letters.length },
       `dead letters (imagehub dead-letters list ${dataset}); the first, offset ${message.offset}: ${detail}`,
     );
   }
