@@ -26,6 +26,13 @@ const LONGEST_POLL_MS = 500;
  */
 const METADATA_MAX_AGE_MS = 3000;
 
+/**
+ * kafkajs fetches again only when every batch of a fetch is done. One that takes longer than this (somebody has locked a
+ * row of it, say) goes on by itself, with its partition paused, so that the other partitions do not wait for it. Not
+ * shorter, as a partition that was paused is fetched from only after the poll that is under way.
+ */
+const HOLDS_UP_MS = 5000;
+
 export interface ConsumeOptions {
   groupId: string;
   /** Without a heartbeat for so long a member is taken for dead, ms. */
@@ -84,6 +91,7 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
   consumer.on('consumer.crash', ({ payload }) => options.onCrash(payload.error));
   const positions = new Positions();
   const commits = new LazyCommits(consumer);
+  const apart = new Set<Promise<void>>();
   consumer.on('consumer.group_join', ({ payload }) => {
     positions.forget();
     commits.forget();
@@ -96,7 +104,17 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
       autoCommit: false,
       eachBatchAutoResolve: false,
       partitionsConsumedConcurrently: options.concurrency,
-      eachBatch: (payload) => takeBatch(consumer, positions, commits, options, payload),
+      async eachBatch(payload) {
+        const taking = takeBatch(consumer, positions, commits, options, payload);
+        if (await isDoneWithin(HOLDS_UP_MS, taking)) return;
+        const resume = payload.pause();
+        const ended = taking
+          // kafkajs gets to know of a rebalance from its next heartbeat.
+          .catch(() => 'taken')
+          .then((outcome) => void (outcome === 'halted' || resume()))
+          .finally(() => apart.delete(ended));
+        apart.add(ended);
+      },
     });
   } catch (error) {
     await consumer.disconnect().catch(() => undefined);
@@ -107,19 +125,32 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
     async stop() {
       await commits.end();
       await consumer.stop();
+      await Promise.all(apart);
       await consumer.disconnect();
     },
   };
 }
 
+/** Whether it ends in time; throws what it fails with in that time. */
+async function isDoneWithin(ms: number, work: Promise<unknown>): Promise<boolean> {
+  const done = new AbortController();
+  try {
+    const late = sleep(ms, false, { signal: done.signal }).catch(() => false);
+    return await Promise.race([work.then(() => true), late]);
+  } finally {
+    done.abort();
+  }
+}
+
+/** @returns halted: nothing more is to be fetched from this partition, which is paused. */
 async function takeBatch(
   consumer: Consumer,
   positions: Positions,
   commits: LazyCommits,
   options: ConsumeOptions,
   { batch, heartbeat, resolveOffset, isStale, isRunning, pause, ...payload }: EachBatchPayload,
-): Promise<void> {
-  if (isStale() || !isRunning()) return;
+): Promise<'taken' | 'halted'> {
+  if (isStale() || !isRunning()) return 'taken';
   const { topic, partition } = batch;
   const position = positions.of(topic, partition);
   let lost: unknown = null;
@@ -149,8 +180,10 @@ async function takeBatch(
     if (advice.kind === 'halted') {
       position.moveTo(null);
       pause();
-      return;
+      return 'halted';
     }
+    // While it went on by itself: the partition may be another's, and kafkajs asks from where Kafka believes us to be.
+    if (position.forgotten) return 'taken';
     options.onLag(topic, partition, Math.max(0, highWatermark - advice.offset));
     position.moveTo(advice.offset);
     if (advice.offset === endOffset) {
@@ -159,11 +192,13 @@ async function takeBatch(
     } else {
       consumer.seek({ topic, partition, offset: String(advice.offset) });
     }
+    return 'taken';
   } catch (error) {
     if (!(error instanceof PartitionLost)) throw error;
     // Whoever gets the partition next need not read again what we took.
     await commits.flush(commitNow);
     if (isRunning()) throw error.cause;
+    return 'taken';
   } finally {
     clearInterval(timer);
     if (commits.ending) await commits.flush(commitNow);
@@ -183,15 +218,26 @@ class Positions {
     this.#known = new Map();
   }
 
-  of(topic: string, partition: number): { offset: number | null; moveTo(offset: number | null): void } {
+  of(topic: string, partition: number): Position {
     const known = this.#known;
     const key = `${topic}/${partition}`;
+    const isForgotten = () => known !== this.#known;
     return {
+      get forgotten() {
+        return isForgotten();
+      },
       offset: known.get(key) ?? null,
       // Into the map of that time: what was begun before a rebalance says nothing about the time after it.
       moveTo: (offset) => void (offset === null ? known.delete(key) : known.set(key, offset)),
     };
   }
+}
+
+interface Position {
+  offset: number | null;
+  /** There was a rebalance since. */
+  readonly forgotten: boolean;
+  moveTo(offset: number | null): void;
 }
 
 /** A producer may write any 64-bit number as time; these are the years that a `timestamptz` and a `Date` both hold. */

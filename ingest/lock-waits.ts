@@ -29,7 +29,7 @@ export async function watchLockWaits({ pool, troubles, log, signal }: IngestCont
 
 /** Without durations: the text stays the same while the wait lasts, and is logged once. */
 function describe({ pid, user, application, state, since }: LockHolder): string {
-  const doing = [state, since && `in a transaction since ${since.toISOString()}`].filter(Boolean).join(', ');
-  const who = [user && `user ${user}`, application, doing].filter(Boolean).join(', ');
+  const began = since && `its transaction began at ${since.toISOString()}`;
+  const who = [user && `user ${user}`, application, state, began].filter(Boolean).join(', ');
   return `session ${pid} (${who}) holds it; select pg_terminate_backend(${pid}) would end that`;
 }

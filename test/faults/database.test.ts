@@ -1,0 +1,205 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, test } from '@jest/globals';
+import pg from 'pg';
+import { listPartitions } from '../../sql/offsets.ts';
+import { digitMessages } from '../support/digit-stream.ts';
+import { rounds } from '../support/fault-mode.ts';
+import { type HealthWatch, watchHealth } from '../support/health-watch.ts';
+import { type IngestProcess, runProcess } from '../support/ingest-process.ts';
+import { judgedStream } from '../support/judged-stream.ts';
+import { testPipeline, type TestPipeline } from '../support/pipeline.ts';
+import { postgresProxy } from '../support/postgres-proxy.ts';
+
+const CUTS = rounds(2, 10);
+const LOCKED_S = rounds(8, 30);
+const BRIEFLY_LOCKED_S = rounds(4, 30);
+/** Messages behind each cut. */
+const PORTION = 1000;
+/** Bytes of some 40 rows of a COPY; the batches in which PORTION messages arrive are larger. */
+const AMID_A_BATCH = 64_000;
+
+async function ingest(
+  pipeline: TestPipeline,
+  settings: Record<string, string> = {},
+): Promise<IngestProcess & { health: HealthWatch }> {
+  const run = await runProcess(pipeline, { IMAGEHUB_LOG_LEVEL: 'debug', ...settings });
+  await run.says('"consuming"', 30_000);
+  return { ...run, health: watchHealth(run.operationsUrl) };
+}
+
+const joins = (run: IngestProcess) =>
+  run.lines.filter((line) => line.includes('Consumer has joined the group')).length;
+
+const retries = (run: IngestProcess) =>
+  run.lines.filter((line) => /does not take a batch of .*nothing is lost, trying again/.test(line));
+
+/** Everything is taken, the process ends in good order and without having left the group, and nothing is amiss. */
+async function endsWell(
+  pipeline: TestPipeline,
+  run: IngestProcess & { health: HealthWatch },
+  judge: () => Promise<unknown>,
+): Promise<void> {
+  await pipeline.drained(60_000);
+  await run.health.isWell();
+  await run.health.stop();
+  expect(joins(run)).toBe(1);
+  expect(await run.kill('SIGTERM')).toBe(0);
+  await judge();
+}
+
+describe('a connection cut', () => {
+  test('by the server, in the middle of a COPY', async () => {
+    await using pipeline = await testPipeline({ partitions: 2 });
+    const stream = await judgedStream(pipeline);
+    const run = await ingest(pipeline);
+    for (let cut = 1; cut <= CUTS; cut++) {
+      const terminated = pipeline.pool.query(TERMINATE_A_COPY);
+      await stream.send(PORTION);
+      await terminated;
+      await pipeline.drained();
+    }
+    expect(retries(run).join('\n')).toMatch(/terminating connection due to administrator command/);
+    await endsWell(pipeline, run, stream.judge);
+  }, 300_000);
+
+  test('by the network, in the middle of the bytes of a batch', async () => {
+    await using pipeline = await testPipeline({ partitions: 2 });
+    await using proxy = await postgresProxy(pipeline.postgres);
+    const stream = await judgedStream(pipeline);
+    const run = await ingest(pipeline, { IMAGEHUB_POSTGRES_URL: proxy.url });
+    for (let cut = 1; cut <= CUTS; cut++) {
+      const done = proxy.cutInCopy(AMID_A_BATCH);
+      await stream.send(PORTION);
+      await done;
+      await pipeline.drained();
+    }
+    expect(retries(run).join('\n')).toMatch(/Connection terminated|ECONNRESET|EPIPE/);
+    await endsWell(pipeline, run, stream.judge);
+  }, 300_000);
+
+  test('by the network, between COMMIT and its answer: nobody knows whether it was committed', async () => {
+    await using pipeline = await testPipeline({ partitions: 2 });
+    await using proxy = await postgresProxy(pipeline.postgres);
+    const stream = await judgedStream(pipeline);
+    const run = await ingest(pipeline, { IMAGEHUB_POSTGRES_URL: proxy.url });
+    for (let cut = 1; cut <= CUTS; cut++) {
+      const done = proxy.cutAfterCommit();
+      await stream.send(PORTION);
+      await done;
+      await pipeline.drained();
+    }
+    await endsWell(pipeline, run, stream.judge);
+  }, 300_000);
+});
+
+/** Ends the first session that is seen in a COPY. */
+const TERMINATE_A_COPY = `
+do $$
+declare victim int;
+begin
+  for look in 1 .. 20000 loop
+    perform pg_stat_clear_snapshot();
+    select pid into victim from pg_stat_activity
+     where datname = current_database() and state = 'active' and query ilike 'copy %from stdin%' limit 1;
+    if found and pg_terminate_backend(victim) then return; end if;
+    perform pg_sleep(0.001);
+  end loop;
+  raise exception 'no COPY was seen';
+end $$`;
+
+/** Messages that wait in each partition, the fewest first. */
+async function lags({ admin, pool, dataset, topic }: TestPipeline): Promise<number[]> {
+  const states = await listPartitions(pool, dataset);
+  const ends = await admin.topicOffsets(topic);
+  return ends
+    .map(
+      ({ partition, high }) =>
+        high - (states.find((state) => state.partition === partition)?.nextOffset ?? 0),
+    )
+    .sort((a, b) => a - b);
+}
+
+/** A session on the pipeline's database, of a program of this name; closed whatever state it is in. */
+async function openSession({ postgres }: TestPipeline, name: string): Promise<pg.Client & AsyncDisposable> {
+  const client = new pg.Client({ connectionString: postgres, application_name: name });
+  await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
+}
+
+/**
+ * Somebody locks a row that the stream is to update, for so long.
+ * @param settings of the database, as `alter database … set` takes them
+ * @param says what the log tells of it
+ * @param meanwhile towards its end
+ */
+async function lockedRow(
+  seconds: number,
+  settings: string | null,
+  says: RegExp,
+  meanwhile: (pipeline: TestPipeline) => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  await using pipeline = await testPipeline({ partitions: 2 });
+  const { pool, dataset, postgres } = pipeline;
+  const stream = await judgedStream(pipeline);
+  const database = new URL(postgres).pathname.slice(1);
+  if (settings !== null) await pool.query(`alter database ${database} set ${settings}`);
+  const run = await ingest(pipeline);
+  await stream.send(PORTION);
+  await pipeline.drained();
+
+  // Some of the messages to come bring another image for a key that is there.
+  const again = digitMessages(PORTION, 2 * PORTION).find(({ key }) =>
+    stream.sent.some((message) => message.key === key),
+  );
+  await using labeller = await openSession(pipeline, 'the labeller');
+  await labeller.query('begin');
+  await labeller.query(`select from ${dataset} where id = $1 for update`, [again!.key]);
+  const locked = sleep(seconds * 1000);
+  await stream.send(PORTION);
+  await run.says(says, seconds * 1000);
+  await run.health.waits('ingest', /lock|statement timeout/);
+  await locked;
+  await meanwhile(pipeline);
+  await labeller.query('commit');
+  await endsWell(pipeline, run, stream.judge);
+}
+
+describe('a row that somebody has locked, which the stream is to update', () => {
+  test(
+    `for ${LOCKED_S} s: it is waited for, the log says for whom, and the other partition goes on`,
+    () =>
+      lockedRow(
+        LOCKED_S,
+        null,
+        /waits in the database for a lock: session \d+ \(user \w+, the labeller, .*\) holds it/,
+        async (pipeline) => {
+          const [free, blocked] = await lags(pipeline);
+          expect(free).toBe(0);
+          expect(blocked).toBeGreaterThan(0);
+        },
+      ),
+    300_000,
+  );
+
+  test(
+    'while a statement_timeout strikes again and again',
+    () =>
+      lockedRow(
+        BRIEFLY_LOCKED_S,
+        "statement_timeout = '1s'",
+        /does not take a batch of .*: canceling statement due to statement timeout/,
+      ),
+    300_000,
+  );
+
+  test(
+    'while a lock_timeout strikes again and again',
+    () =>
+      lockedRow(
+        BRIEFLY_LOCKED_S,
+        "lock_timeout = '1s'",
+        /does not take a batch of .*: canceling statement due to lock timeout/,
+      ),
+    300_000,
+  );
+});
