@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
+import { untilShared } from '../support/consumer-group.ts';
 import { rounds, withSeed } from '../support/fault-mode.ts';
 import { type IngestProcess, runProcess } from '../support/ingest-process.ts';
 import { type JudgedStream, judgedStream } from '../support/judged-stream.ts';
-import { quietKafka } from '../support/kafka.ts';
 import { inFlight, killAmidBatch } from '../support/killing.ts';
-import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
+import { testPipeline, type TestPipeline } from '../support/pipeline.ts';
 
 const KILLS = rounds(3, 12);
 const CHANGES = rounds(6, 20);
@@ -31,24 +31,6 @@ function produceSteadily(stream: JudgedStream, count: number, everyMs: number): 
       return done;
     },
   };
-}
-
-/** Waits until exactly so many members share the partitions. */
-async function untilShared({ brokers, config }: TestPipeline, members: number): Promise<void> {
-  const admin = quietKafka(brokers).admin();
-  await admin.connect();
-  try {
-    await until(
-      async () => {
-        const [group] = (await admin.describeGroups([config.group])).groups;
-        return group!.state === 'Stable' && group!.members.length === members;
-      },
-      `the group has ${members} members`,
-      60_000,
-    );
-  } finally {
-    await admin.disconnect();
-  }
 }
 
 /** A member that answers signals; it may still be joining. */

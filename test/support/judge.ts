@@ -2,10 +2,11 @@ import { expect } from '@jest/globals';
 import { Classifier } from '../../classifier/inference.ts';
 import { decode } from '../../images/decode.ts';
 import { listPartitions } from '../../sql/offsets.ts';
+import { committedOffsets } from './consumer-group.ts';
 import type { DigitMessage } from './digit-stream.ts';
 import { LINEAR_MANIFEST } from './linear-model.ts';
 import { TEN, type TestPipeline } from './pipeline.ts';
-import { committedOffsets, type TopicMessage, topicMessages } from './topic-messages.ts';
+import { type TopicMessage, topicMessages } from './topic-messages.ts';
 
 /** Problems shown of each kind: with thousands the first ones tell as much. */
 const SHOWN = 5;
@@ -188,11 +189,9 @@ async function deadLetterProblems(
 }
 
 /** Each partition must stand at its end, also for Kafka, with nothing begun and nothing stopped. */
-async function offsetProblems(
-  { pool, dataset, topic, admin, brokers, config }: TestPipeline,
-  messages: TopicMessage[],
-): Promise<string[]> {
-  const committed = await committedOffsets(brokers, config.group, topic);
+async function offsetProblems(pipeline: TestPipeline, messages: TopicMessage[]): Promise<string[]> {
+  const { pool, dataset, topic, admin } = pipeline;
+  const committed = await committedOffsets(pipeline);
   const states = await listPartitions(pool, dataset);
   const problems: string[] = [];
   for (const { partition, high } of await admin.topicOffsets(topic)) {

@@ -47,19 +47,3 @@ export async function topicMessages(brokers: string[], topic: string): Promise<T
     await admin.disconnect();
   }
 }
-
-/** What the group has committed to Kafka: the next offset by partition; −1 where nothing. */
-export async function committedOffsets(
-  brokers: string[],
-  groupId: string,
-  topic: string,
-): Promise<Map<number, number>> {
-  const admin = quietKafka(brokers).admin();
-  await admin.connect();
-  try {
-    const [found] = await admin.fetchOffsets({ groupId, topics: [topic] });
-    return new Map(found!.partitions.map(({ partition, offset }) => [partition, Number(offset)]));
-  } finally {
-    await admin.disconnect();
-  }
-}

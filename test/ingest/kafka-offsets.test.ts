@@ -1,0 +1,55 @@
+import { describe, expect, test } from '@jest/globals';
+import { listPartitions } from '../../sql/offsets.ts';
+import { committedOffsets, untilShared } from '../support/consumer-group.ts';
+import { digitPng } from '../support/digits.ts';
+import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
+
+const MESSAGES = 5000;
+
+const committed = async (pipeline: TestPipeline) => (await committedOffsets(pipeline)).get(0);
+
+const taken = async ({ pool, dataset }: TestPipeline) =>
+  (await listPartitions(pool, dataset))[0]?.nextOffset ?? 0;
+
+const digits = (count: number) =>
+  Array.from({ length: count }, (_, i) => ({ key: `${i}.png`, value: digitPng(i % 10, i) }));
+
+describe('Kafka’s own offsets of the group, for those who watch its lag', () => {
+  test('follow the database’s within seconds, also when nothing more comes', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.startIngest();
+    for (const end of [1, 8]) {
+      await pipeline.produce(digits(end - (await taken(pipeline))));
+      await pipeline.drained();
+      await until(async () => (await committed(pipeline)) === end, 'Kafka knows', 5000);
+    }
+  });
+
+  test('are the database’s after a stop in the middle of what was fetched', async () => {
+    await using pipeline = await testPipeline();
+    await pipeline.produce(digits(MESSAGES));
+    const ingest = await pipeline.startIngest({ batchImages: 20 });
+    await until(async () => (await taken(pipeline)) > 0, 'it works', 20_000, 5);
+    await ingest.stop();
+    const stoppedAt = await taken(pipeline);
+    expect(stoppedAt).toBeLessThan(MESSAGES);
+    expect(await committed(pipeline)).toBe(stoppedAt);
+  });
+
+  test('are handed over with the partitions: whoever joins reads nothing again', async () => {
+    await using pipeline = await testPipeline();
+    // Heartbeats every 1.5 s: the first one hears of the second while it works.
+    const settings = { batchImages: 4, kafkaSessionMs: 6000 };
+    const first = await pipeline.startIngest(settings);
+    await pipeline.produce(digits(MESSAGES));
+    await until(async () => (await taken(pipeline)) > 0, 'it works', 20_000, 5);
+    const second = await pipeline.startIngest(settings);
+    await untilShared(pipeline, 2);
+    expect(await taken(pipeline)).toBeLessThan(MESSAGES);
+    await pipeline.drained();
+    await first.stop();
+    await second.stop();
+    const { messages } = await pipeline.reconcile();
+    expect(messages).toMatchObject({ seen: MESSAGES, replays: 0 });
+  });
+});
