@@ -31,6 +31,11 @@ export function otsuThreshold(histogram: Uint32Array): number | null {
   return threshold;
 }
 
+/** Runs of one row: of each its first pixel, the one behind its last, and its label. */
+let runsAbove = new Int32Array(0);
+let runs = new Int32Array(0);
+const RUN = 3;
+
 /**
  * Counts the connected objects (8-neighbourhood) of an image cut at `threshold` into values ≤ and >.
  * The background is the side that most pixels of the image's border belong to, the darker one at a tie: so light
@@ -40,37 +45,45 @@ export function countObjects(image: Grey, threshold: number | null): number {
   if (threshold === null) return 0;
   const { width, height, data } = image;
   const brightObjects = 2 * brightBorderPixels(image, threshold) <= borderPixels(image);
+  const lowest = brightObjects ? threshold + 1 : 0;
+  const highest = brightObjects ? 255 : threshold;
+  if (runs.length < RUN * (width + 1)) {
+    runs = new Int32Array(RUN * (width + 1));
+    runsAbove = new Int32Array(RUN * (width + 1));
+  }
 
-  // Two-pass labelling without the second pass: objects = labels given − labels found to be the same.
-  const parents: number[] = [0];
+  // Labelling by runs, without the second pass: objects = labels given − labels found to be the same.
+  const parents: number[] = [];
   let objects = 0;
-  let above = new Int32Array(width + 2); // labels of a row, with a margin of background
-  let current = new Int32Array(width + 2);
+  let aboveEnd = 0;
   for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      if (data[y * width + x]! > threshold !== brightObjects) {
-        current[x + 1] = 0;
-        continue;
+    const rowEnd = (y + 1) * width;
+    let end = 0;
+    let above = 0;
+    for (let at = y * width; at < rowEnd; at++) {
+      if (data[at]! < lowest || data[at]! > highest) continue;
+      const first = at - y * width;
+      while (at < rowEnd && data[at]! >= lowest && data[at]! <= highest) at++;
+      const behind = at - y * width;
+      let label = -1;
+      // Those above that end before this run cannot touch the next one either; the last that touches it can.
+      while (above < aboveEnd && runsAbove[above + 1]! < first) above += RUN;
+      for (let touching = above; touching < aboveEnd && runsAbove[touching]! <= behind; touching += RUN) {
+        const other = runsAbove[touching + 2]!;
+        if (label === -1) label = other;
+        else if (merge(parents, label, other)) objects--;
       }
-      // Of the four neighbours seen before, only above-right can belong to another object than the others do.
-      const neighbour = above[x + 1]! || current[x]! || above[x]!;
-      const aboveRight = above[x + 2]!;
-      if (neighbour === 0 && aboveRight === 0) {
+      if (label === -1) {
         objects++;
-        current[x + 1] = parents.push(parents.length) - 1;
-      } else {
-        current[x + 1] = neighbour || aboveRight;
-        if (
-          neighbour !== 0 &&
-          aboveRight !== 0 &&
-          above[x + 1] === 0 &&
-          merge(parents, neighbour, aboveRight)
-        ) {
-          objects--;
-        }
+        label = parents.push(parents.length) - 1;
       }
+      runs[end] = first;
+      runs[end + 1] = behind;
+      runs[end + 2] = label;
+      end += RUN;
     }
-    [above, current] = [current, above];
+    [runsAbove, runs] = [runs, runsAbove];
+    aboveEnd = end;
   }
   return objects;
 }

@@ -21,33 +21,57 @@ export interface PixelStatistics {
 /** c · log2 c for the counts of small images, where the logarithms would cost more than all the rest. */
 const COUNT_LOG2 = Float64Array.from({ length: 4096 }, (_, c) => (c === 0 ? 0 : c * Math.log2(c)));
 
-/** All statistics of an image: one pass over the pixels for histogram and Laplacian, one for the objects. */
+/** Used again by every call: a fresh one would cost as much as filling it (allocation and collection). */
+const histogram = new Uint32Array(256);
+
+/** All statistics of an image: passes over the pixels for the histogram, the Laplacian and the objects. */
 export function pixelStatistics(image: Grey): PixelStatistics {
-  const { width, height, data } = image;
-  const histogram = new Uint32Array(256);
-  let laplacians = 0;
-  let laplacianSquares = 0;
-  for (let y = 0, at = 0; y < height; y++) {
-    const innerRow = y > 0 && y < height - 1;
-    for (let x = 0; x < width; x++, at++) {
-      const value = data[at]!;
-      histogram[value]!++;
-      if (!innerRow || x === 0 || x === width - 1) continue;
-      const laplacian = data[at - width]! + data[at + width]! + data[at - 1]! + data[at + 1]! - 4 * value;
-      laplacians += laplacian;
-      laplacianSquares += laplacian * laplacian;
-    }
-  }
-  const inner = Math.max(0, width - 2) * Math.max(0, height - 2);
+  fillHistogram(image.data);
   return {
-    ...valueStatistics(histogram, width * height),
-    sharpness: inner === 0 ? 0 : variance(laplacians, laplacianSquares, inner),
+    ...valueStatistics(image.width * image.height),
+    sharpness: laplacianVariance(image),
     objectCount: countObjects(image, otsuThreshold(histogram)),
   };
 }
 
+/** Runs of equal values are counted at once: adding 1 to the same count again and again waits for the store before. */
+function fillHistogram(data: Uint8Array): void {
+  histogram.fill(0);
+  let value = data[0]!;
+  let start = 0;
+  for (let i = 1; i < data.length; i++) {
+    if (data[i] === value) continue;
+    histogram[value]! += i - start;
+    value = data[i]!;
+    start = i;
+  }
+  histogram[value]! += data.length - start;
+}
+
+function laplacianVariance({ width, height, data }: Grey): number {
+  const pixels = Math.max(0, width - 2) * Math.max(0, height - 2);
+  if (pixels === 0) return 0;
+  let sum = 0;
+  let squares = 0;
+  for (let y = 1; y < height - 1; y++) {
+    const end = (y + 1) * width - 1;
+    let at = y * width + 1;
+    let left = data[at - 1]!;
+    let centre = data[at]!;
+    for (; at < end; at++) {
+      const right = data[at + 1]!;
+      const laplacian = data[at - width]! + data[at + width]! + left + right - 4 * centre;
+      sum += laplacian;
+      squares += laplacian * laplacian;
+      left = centre;
+      centre = right;
+    }
+  }
+  return variance(sum, squares, pixels);
+}
+
 /** Mean, deviation and entropy follow from how often each value occurs. */
-function valueStatistics(histogram: Uint32Array, n: number) {
+function valueStatistics(n: number) {
   let sum = 0;
   let squares = 0;
   let logs = 0;
