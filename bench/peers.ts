@@ -13,12 +13,13 @@ import { type Artefacts, mavenArtefacts } from '../stack/maven.ts';
 /**
  * A peer is a program `PEER TOPIC N` that reads N images from a Kafka topic and has them as rows of six columns in
  * Postgres, classified, each offset committed after its row. At its end it prints `<rate> images/s`, counted from the
- * first batch to the last commit. The environment names what it works with: KAFKA (brokers), PGURL, MODEL (ONNX).
+ * first batch to the last commit. Its table is `peer_<the first word of its file's name>`. The environment names what it works with: KAFKA (brokers), PGURL, MODEL (ONNX).
  */
 export interface Peer {
   name: string;
   /** Its file; `.py` runs with a Python, `.ts` with our Node. */
   file: string;
+  table: string;
 }
 
 const scriptOf = (name: string) => fileURLToPath(new URL(`./peers/${name}`, import.meta.url));
@@ -41,7 +42,8 @@ export function parsePeers(list: string): Peer[] {
           hint: `Name ${Object.keys(PEERS).join(', ')}, or the path of a script that works like them.`,
         });
       }
-      return { name: entry in PEERS ? entry : basename(entry), file };
+      const [word = ''] = /^[a-z]+/.exec(basename(file)) ?? [];
+      return { name: entry in PEERS ? entry : basename(entry), file, table: `peer_${word}` };
     });
 }
 
