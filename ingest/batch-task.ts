@@ -1,4 +1,5 @@
 import type { Manifest } from '../classifier/manifest.ts';
+import type { Dataset } from '../sql/datasets.ts';
 
 /** A model as the workers get it; the bytes lie in shared memory, so handing them over costs nothing. */
 export interface ModelRef {
@@ -28,7 +29,7 @@ export interface TaskImage {
 
 /** What a worker makes rows of. */
 export interface BatchTask {
-  dataset: { name: string; classes: string[]; pgmMaxSide: number; background: number };
+  dataset: Pick<Dataset, 'name' | 'classes' | 'pgmMaxSide' | 'background' | 'columns'>;
   /** null: nothing is live, or no prediction is wanted. */
   model: ModelRef | null;
   maxPixels: number;

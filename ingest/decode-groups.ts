@@ -20,7 +20,9 @@ export async function* decodeGroups<T>(
   let held = 0;
   for (let index = 0; index < images.length; index++) {
     try {
-      const decoded = await decode(images[index]!);
+      const found = decode(images[index]!);
+      // Most are decoded already, and waiting all the same would cost each a promise.
+      const decoded = found instanceof Promise ? await found : found;
       group.push({ index, decoded });
       held += pixelBytes(decoded);
     } catch (error) {

@@ -73,6 +73,7 @@ export async function prepareChunk(
         classes: dataset.classes,
         pgmMaxSide: dataset.pgmMaxSide,
         background: dataset.background,
+        columns: dataset.columns,
       },
       model,
       maxPixels: config.maxPixels,

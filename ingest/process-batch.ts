@@ -1,4 +1,5 @@
 import { describe, type Described } from '../images/metadata.ts';
+import { pgmHeader } from '../images/pgm.ts';
 import { CopyWriter } from '../sql/binary-copy.ts';
 import { writeStagedRow } from '../sql/staged-rows.ts';
 import { type BatchFailure, type BatchResult, type BatchTask, type TaskImage, unpack } from './batch-task.ts';
@@ -33,7 +34,12 @@ export async function processBatch({
   let decodeSeconds = 0;
   let classifySeconds = 0;
 
-  const options = { maxPixels, pgmMaxSide: dataset.pgmMaxSide, background: dataset.background };
+  const options = {
+    maxPixels,
+    pgmMaxSide: dataset.pgmMaxSide,
+    background: dataset.background,
+    measure: dataset.columns === 'all',
+  };
   let started = performance.now();
   const lap = () => (-started + (started = performance.now())) / 1000;
   const groups = decodeGroups(
@@ -71,22 +77,36 @@ function writeRow(
   out: CopyWriter,
   image: TaskImage,
   bytes: Uint8Array<ArrayBuffer>,
-  { pixels: _, ...metadata }: Described,
+  { pixels, grey, facts, measures }: Described,
   verdict: Verdict,
 ): void {
+  const statistics = measures?.statistics;
   writeStagedRow(out, {
-    ...metadata,
     id: image.id,
     bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+    pgmHeader: pgmHeader(grey),
+    pgmPixels: grey.data,
     prediction: verdict.prediction,
     confidence: verdict.confidence,
-    scores: verdict.scores,
+    scores: measures && verdict.scores,
     classifyError: verdict.error,
     knownLabel: image.knownLabel,
-    capturedAt: image.capturedAt ?? metadata.capturedAt,
-    latitude: image.latitude ?? metadata.latitude,
-    longitude: image.longitude ?? metadata.longitude,
-    camera: image.camera ?? metadata.camera,
+    format: pixels.format,
+    width: pixels.width,
+    height: pixels.height,
+    channels: pixels.channels,
+    sha256: measures && measures.sha256,
+    phash: measures && measures.phash,
+    pixelMean: statistics?.mean ?? null,
+    pixelStddev: statistics?.stddev ?? null,
+    entropy: statistics?.entropy ?? null,
+    sharpness: statistics?.sharpness ?? null,
+    objectCount: statistics?.objectCount ?? null,
+    capturedAt: image.capturedAt ?? facts.capturedAt,
+    latitude: image.latitude ?? facts.latitude,
+    longitude: image.longitude ?? facts.longitude,
+    camera: image.camera ?? facts.camera,
+    exif: facts.exif,
     sourceOffset: image.offset,
     sourceTimestamp: image.timestamp,
   });

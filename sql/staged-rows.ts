@@ -4,7 +4,9 @@ import { CopyWriter } from './binary-copy.ts';
 export interface ImageRow {
   id: string;
   bytes: Buffer;
-  pgm: Uint8Array;
+  /** The PGM's header and its pixels. */
+  pgmHeader: Uint8Array;
+  pgmPixels: Uint8Array;
   prediction: number;
   confidence: number | null;
   /** Probabilities in the dataset's class order. */
@@ -15,13 +17,14 @@ export interface ImageRow {
   width: number;
   height: number;
   channels: number;
-  sha256: Uint8Array;
-  phash: bigint;
-  pixelMean: number;
-  pixelStddev: number;
-  entropy: number;
-  sharpness: number;
-  objectCount: number;
+  /** 32 characters of 0–255, a byte each. From here on null where the dataset does not keep the column. */
+  sha256: string | null;
+  phash: bigint | null;
+  pixelMean: number | null;
+  pixelStddev: number | null;
+  entropy: number | null;
+  sharpness: number | null;
+  objectCount: number | null;
   capturedAt: Date | null;
   latitude: number | null;
   longitude: number | null;
@@ -42,7 +45,7 @@ interface StagedColumn {
 const STAGED: StagedColumn[] = [
   { name: 'id', type: 'text', write: (out, row) => out.text(row.id) },
   { name: 'image_base64', type: 'text', write: (out, row) => out.base64(row.bytes) },
-  { name: 'image_pgm', type: 'bytea', write: (out, row) => out.bytea(row.pgm) },
+  { name: 'image_pgm', type: 'bytea', write: (out, row) => out.byteaOfTwo(row.pgmHeader, row.pgmPixels) },
   { name: 'prediction', type: 'int', write: (out, row) => out.int4(row.prediction) },
   { name: 'confidence', type: 'real', write: (out, row) => out.float4(row.confidence) },
   { name: 'scores', type: 'real[]', write: (out, row) => out.float4Array(row.scores) },
@@ -53,7 +56,7 @@ const STAGED: StagedColumn[] = [
   { name: 'height', type: 'int', write: (out, row) => out.int4(row.height) },
   { name: 'channels', type: 'int', write: (out, row) => out.int4(row.channels) },
   { name: 'byte_size', type: 'int', write: (out, row) => out.int4(row.bytes.length) },
-  { name: 'sha256', type: 'bytea', write: (out, row) => out.bytea(row.sha256) },
+  { name: 'sha256', type: 'bytea', write: (out, row) => out.latin1(row.sha256) },
   { name: 'phash', type: 'bigint', write: (out, row) => out.int8(row.phash) },
   { name: 'pixel_mean', type: 'real', write: (out, row) => out.float4(row.pixelMean) },
   { name: 'pixel_stddev', type: 'real', write: (out, row) => out.float4(row.pixelStddev) },

@@ -5,7 +5,7 @@ import { HubError } from '../../errors.ts';
 import { describe } from '../../images/metadata.ts';
 import { sampleImages } from '../support/sample-images.ts';
 
-const OPTIONS = { maxPixels: 200_000, pgmMaxSide: 64, background: 255 };
+const OPTIONS = { maxPixels: 200_000, pgmMaxSide: 64, background: 255, measure: true };
 const SAMPLES = await sampleImages(16, 12);
 /** Longest time for one small image, generous on a busy machine. */
 const HANG_MS = 5000;
@@ -14,13 +14,11 @@ const HANG_MS = 5000;
 async function survives(bytes: Uint8Array): Promise<void> {
   const started = performance.now();
   try {
-    const { width, height, channels, pixels, pixelMean, entropy, objectCount } = await describe(
-      bytes,
-      OPTIONS,
-    );
+    const { pixels, measures } = await describe(bytes, OPTIONS);
+    const { width, height, channels } = pixels;
     expect(pixels.data).toHaveLength(width * height * channels);
     expect(width * height).toBeLessThanOrEqual(OPTIONS.maxPixels);
-    expect([pixelMean, entropy, objectCount].every(Number.isFinite)).toBe(true);
+    expect(Object.values(measures!.statistics).every(Number.isFinite)).toBe(true);
   } catch (error) {
     if (!(error instanceof HubError)) throw error;
     expect(error.code).toBe('BAD_IMAGE');

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { describe as group, expect, test } from '@jest/globals';
 import sharp from 'sharp';
 import { describe } from '../../images/metadata.ts';
-import { parsePgm } from '../../images/pgm.ts';
+import { parsePgm, pgmHeader } from '../../images/pgm.ts';
 import { encodeGreyPng } from '../../images/png.ts';
 import { sampleImages } from '../support/sample-images.ts';
 
-const OPTIONS = { maxPixels: 1_000_000, pgmMaxSide: 256, background: 255 };
+const OPTIONS = { maxPixels: 1_000_000, pgmMaxSide: 256, background: 255, measure: true };
 
 group('describe', () => {
   test('says everything about a digit', async () => {
@@ -18,24 +18,19 @@ group('describe', () => {
     const described = await describe(png, OPTIONS);
     const share = 80 / 784;
     expect(described).toEqual({
-      format: 'png',
-      width: 28,
-      height: 28,
-      channels: 1,
-      byteSize: png.length,
-      sha256: createHash('sha256').update(png).digest(),
-      phash: expect.any(BigInt),
-      pgm: Buffer.concat([Buffer.from('P5\n28 28\n255\n'), digit]),
-      pixelMean: 255 * share,
-      pixelStddev: expect.closeTo(255 * Math.sqrt(share * (1 - share)), 9),
-      entropy: expect.closeTo(-share * Math.log2(share) - (1 - share) * Math.log2(1 - share), 9),
-      sharpness: expect.any(Number),
-      objectCount: 1,
-      capturedAt: null,
-      latitude: null,
-      longitude: null,
-      camera: null,
-      exif: null,
+      grey: { width: 28, height: 28, data: Buffer.from(digit) },
+      facts: { capturedAt: null, latitude: null, longitude: null, camera: null, exif: null },
+      measures: {
+        sha256: createHash('sha256').update(png).digest('binary'),
+        phash: expect.any(BigInt),
+        statistics: {
+          mean: 255 * share,
+          stddev: expect.closeTo(255 * Math.sqrt(share * (1 - share)), 9),
+          entropy: expect.closeTo(-share * Math.log2(share) - (1 - share) * Math.log2(1 - share), 9),
+          sharpness: expect.any(Number),
+          objectCount: 1,
+        },
+      },
       pixels: {
         format: 'png',
         width: 28,
@@ -49,31 +44,40 @@ group('describe', () => {
     // the Laplacian: 255 outside of each edge pixel, −255 (sides) or −510 (corners) inside; 26 × 26 pixels
     const [outside, sides, corners] = [2 * (4 + 20), 2 * (2 + 18), 4];
     const squares = (outside + sides + 4 * corners) * 255 ** 2;
-    expect(described.sharpness).toBeCloseTo(squares / 26 ** 2, 6);
+    expect(described.measures!.statistics.sharpness).toBeCloseTo(squares / 26 ** 2, 6);
   });
 
   test('the PGM and its statistics are of the reduced picture, the pixels are the original', async () => {
     const [photo] = await sampleImages(64, 48);
     const described = await describe(photo!.bytes, { ...OPTIONS, pgmMaxSide: 16 });
-    expect(described).toMatchObject({ width: 64, height: 48, channels: 3 });
     expect(described.pixels).toMatchObject({ width: 64, height: 48, channels: 3 });
-    const pgm = parsePgm(described.pgm);
-    expect(pgm).toMatchObject({ width: 16, height: 12 });
-    const mean = pgm.data.reduce((a, b) => a + b, 0) / pgm.data.length;
-    expect(described.pixelMean).toBeCloseTo(mean, 9);
+    const { grey, measures } = described;
+    expect(grey).toMatchObject({ width: 16, height: 12 });
+    expect(parsePgm(Buffer.concat([pgmHeader(grey), grey.data]))).toEqual(grey);
+    const mean = grey.data.reduce((a, b) => a + b, 0) / grey.data.length;
+    expect(measures!.statistics.mean).toBeCloseTo(mean, 9);
   });
 
   test('transparent pixels lie over the background of the options', async () => {
     const clear = await sharp({ create: { width: 4, height: 4, channels: 4, background: '#0000' } })
       .png()
       .toBuffer();
-    expect(await describe(clear, OPTIONS)).toMatchObject({ pixelMean: 255, channels: 4 });
-    expect(await describe(clear, { ...OPTIONS, background: 30 })).toMatchObject({ pixelMean: 30 });
+    const meanOver = async (background: number) =>
+      (await describe(clear, { ...OPTIONS, background })).measures!.statistics.mean;
+    expect(await meanOver(255)).toBe(255);
+    expect(await meanOver(30)).toBe(30);
   });
 
-  test('bad images reject, they do not throw', async () => {
+  test('without measures there is the picture alone', async () => {
+    const [photo] = await sampleImages(64, 48);
+    const { grey, ...rest } = await describe(photo!.bytes, { ...OPTIONS, measure: false });
+    expect(grey).toMatchObject({ width: 64, height: 48 });
+    expect(rest.measures).toBeNull();
+  });
+
+  test('bad images are refused', async () => {
     const rejected = (bytes: Uint8Array) =>
-      expect(describe(bytes, OPTIONS)).rejects.toMatchObject({ code: 'BAD_IMAGE' });
+      expect((async () => describe(bytes, OPTIONS))()).rejects.toMatchObject({ code: 'BAD_IMAGE' });
     await rejected(new Uint8Array());
     await rejected(Buffer.from('hello'));
     for (const { bytes } of await sampleImages(16, 16)) await rejected(bytes.subarray(0, bytes.length / 2));

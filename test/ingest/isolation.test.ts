@@ -19,7 +19,7 @@ const slowImage = () =>
     .toBuffer();
 
 const unpacked = (images: Buffer[]) => ({
-  dataset: { name: 'digits', classes: TEN, pgmMaxSide: 256, background: 255 },
+  dataset: { name: 'digits', classes: TEN, pgmMaxSide: 256, background: 255, columns: 'all' as const },
   model: null,
   maxPixels: 1e9,
   images: images.map((_, i) => ({ id: `${i}`, knownLabel: null, offset: i, timestamp: 1000 })),

@@ -10,6 +10,7 @@ const dataset = (overrides: Partial<Dataset> = {}): Dataset => ({
   labelPattern: null,
   pgmMaxSide: 256,
   background: 255,
+  columns: 'all',
   classes: ['cat', 'dog', '0'],
   liveModelId: null,
   promotionNo: 0,
