@@ -3,6 +3,7 @@ import sharp, { type Sharp } from 'sharp';
 import { errorText } from '../errors.ts';
 import { readOrientation } from './exif.ts';
 import { BadImage, badImage } from './headers/header.ts';
+import { decodeSmallJpeg, isSmallJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';
 import { sniff, type ImageFormat, type ImageHeader, type ImageLimits } from './sniff.ts';
 
@@ -39,8 +40,8 @@ const NATIVE_MAX_PIXELS = (512 * 1024 * 1024) / 8;
 /**
  * Decodes an image; the first frame of an animation, the first page of a TIFF.
  *
- * PNG, BMP and netpbm images are decoded at once and returned, not promised (`await` takes both); the others go
- * through sharp on libuv's threads, so that several can be under way. EXIF orientation is applied. Colour profiles are
+ * PNG, BMP, netpbm images and small JPEGs are decoded at once and returned, not promised (`await` takes both); the others
+ * go through sharp on libuv's threads, so that several can be under way. EXIF orientation is applied. Colour profiles are
  * not: samples are as stored, as Pillow, OpenCV and torchvision hand them to models. CMYK becomes RGB.
  *
  * Throws, or rejects with, HubError BAD_IMAGE: not an image, too large (before anything is decoded), damaged or
@@ -51,8 +52,25 @@ export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise
   const native =
     NATIVE_FORMATS.has(header.format) &&
     (header.format !== 'png' || header.width * header.height <= NATIVE_MAX_PIXELS);
-  return native ? decodeNative(bytes, header) : decodeWithSharp(bytes, header, limits);
+  if (native) return decodeNative(bytes, header);
+  if (!isSmallJpeg(bytes, header)) return decodeWithSharp(bytes, header, limits);
+  const samples = decodeSmallJpeg(bytes, header);
+  const finish = (data: Uint8Array | null) =>
+    data ? smallJpeg(data, header) : decodeWithSharp(bytes, header, limits);
+  return samples instanceof Promise ? samples.then(finish) : finish(samples);
 }
+
+function smallJpeg(
+  data: Uint8Array,
+  { format, width, height, bitDepth, components, exif }: ImageHeader,
+): Pixels {
+  const channels = components as 1 | 3;
+  return oriented({ format, width, height, channels, data, bitDepth, exif: exif ?? null });
+}
+
+/** Applies the EXIF orientation. */
+const oriented = (pixels: Pixels): Pixels =>
+  pixels.exif ? applyOrientation(pixels, readOrientation(pixels.exif)) : pixels;
 
 function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
   const { format, width, height, bitDepth } = header;
@@ -68,9 +86,7 @@ function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
     throw badImage(`damaged ${format.toUpperCase()}: its size and its pixels differ`);
   }
   const data = deep ? upperBytes(raw) : raw;
-  const exif = header.exif ?? null;
-  const pixels = { format, width, height, channels, data, bitDepth, exif };
-  return exif ? applyOrientation(pixels, readOrientation(exif)) : pixels;
+  return oriented({ format, width, height, channels, data, bitDepth, exif: header.exif ?? null });
 }
 
 /** 16-bit samples in native byte order, which is little-endian wherever @napi-rs/image runs, to 8 bits. */
