@@ -208,6 +208,8 @@ function rebuilder(indexes: Indexes, options: LeadOptions, signal: AbortSignal):
   const common = { ...options, postgresUrl: servers.postgres, elasticsearchUrl: url };
   const failures = new Map<string, number>();
   return async () => {
+    // What we know may be from before the last rebuild, here or in another process.
+    if (indexes.wanting.length > 0 && !(await indexes.refresh())) return;
     const { wanting } = indexes;
     for (const dataset of failures.keys()) {
       if (wanting.some((state) => state.dataset === dataset)) continue;

@@ -61,6 +61,14 @@ export class Indexes {
     return [...this.#states.values()].filter((state) => state.exists && state.wanted > state.done);
   }
 
+  /** Reads again what is wanted. @returns false when the database did not answer. */
+  refresh(): Promise<boolean> {
+    return this.#load().then(
+      () => true,
+      () => false,
+    );
+  }
+
   /**
    * Documents found no index: somebody deleted it, or Elasticsearch lost it. The rebuild that is asked for here
    * covers them, so the feed goes on.
