@@ -146,15 +146,21 @@ export const SETTINGS = {
     'Most WAL an abandoned change feed may hold back on the database’s disk; beyond it the feed is given up and rebuilt.',
   ),
 
+  shutdownTimeoutMs: setting(
+    'IMAGEHUB_SHUTDOWN_TIMEOUT_MS',
+    // Shorter than the 30 s that Kubernetes gives before it kills.
+    integer(0, 3_600_000).default(25_000),
+    'How long imagehub run may take, once interrupted, to finish what is in flight; then it stops without (nothing is lost) and ends with status 1.',
+  ),
   operationsHost: setting(
     'IMAGEHUB_OPERATIONS_HOST',
     text.default('127.0.0.1'),
-    'Address that /metrics and /healthz listen on.',
+    'Address that /metrics, /healthz and /readyz listen on.',
   ),
   operationsPort: setting(
     'IMAGEHUB_OPERATIONS_PORT',
     integer(0, 65535).default(9464),
-    'Port of /metrics and /healthz; the next free one is taken when it is in use.',
+    'Port of /metrics, /healthz and /readyz; the next free one is taken when it is in use.',
   ),
   logLevel: setting(
     'IMAGEHUB_LOG_LEVEL',

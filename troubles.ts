@@ -8,6 +8,7 @@ const OTHER_WORDS_MS = 5000;
 
 interface Trouble {
   text: string;
+  details: object;
   loggedAt: number;
   /** How often it was not logged since. */
   unlogged: number;
@@ -15,7 +16,8 @@ interface Trouble {
 
 /** What /healthz says of a part of the process that nothing but a person can end. */
 export interface WaitingHealth {
-  state: 'ok' | 'waiting';
+  /** starting: not ready for work yet, and nothing is wrong. */
+  state: 'ok' | 'starting' | 'waiting';
   detail?: string;
 }
 
@@ -26,6 +28,7 @@ export interface WaitingHealth {
 export class Troubles {
   readonly #log: Logger;
   readonly #current = new Map<string, Trouble>();
+  readonly #starting = new Set<string>();
 
   constructor(log: Logger) {
     this.#log = log;
@@ -34,6 +37,7 @@ export class Troubles {
   /**
    * @param activity as a sentence's beginning, e.g. `topic digits, partition 0, cannot be written`
    * @param error or its text
+   * @param details what the log lines name beside it, e.g. dataset, topic, partition
    */
   notice(activity: string, error: unknown, details: object = {}): void {
     const text = errorText(error);
@@ -41,16 +45,28 @@ export class Troubles {
     const now = Date.now();
     const quiet = text === before?.text ? SAME_AGAIN_MS : OTHER_WORDS_MS;
     if (before && now - before.loggedAt < quiet) {
-      this.#current.set(activity, { ...before, text, unlogged: before.unlogged + 1 });
+      this.#current.set(activity, { ...before, text, details, unlogged: before.unlogged + 1 });
       return;
     }
-    this.#current.set(activity, { text, loggedAt: now, unlogged: 0 });
+    this.#current.set(activity, { text, details, loggedAt: now, unlogged: 0 });
     const times = before && before.unlogged > 0 ? { times: before.unlogged + 1 } : {};
     this.#log.warn({ ...details, ...times }, `${activity}: ${text}; nothing is lost, trying again`);
   }
 
   over(activity: string): void {
-    if (this.#current.delete(activity)) this.#log.info(`it goes on; no longer so: ${activity}`);
+    const trouble = this.#current.get(activity);
+    if (!trouble) return;
+    this.#current.delete(activity);
+    this.#log.info(trouble.details, `it goes on; no longer so: ${activity}`);
+  }
+
+  /** A step that has to be done once before this part is ready, in words that follow “still to come:”. */
+  starting(step: string): void {
+    this.#starting.add(step);
+  }
+
+  started(step: string): void {
+    this.#starting.delete(step);
   }
 
   /** Given up, or begun anew: what is wrong with it (one activity, or all) will show again. */
@@ -60,7 +76,10 @@ export class Troubles {
   }
 
   health(): WaitingHealth {
-    if (this.#current.size === 0) return { state: 'ok' };
+    if (this.#current.size === 0) {
+      if (this.#starting.size === 0) return { state: 'ok' };
+      return { state: 'starting', detail: `still to come: ${[...this.#starting].join(', ')}` };
+    }
     const detail = [...this.#current].map(([activity, { text }]) => `${activity}: ${text}`).join('; ');
     return { state: 'waiting', detail };
   }

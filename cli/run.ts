@@ -7,10 +7,10 @@ import { runIngest } from '../ingest/run-ingest.ts';
 import { createMetrics, type Metrics } from '../metrics.ts';
 import { startBackgroundRun } from '../stack/background-run.ts';
 import { Troubles } from '../troubles.ts';
-import { commandContext, type RegisterCommand } from './command.ts';
+import { type CommandContext, commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
 import { note } from './output.ts';
-import { interruptSignal } from './shutdown.ts';
+import { interruptSignal, limitShutdown } from './shutdown.ts';
 
 const ROLES = ['ingest', 'index'] as const;
 type Role = (typeof ROLES)[number];
@@ -24,7 +24,8 @@ export const runCommand: RegisterCommand = (program) => {
     )
     .addHelpText(
       'after',
-      '\nThe first interrupt finishes the batches in flight, the second stops at once; nothing is lost either way.' +
+      '\nThe first interrupt finishes the batches in flight (within IMAGEHUB_SHUTDOWN_TIMEOUT_MS), the second stops at once;' +
+        '\nnothing is lost either way.' +
         '\nAny number of processes may run: they share the partitions of the topics.',
     )
     .option(
@@ -38,45 +39,79 @@ export const runCommand: RegisterCommand = (program) => {
         note(`The pipeline runs in the background (process ${pid}); its log is ${log}.`);
         return;
       }
-      await using hub = await openHub(commandContext());
-      await runRoles(hub, roles, interruptSignal());
+      await run(commandContext(), roles);
     });
 };
 
-/** Runs the roles side by side until the signal is aborted. A role that fails for good ends the others too. */
-export async function runRoles(hub: Hub, roles: Role[], signal: AbortSignal): Promise<void> {
-  const { config, servers, log } = hub;
-  const metrics = createMetrics();
-  const wanted =
-    roles.length > 0 ? roles : ROLES.filter((role) => role !== 'index' || servers.elasticsearch !== null);
-  const health = new Map<Role, () => Health>(wanted.map((role) => [role, () => ({ state: 'ok' })]));
-  const everyHealth = () => Object.fromEntries([...health].map(([role, now]) => [role, now()]));
-  const operations = await startOperationsServer(config, metrics, everyHealth, log);
-  log.info({ roles: wanted, metrics: `${operations.url}/metrics` }, 'imagehub runs');
-  if (!servers.kafka) log.info('no Kafka here: senders bring their images themselves (embedded mode)');
+type Parts = Map<string, () => Health>;
 
-  const failure = new AbortController();
-  const stop = AbortSignal.any([signal, failure.signal]);
-  const start = { ingest: startIngest, index: startIndex };
+/** Answers on /healthz and /readyz from the first moment on, then connects and runs the roles. */
+async function run(context: CommandContext, roles: Role[]): Promise<void> {
+  const { config, log } = context;
+  const metrics = createMetrics();
+  const parts: Parts = new Map([['database', () => CONNECTING]]);
+  let signal: AbortSignal | undefined;
+  const health = () =>
+    Object.fromEntries([...parts].map(([part, now]) => [part, signal?.aborted ? stopping(now()) : now()]));
+  const operations = await startOperationsServer(config, metrics, health, log);
   try {
-    await Promise.all([
-      // In every process: a feed that nobody follows must not fill the database's disk.
-      watchFeedRetention({ config, pool: hub.pool, log, signal: stop }),
-      ...wanted.map(async (role) => {
-        try {
-          await start[role](hub, metrics, stop, (now) => health.set(role, now));
-        } catch (error) {
-          if (stop.aborted) return;
-          health.set(role, () => ({ state: 'failed', detail: errorText(error) }));
-          failure.abort();
-          throw error;
-        }
-      }),
-    ]);
+    // An interrupt ends it at once until here: nothing is in flight yet.
+    await using hub = await openHub(context);
+    signal = interruptSignal();
+    limitShutdown(signal, config, log, health);
+    parts.clear();
+    const wanted =
+      roles.length > 0
+        ? roles
+        : ROLES.filter((role) => role !== 'index' || hub.servers.elasticsearch !== null);
+    log.info({ roles: wanted, metrics: `${operations.url}/metrics` }, 'imagehub runs');
+    await runRoles(hub, wanted, { metrics, parts, signal });
   } finally {
     await operations.close();
   }
   log.info('stopped; everything in flight is finished');
+}
+
+const CONNECTING: Health = {
+  state: 'starting',
+  detail: 'connecting to the database and bringing its schema up to date',
+};
+
+function stopping({ state, detail }: Health): Health {
+  if (state === 'failed') return { state, ...(detail !== undefined && { detail }) };
+  const finishing = 'finishing what is in flight';
+  return { state: 'stopping', detail: state === 'ok' ? finishing : `${finishing}; ${detail}` };
+}
+
+interface RoleOptions {
+  metrics: Metrics;
+  /** Where each role says how it is. */
+  parts: Parts;
+  signal: AbortSignal;
+}
+
+/** Runs the roles side by side until the signal is aborted. A role that fails for good ends the others too. */
+async function runRoles(hub: Hub, roles: Role[], { metrics, parts, signal }: RoleOptions): Promise<void> {
+  const { config, servers, log } = hub;
+  if (!servers.kafka) log.info('no Kafka here: senders bring their images themselves (embedded mode)');
+  const failure = new AbortController();
+  const stop = AbortSignal.any([signal, failure.signal]);
+  const start = { ingest: startIngest, index: startIndex };
+  for (const role of roles) parts.set(role, () => ({ state: 'starting' }));
+  await Promise.all([
+    // In every process: a feed that nobody follows must not fill the database's disk.
+    watchFeedRetention({ config, pool: hub.pool, log, signal: stop }),
+    ...roles.map(async (role) => {
+      try {
+        await start[role](hub, metrics, stop, (now) => parts.set(role, now));
+      } catch (error) {
+        if (stop.aborted) return;
+        parts.set(role, () => ({ state: 'failed', detail: errorText(error) }));
+        failure.abort();
+        throw error;
+      }
+    }),
+  ]);
 }
 
 async function startIngest(

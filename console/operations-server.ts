@@ -5,24 +5,35 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { errorCode } from '../sql/database.ts';
 
-/** How one part of the process is: `waiting` when a server it needs is away and it tries again. */
+/**
+ * How one part of the process is: `starting` until it takes part in the work, `waiting` when a server it needs is away
+ * and it tries again, `stopping` after an interrupt, `failed` for good.
+ */
 export interface Health {
-  state: 'ok' | 'waiting' | 'failed';
+  state: 'ok' | 'starting' | 'waiting' | 'stopping' | 'failed';
   detail?: string;
 }
+
+/** The whole is as its worst part. */
+const WORST_FIRST = ['failed', 'stopping', 'waiting', 'starting', 'ok'] as const;
 
 /** Ports tried in turn when the wished-for one is taken, as several pipelines may run on one machine. */
 const PORTS_TRIED = 20;
 
 /**
- * Serves /metrics (Prometheus text) and /healthz (JSON; 200 while every part runs or waits for a server, 503 once one
- * has failed for good), from this thread alone: neither the database nor a busy worker can make it stall.
+ * Serves, from this thread alone, so that neither the database nor a busy worker can make it stall:
+ *
+ * - /metrics: Prometheus text
+ * - /healthz: JSON; 200 unless a part has failed for good. While a server is away the process waits, and starting it anew
+ *   would not help.
+ * - /readyz: JSON; 200 while every part takes part in the work, else 503 with the parts that do not and why.
+ *
  * @returns its URL and how to close it.
  * @throws HubError CONFIG_INVALID when it cannot listen there.
  */
 export async function startOperationsServer(
-  config: Config,
-  metrics: Metrics,
+  config: Pick<Config, 'operationsHost' | 'operationsPort'>,
+  metrics: Pick<Metrics, 'registry'>,
   health: () => Record<string, Health>,
   log: Logger,
 ): Promise<{ url: string; close(): Promise<void> }> {
@@ -33,10 +44,15 @@ export async function startOperationsServer(
   });
   server.get('/healthz', async (_, reply) => {
     const parts = health();
-    const failed = Object.values(parts).some(({ state }) => state === 'failed');
-    void reply.code(failed ? 503 : 200);
-    const waiting = Object.values(parts).some(({ state }) => state === 'waiting');
-    return { state: failed ? 'failed' : waiting ? 'waiting' : 'ok', parts };
+    const states = Object.values(parts).map(({ state }) => state);
+    const state = WORST_FIRST.find((worst) => states.includes(worst)) ?? 'ok';
+    void reply.code(state === 'failed' ? 503 : 200);
+    return { state, parts };
+  });
+  server.get('/readyz', async (_, reply) => {
+    const missing = Object.entries(health()).filter(([, { state }]) => state !== 'ok');
+    void reply.code(missing.length > 0 ? 503 : 200);
+    return missing.length > 0 ? { ready: false, parts: Object.fromEntries(missing) } : { ready: true };
   });
   const lastPort = Math.min(config.operationsPort + PORTS_TRIED, 65_535);
   for (let port = config.operationsPort; ; port++) {

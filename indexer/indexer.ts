@@ -13,6 +13,7 @@ import { type BulkOptions, writeBulk } from './bulk.ts';
 import { checkElasticsearch, type Client, openElasticsearch, shortText } from './elasticsearch.ts';
 import { type Change, followFeed } from './feed.ts';
 import { Indexes } from './indexes.ts';
+import { watchFeedLag } from './feed-lag.ts';
 import { formatLsn } from './lsn.ts';
 import { rebuildIndex } from './rebuild.ts';
 import { checkPostgres, ensureSlot, explained, findSlots, slotName } from './slot.ts';
@@ -23,7 +24,7 @@ export interface IndexerOptions {
   servers: Servers;
   pool: Pool;
   log: Logger;
-  metrics?: Pick<Metrics, 'indexDocuments' | 'indexLagBytes'> | undefined;
+  metrics?: Pick<Metrics, 'indexDocuments' | 'indexLagBytes' | 'indexLagSeconds'> | undefined;
   /** What is waited for, for whoever shows it. */
   troubles?: Troubles;
   signal: AbortSignal;
@@ -40,6 +41,7 @@ const SETTLED_MS = 10_000;
 /** SQLSTATE object_in_use: another process follows this slot. */
 const SLOT_IN_USE = '55006';
 
+const STARTING = 'following the change feed, or standing by for who does';
 const CANNOT_FOLLOW = 'the change feed cannot be followed';
 const CANNOT_LOOK_AFTER = 'cannot look after the indexes';
 const cannotRebuild = (dataset: string) => `the index of ${dataset} cannot be rebuilt`;
@@ -51,7 +53,7 @@ const cannotRebuild = (dataset: string) => `the index of ${dataset} cannot be re
  * @throws HubError what a person has to put right: CONFIG_INVALID (wal_level, version), ACCESS_DENIED, NO_SERVER
  */
 export async function runIndexer(options: IndexerOptions): Promise<void> {
-  const { config, servers, pool, log, signal, troubles = new Troubles(log) } = options;
+  const { config, servers, pool, log, metrics, signal, troubles = new Troubles(log) } = options;
   const url = servers.elasticsearch;
   if (url === null) {
     throw new HubError('NO_SERVER', 'There is no Elasticsearch to index into.', {
@@ -62,6 +64,10 @@ export async function runIndexer(options: IndexerOptions): Promise<void> {
   let standingBy = false;
   let failures = 0;
   let ledSince: number;
+  const done = new AbortController();
+  const watching =
+    metrics && watchFeedLag({ config, pool, metrics, signal: AbortSignal.any([signal, done.signal]) });
+  troubles.starting(STARTING);
   try {
     while (!signal.aborted) {
       ledSince = Infinity;
@@ -75,6 +81,7 @@ export async function runIndexer(options: IndexerOptions): Promise<void> {
           await lead({ ...options, troubles, client, url, slot }, () => {
             standingBy = false;
             troubles.over(CANNOT_FOLLOW);
+            troubles.started(STARTING);
           });
           continue;
         }
@@ -92,9 +99,12 @@ export async function runIndexer(options: IndexerOptions): Promise<void> {
       standingBy = true;
       failures = 0;
       troubles.over(CANNOT_FOLLOW);
+      troubles.started(STARTING);
       await pause(STANDBY_RETRY_MS, signal);
     }
   } finally {
+    done.abort();
+    await watching;
     await client.close();
   }
 }
@@ -236,20 +246,13 @@ function rebuilder(indexes: Indexes, options: LeadOptions, signal: AbortSignal):
 }
 
 /** Writes down how far the feed is, when that has changed; an idle feed writes nothing. */
-function recorder(batcher: ChangeBatcher, { pool, metrics }: LeadOptions): () => Promise<void> {
+function recorder(batcher: ChangeBatcher, { pool }: LeadOptions): () => Promise<void> {
   let recordedAt: number | undefined;
   let recordedIdle: boolean | undefined;
   return async () => {
     const position = batcher.durable();
     if (position === 0n) return;
     const { idle, durableAt } = batcher;
-    if (metrics) {
-      const { rows } = await pool.query<{ lag: number }>(
-        'select greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), $1), 0)::float8 as lag',
-        [formatLsn(position)],
-      );
-      metrics.indexLagBytes.set(rows[0]!.lag);
-    }
     if (durableAt?.getTime() === recordedAt && idle === recordedIdle) return;
     await pool.query(
       `update imagehub.index_feed set position = $1, applied_at = coalesce($2, applied_at), caught_up = $3, updated_at = now()`,

@@ -75,7 +75,7 @@ async function countDocuments(client: Client, alias: string): Promise<number | n
   return (await client.count({ index: alias })).count;
 }
 
-async function feedStatus(pool: Pool, limitBytes: number): Promise<FeedStatus> {
+export async function feedStatus(pool: Pool, limitBytes: number): Promise<FeedStatus> {
   const name = await slotName(pool);
   const slot = (await findSlots(pool, name)).find((found) => found.name === name);
   if (!slot) {

@@ -90,11 +90,11 @@ async function classifySome(
       await live.refresh(name);
       return 0;
     }
-    const failed = verdicts.find(({ error }) => error !== null);
-    if (failed)
+    const failed = verdicts.findIndex(({ error }) => error !== null);
+    if (failed >= 0)
       log.warn(
-        { dataset: name, model: model.id },
-        `some stored images could not be classified: ${failed.error}`,
+        { dataset: name, model: model.id, image: images[failed]!.id },
+        `some stored images could not be classified: ${verdicts[failed]!.error}`,
       );
     return images.length;
   });

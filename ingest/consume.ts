@@ -14,6 +14,7 @@ const LOOK_EVERY_MS = 2000;
 /** After a failure that passes; heartbeats go on meanwhile. */
 const WAIT_MS = 1000;
 
+const JOINING = 'joining the consumer group';
 const CANNOT_CONSUME = 'cannot consume';
 const CANNOT_LOOK = 'cannot look for datasets and topics';
 const cannotTake = (topic: string, partition: number) => `cannot take from ${topic}/${partition}`;
@@ -24,6 +25,7 @@ const cannotTake = (topic: string, partition: number) => `cannot take from ${top
  */
 export async function consumeDatasets(context: IngestContext, brokers: string[]): Promise<void> {
   const { log, signal, troubles } = context;
+  troubles.starting(JOINING);
   while (!signal.aborted) {
     try {
       await using admin = await openKafkaAdmin(context.config, brokers, log);
@@ -46,6 +48,7 @@ async function consumeWhileUnchanged(
   const datasets = await datasetsWithTopic(context, admin);
   if (datasets.size === 0) {
     troubles.over(CANNOT_CONSUME);
+    troubles.started(JOINING); // Nothing to join for: ready for the first dataset.
     await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
     return;
   }
@@ -86,6 +89,7 @@ async function consumeWhileUnchanged(
     },
     onJoin(assignment) {
       troubles.forget();
+      troubles.started(JOINING);
       const own = Object.entries(assignment).flatMap(([topic, numbers]) => {
         const dataset = datasets.get(topic)?.name;
         return dataset === undefined ? [] : numbers.map((partition) => ({ dataset, topic, partition }));
@@ -137,7 +141,8 @@ async function takePatiently(
   batch: SourceBatch,
   beat: Beat,
 ): Promise<Advice> {
-  const activity = cannotTake(partition.place.topic, partition.place.partition);
+  const { dataset, topic, partition: number } = partition.place;
+  const activity = cannotTake(topic, number);
   try {
     const advice = await partition.take(batch, beat);
     troubles.over(activity);
@@ -146,7 +151,7 @@ async function takePatiently(
     // A rebalance is no trouble, and kafkajs joins again only when it sees the error.
     if (error instanceof PartitionLost) throw error;
     if (!signal.aborted) {
-      troubles.notice(activity, error);
+      troubles.notice(activity, error, { dataset, topic, partition: number, offset: batch.fetchedOffset });
       await patientWait(WAIT_MS, beat, signal).catch((stopped: unknown) => {
         if (stopped instanceof PartitionLost) throw stopped;
       });
@@ -167,7 +172,7 @@ async function datasetsWithTopic(
     } else if (!warned.has(dataset.topic)) {
       warned.add(dataset.topic);
       log.warn(
-        { dataset: dataset.name },
+        { dataset: dataset.name, topic: dataset.topic },
         `topic ${dataset.topic} does not exist; waiting for it (imagehub dataset make-topic ${dataset.name})`,
       );
     }

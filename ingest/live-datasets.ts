@@ -1,5 +1,6 @@
 import { parseManifest } from '../classifier/manifest.ts';
 import { HubError } from '../errors.ts';
+import type { Metrics } from '../metrics.ts';
 import type { Queryable } from '../sql/database.ts';
 import { type Dataset, getDataset, readDatasetVersion } from '../sql/datasets.ts';
 import type { ModelRef } from './batch-task.ts';
@@ -19,10 +20,14 @@ export interface LiveDataset {
  */
 export class LiveDatasets {
   readonly #db: Queryable;
+  readonly #liveModel: Metrics['liveModel'];
   readonly #known = new Map<string, Promise<LiveDataset>>();
+  /** What the metric shows, by dataset. */
+  readonly #shown = new Map<string, { dataset: string; model: number; promotion: number }>();
 
-  constructor(db: Queryable) {
+  constructor(db: Queryable, { liveModel }: Pick<Metrics, 'liveModel'>) {
     this.#db = db;
+    this.#liveModel = liveModel;
   }
 
   /** @throws HubError NOT_FOUND */
@@ -35,10 +40,27 @@ export class LiveDatasets {
     const before = this.#known.get(name);
     const now = this.#read(name, before);
     this.#known.set(name, now);
-    now.catch(() => {
-      if (this.#known.get(name) === now) this.#known.delete(name);
-    });
+    now.then(
+      (live) => this.#show(name, live),
+      (error: unknown) => {
+        if (this.#known.get(name) === now) this.#known.delete(name);
+        if (error instanceof HubError && error.code === 'NOT_FOUND') this.#show(name, null);
+      },
+    );
     return now;
+  }
+
+  #show(name: string, live: LiveDataset | null): void {
+    const before = this.#shown.get(name);
+    const model = live?.model?.id;
+    const promotion = live?.dataset.promotionNo;
+    if (before?.model === model && before?.promotion === promotion) return;
+    if (before) this.#liveModel.remove(before);
+    this.#shown.delete(name);
+    if (model === undefined || promotion === undefined) return;
+    const now = { dataset: name, model, promotion };
+    this.#shown.set(name, now);
+    this.#liveModel.set(now, 1);
   }
 
   async #read(name: string, before: Promise<LiveDataset> | undefined): Promise<LiveDataset> {

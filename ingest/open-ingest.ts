@@ -6,6 +6,7 @@ import { openPool } from '../sql/database.ts';
 import type { IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
 import { Troubles } from '../troubles.ts';
+import { countThreadRestarts } from './thread-restarts.ts';
 import { Workers } from './workers.ts';
 
 /** Connections beside those that write batches: backlog, offsets, looking for datasets. */
@@ -22,7 +23,7 @@ export async function openIngest(options: {
   metrics: Metrics;
   signal: AbortSignal;
 }): Promise<IngestContext & AsyncDisposable> {
-  const { config, log } = options;
+  const { config, log, metrics } = options;
   const pool = openPool(options.postgres, {
     // Shown in pg_stat_activity, and what we recognise our own sessions by.
     application_name: `imagehub ingest ${process.pid}@${hostname()}`,
@@ -34,14 +35,16 @@ export async function openIngest(options: {
     // replay, never a hole or a double.
     options: '-c synchronous_commit=off',
   });
+  const uncount = countThreadRestarts(metrics.workerRestarts);
   const workers = new Workers(config, log);
   return {
     ...options,
     pool,
     workers,
-    live: new LiveDatasets(pool),
+    live: new LiveDatasets(pool, metrics),
     troubles: new Troubles(log),
     async [Symbol.asyncDispose]() {
+      uncount();
       await workers.close();
       await pool.end();
     },

@@ -3,6 +3,7 @@ import { classifyBacklog } from './backlog.ts';
 import type { IngestContext } from './engine.ts';
 import { watchLockWaits } from './lock-waits.ts';
 import { pruneDeletions } from './prune-deletions.ts';
+import { warmUp } from './warm-up.ts';
 
 /**
  * The ingest: consumes every dataset's topic, classifies what waits for a model, forgets old deletions, and says whose
@@ -15,5 +16,6 @@ export async function runIngest(context: IngestContext, brokers: string[] | null
     classifyBacklog(context),
     pruneDeletions(context),
     watchLockWaits(context),
+    warmUp(context),
   ]);
 }

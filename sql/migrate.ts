@@ -6,7 +6,7 @@ import { replaceViews } from './views.ts';
 const FOLDER = new URL('./migrations/', import.meta.url);
 
 /** Any number, the same in every imagehub: the key of the advisory lock that lets one process migrate at a time. */
-const MIGRATION_LOCK = 0x1_4a6e;
+export const MIGRATION_LOCK = 0x1_4a6e;
 
 /**
  * Applies the numbered `.sql` files of `sql/migrations` that the database has not seen, each in a transaction of

@@ -32,6 +32,36 @@ test('what fails again and again is logged once, also when its words change, and
   expect(troubles.health()).toEqual({ state: 'ok' });
 });
 
+test('a part is starting until every step is done; what is wrong meanwhile is said first', () => {
+  const { lines, troubles } = logged();
+  troubles.starting('joining the group');
+  troubles.starting('loading models');
+  expect(troubles.health()).toEqual({
+    state: 'starting',
+    detail: 'still to come: joining the group, loading models',
+  });
+  troubles.started('joining the group');
+  troubles.notice('cannot load', new Error('no database'));
+  expect(troubles.health()).toEqual({ state: 'waiting', detail: 'cannot load: no database' });
+  troubles.forget();
+  expect(troubles.health()).toEqual({ state: 'starting', detail: 'still to come: loading models' });
+  troubles.started('loading models');
+  expect(troubles.health()).toEqual({ state: 'ok' });
+  expect(lines).toHaveLength(1);
+});
+
+test('the line that says it is over names the same things as the one that said it began', () => {
+  const { lines, troubles } = logged();
+  const where = { dataset: 'digits', topic: 'digits', partition: 3 };
+  troubles.notice('cannot write', new Error('refused'), { ...where, offset: 7 });
+  troubles.notice('cannot write', new Error('refused'), { ...where, offset: 8 });
+  troubles.over('cannot write');
+  expect(lines).toMatchObject([
+    { level: 40, ...where, offset: 7 },
+    { level: 30, ...where, offset: 8, msg: 'it goes on; no longer so: cannot write' },
+  ]);
+});
+
 test('other words are logged after some seconds, with how often it failed meanwhile', async () => {
   const { lines, troubles } = logged();
   troubles.notice('cannot write', new Error('starting up'));

@@ -30,6 +30,10 @@ async function running(env: NodeJS.ProcessEnv) {
     ...command,
     url,
     health,
+    ready: async () => {
+      const answer = await fetch(`${url}/readyz`);
+      return { status: answer.status, ...((await answer.json()) as Partial<HealthAnswer>) };
+    },
     metrics: async () => (await fetch(`${url}/metrics`)).text(),
     /** Waits until the ingest says that it waits, for that reason. */
     waitsFor: (reason: RegExp) =>
@@ -60,7 +64,9 @@ test('imagehub run ingests, says how it is on /healthz and /metrics, and ends wi
     IMAGEHUB_GROUP: pipeline.config.group,
   });
   await pipeline.drained();
+  await run.isWell();
   expect(await run.health()).toEqual({ state: 'ok', parts: { ingest: { state: 'ok' } } });
+  expect(await run.ready()).toEqual({ status: 200, ready: true });
   const metrics = await run.metrics();
   expect(metrics).toContain('imagehub_messages_total{dataset="digits",outcome="inserted"} 20');
   expect(metrics).toContain(
@@ -90,6 +96,11 @@ test('while the database is away run waits, says so, does not flood the log, and
   const lines = run.stderr().slice(before).trim().split('\n');
   expect(lines.length).toBeLessThan(12);
   expect(lines.join('\n')).toMatch(/nothing is lost, trying again/);
+  expect(await run.ready()).toMatchObject({
+    status: 503,
+    ready: false,
+    parts: { ingest: { state: 'waiting', detail: expect.stringContaining('ECONNREFUSED') } },
+  });
   await server.start();
   await pipeline.drained();
   await run.isWell();
@@ -113,9 +124,11 @@ test('run waits for a Kafka that is away at start or goes away later, and can be
 
   await using run = await running({ IMAGEHUB_POSTGRES_URL: db.url, IMAGEHUB_KAFKA_BROKERS: kafka.url });
   await run.waitsFor(/cannot consume.*Kafka at .* cannot be reached/);
+  expect(await run.ready()).toMatchObject({ status: 503, parts: { ingest: { state: 'waiting' } } });
   await kafka.start();
   await run.says('consuming');
   await run.isWell();
+  expect(await run.ready()).toMatchObject({ status: 200 });
   await kafka.stop();
   await run.waitsFor(/Kafka at .* cannot be reached/);
   const began = Date.now();
@@ -135,7 +148,8 @@ test('a taken port for /metrics is no obstacle, an address that is not ours is s
       IMAGEHUB_OPERATIONS_PORT: String(port),
     });
     expect(Number(new URL(run.url).port)).toBeGreaterThan(port);
-    expect((await run.health()).state).toBe('ok');
+    await run.isWell();
+    expect(await run.ready()).toEqual({ status: 200, ready: true });
   } finally {
     other.close();
   }

@@ -5,7 +5,7 @@ import { artefactsCached, hasMaven, javaMissing } from '../../stack/java.ts';
 /** Tests that need Kafka or Elasticsearch, which need a JDK and (the first time) Maven. */
 const JVM = [
   '/test/classifier/promote-live',
-  '/test/cli/(dataset|dead-letters|resume|run|send|train)\\.',
+  '/test/cli/(dataset|dead-letters|reconcile|resume|run|send|train)[.-]',
   '/test/demo/',
   '/test/faults/',
   '/test/grafana/',
@@ -15,7 +15,7 @@ const JVM = [
   '/test/stack/(servers|up)',
 ];
 /** Tests that ask a real Prometheus. */
-const PROMETHEUS = ['/test/grafana/dashboards'];
+const PROMETHEUS = ['/test/cli/run-metrics', '/test/grafana/dashboards'];
 
 /**
  * What a developer's machine cannot run, said aloud: patterns of test files and why they are left out. In CI nothing
@@ -34,7 +34,9 @@ export async function leftOut(env = process.env) {
     patterns: [...(jvm === null ? [] : JVM), ...(prometheus ? PROMETHEUS : [])],
     reasons: [
       ...(jvm === null ? [] : [`${jvm}: tests with Kafka or Elasticsearch are left out`]),
-      ...(prometheus ? ['prometheus is not on the PATH: the dashboards’ tests are left out'] : []),
+      ...(prometheus
+        ? ['prometheus is not on the PATH: the tests of metrics and dashboards are left out']
+        : []),
     ],
   };
 }
