@@ -46,8 +46,8 @@ export const latencyCommand: RegisterCommand = (program) => {
     });
 };
 
-/** Offered before the clock starts, s: connections, compilers and caches are warm then. */
-const WARM_UP_S = 5;
+/** Offered before the clock starts, s. The compilers of new servers (Kafka, Elasticsearch) take 10 to 20 s until they are through. */
+const WARM_UP_S = 20;
 /** What is not there so long after the last image was sent counts as unseen, s. */
 const PATIENCE_S = 10;
 /** Spark takes 20 s to start, s. */
