@@ -1,6 +1,5 @@
 import { createServer } from 'node:net';
 import { once } from 'node:events';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from '@jest/globals';
 import { loadConfig } from '../../config.ts';
 import { openKafkaAdmin } from '../../ingest/kafka.ts';
@@ -9,7 +8,7 @@ import { createDataset } from '../../sql/datasets.ts';
 import { freePort } from '../../stack/ports.ts';
 import { digitPng } from '../support/digits.ts';
 import { imagehub, type RunningCommand, startImagehub } from '../support/imagehub.ts';
-import { ownKafka, ownPostgres } from '../support/own-server.ts';
+import { ownKafka } from '../support/own-server.ts';
 import { TEN, testPipeline, until } from '../support/pipeline.ts';
 import { freshDatabase, uniqueName } from '../support/servers.ts';
 
@@ -78,36 +77,6 @@ test('imagehub run ingests, says how it is on /healthz and /metrics, and ends wi
   run.interrupt();
   expect((await run.ended).status).toBe(0);
 });
-
-test('while the database is away run waits, says so, does not flood the log, and goes on by itself', async () => {
-  await using server = await ownPostgres();
-  await using pipeline = await testPipeline({}, server.database);
-  await using run = await running({
-    IMAGEHUB_POSTGRES_URL: server.url,
-    IMAGEHUB_GROUP: pipeline.config.group,
-  });
-  await pipeline.produce(images(20));
-  await pipeline.drained();
-  await server.stop();
-  const before = run.stderr().length;
-  await pipeline.produce(images(40));
-  await run.waitsFor(/ECONNREFUSED/);
-  await sleep(5000);
-  const lines = run.stderr().slice(before).trim().split('\n');
-  expect(lines.length).toBeLessThan(12);
-  expect(lines.join('\n')).toMatch(/nothing is lost, trying again/);
-  expect(await run.ready()).toMatchObject({
-    status: 503,
-    ready: false,
-    parts: { ingest: { state: 'waiting', detail: expect.stringContaining('ECONNREFUSED') } },
-  });
-  await server.start();
-  await pipeline.drained();
-  await run.isWell();
-  expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 40, deadLetters: 0 });
-  run.interrupt();
-  expect((await run.ended).status).toBe(0);
-}, 120_000);
 
 test('run waits for a Kafka that is away at start or goes away later, and can be interrupted meanwhile', async () => {
   await using kafka = await ownKafka();

@@ -1,5 +1,4 @@
 import { describe, expect, test } from '@jest/globals';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { openPool } from '../../sql/database.ts';
 import { insertImage } from '../support/image-rows.ts';
 import { insertRows, testIndex } from '../support/indexer.ts';
@@ -8,26 +7,6 @@ import { until } from '../support/pipeline.ts';
 import { uniqueName } from '../support/servers.ts';
 
 describe('what the indexer survives', () => {
-  test('Elasticsearch stopped and started again while rows are written', async () => {
-    await using server = await ownElasticsearch();
-    await using index = await testIndex({ elasticsearch: server.url });
-    const indexer = index.start();
-    await insertRows(index.pool, 100);
-    await index.inStep();
-
-    await server.stop();
-    await insertRows(index.pool, 5000, 'meanwhile');
-    await index.pool.query("delete from mnist where id = 'image7'");
-    await until(
-      () => Promise.resolve(indexer.lines.some(({ msg }) => /does not take documents/.test(msg))),
-      'the log tells of it',
-    );
-    await server.start();
-    await index.inStep();
-    expect(await index.document('image7')).toBeUndefined();
-    expect(indexer.lines.some(({ msg }) => /it goes on; no longer so: Elasticsearch/.test(msg))).toBe(true);
-  }, 120_000);
-
   test('an indexer that ends while Elasticsearch is away has acknowledged nothing that is missing', async () => {
     await using server = await ownElasticsearch();
     await using index = await testIndex({ elasticsearch: server.url });
@@ -45,22 +24,6 @@ describe('what the indexer survives', () => {
     await server.start();
     index.start();
     await index.inStep();
-  }, 120_000);
-
-  test('Postgres restarted', async () => {
-    await using server = await ownPostgres();
-    await using index = await testIndex({ database: server.database });
-    const indexer = index.start();
-    await insertRows(index.pool, 100);
-    await index.inStep();
-
-    await server.stop();
-    await sleep(1500);
-    await server.start();
-    await insertRows(index.pool, 100, 'after');
-    await index.inStep();
-    expect(indexer.lines.some(({ msg }) => /trying again/.test(msg))).toBe(true);
-    expect(indexer.lines.filter(({ msg }) => msg === 'following the change feed')).toHaveLength(2);
   }, 120_000);
 
   test('its connections cut by the database’s administrator', async () => {

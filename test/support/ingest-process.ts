@@ -94,3 +94,7 @@ export async function runProcess(
     ended,
   };
 }
+
+/** How often it has joined the group so far: more than once means that there was a rebalance, or it was taken for dead. */
+export const timesJoined = ({ lines }: Pick<IngestProcess, 'lines'>): number =>
+  lines.filter((line) => line.includes('"msg":"joined the group"')).length;

@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { loadConfig } from '../../config.ts';
 import { artefactsCached, hasMaven, javaMissing } from '../../stack/java.ts';
+import { canMountSmallDisk } from './small-disk.ts';
 
 /** Tests that need Kafka or Elasticsearch, which need a JDK and (the first time) Maven. */
 const JVM = [
@@ -17,6 +18,9 @@ const JVM = [
 /** Tests that ask a real Prometheus. */
 const PROMETHEUS = ['/test/cli/run-metrics', '/test/grafana/dashboards'];
 
+/** Tests that fill a disk. */
+const SMALL_DISK = ['/test/faults/disk-full'];
+
 /**
  * What a developer's machine cannot run, said aloud: patterns of test files and why they are left out. In CI nothing
  * is: there a missing server makes the tests fail.
@@ -29,14 +33,16 @@ export async function leftOut(env = process.env) {
   const maven = named || artefactsCached(config) || (await hasMaven()) ? null : 'Maven is not installed';
   const jvm = java ?? maven;
   const prometheus = spawnSync('prometheus', ['--version'], { stdio: 'ignore' }).error;
+  const disk = canMountSmallDisk();
   return {
     jvm: jvm !== null,
-    patterns: [...(jvm === null ? [] : JVM), ...(prometheus ? PROMETHEUS : [])],
+    patterns: [...(jvm === null ? [] : JVM), ...(prometheus ? PROMETHEUS : []), ...(disk ? [] : SMALL_DISK)],
     reasons: [
       ...(jvm === null ? [] : [`${jvm}: tests with Kafka or Elasticsearch are left out`]),
       ...(prometheus
         ? ['prometheus is not on the PATH: the tests of metrics and dashboards are left out']
         : []),
+      ...(disk ? [] : ['not root, and sudo wants a password: the test of a full disk is left out']),
     ],
   };
 }

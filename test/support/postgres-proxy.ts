@@ -7,7 +7,7 @@ export interface PostgresProxy extends AsyncDisposable {
   url: string;
   /** Cuts the connection of the next binary COPY when so many of its bytes have passed. Resolves when that is done. */
   cutInCopy(bytes: number): Promise<void>;
-  /** Cuts the next connection that commits: the server has committed, the client never hears of it. */
+  /** Cuts the next connection that commits a COPY: the server has committed, the client never hears of it. */
   cutAfterCommit(): Promise<void>;
 }
 
@@ -17,8 +17,12 @@ const COPY_BEGINS = COPY_HEADER.subarray(0, 11).toString('latin1');
 const COMMIT = /\bcommit;?\0/i;
 
 interface Saw {
-  /** Looks at the client's bytes. @returns how many of them still pass before the cut; null: not here. */
-  bite(chunk: Buffer, text: string): number | null;
+  /**
+   * Looks at the client's bytes: `text` is the chunk and a little of what came before.
+   * @param copied whether a COPY is part of this connection's transaction
+   * @returns how many bytes of the chunk, or after it, still pass before the cut; null: not here.
+   */
+  bite(chunk: Buffer, text: string, copied: boolean): number | null;
   /** Cut only when the server has answered what passed. */
   answered: boolean;
   done(): void;
@@ -43,6 +47,7 @@ export async function postgresProxy(url: string): Promise<PostgresProxy> {
       });
     }
     let tail = '';
+    let copied = false;
     let biting: Saw | null = null;
     let left = 0;
     const cut = () => {
@@ -66,7 +71,9 @@ export async function postgresProxy(url: string): Promise<PostgresProxy> {
       }
       const text = tail + chunk.toString('latin1');
       tail = text.slice(-OVERLAP);
-      const passes = saw?.bite(chunk, text) ?? null;
+      copied ||= text.includes(COPY_BEGINS);
+      const passes = saw?.bite(chunk, text, copied) ?? null;
+      if (COMMIT.test(text)) copied = false;
       if (passes === null) return pass(chunk);
       biting = saw!;
       saw = null;
@@ -96,7 +103,8 @@ export async function postgresProxy(url: string): Promise<PostgresProxy> {
         const at = text.indexOf(COPY_BEGINS);
         return at < 0 ? null : at - (text.length - chunk.length) + bytes;
       }, false),
-    cutAfterCommit: () => arm((chunk, text) => (COMMIT.test(text) ? chunk.length : null), true),
+    cutAfterCommit: () =>
+      arm((chunk, text, copied) => (copied && COMMIT.test(text) ? chunk.length : null), true),
     async [Symbol.asyncDispose]() {
       for (const socket of sockets) socket.destroy();
       server.close();
