@@ -9,6 +9,9 @@ const STAGE_BUCKETS_S = [0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 0.75, 1
 /** Up to the largest batch by default (IMAGEHUB_BATCH_IMAGES), and a little beyond for those who raise it. */
 const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1500, 2000, 5000, 10_000];
 
+/** What becomes of a message. */
+export const MESSAGE_OUTCOMES = ['inserted', 'updated', 'superseded', 'dead', 'deleted', 'replay'] as const;
+
 /** Everything imagehub exports on /metrics, with the metric’s name and help beside it. */
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -27,7 +30,7 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
     /** `inc({ dataset, outcome }, count)` after a batch is committed. */
     messages: new Counter({
       name: 'imagehub_messages_total',
-      help: 'Messages processed, by what became of them (inserted, updated, superseded, dead, deleted, replay).',
+      help: `Messages processed, by what became of them (${MESSAGE_OUTCOMES.join(', ')}).`,
       labelNames: ['dataset', 'outcome'],
       registers,
     }),

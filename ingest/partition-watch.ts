@@ -1,4 +1,4 @@
-import type { Metrics } from '../metrics.ts';
+import { MESSAGE_OUTCOMES, type Metrics } from '../metrics.ts';
 import type { Queryable } from '../sql/database.ts';
 import { listPartitions, type PartitionState } from '../sql/offsets.ts';
 import type { KafkaAdmin, TopicOffsets } from './kafka.ts';
@@ -20,10 +20,10 @@ export interface EmptiedPartition extends OwnPartition {
  * that are given to others disappear, so that the sum over all processes counts each partition once.
  */
 export class PartitionWatch {
-  readonly #metrics: Pick<Metrics, 'consumerLag' | 'ingestHalted'>;
+  readonly #metrics: Pick<Metrics, 'consumerLag' | 'ingestHalted' | 'messages'>;
   #own: OwnPartition[] = [];
 
-  constructor(metrics: Pick<Metrics, 'consumerLag' | 'ingestHalted'>) {
+  constructor(metrics: Pick<Metrics, 'consumerLag' | 'ingestHalted' | 'messages'>) {
     this.#metrics = metrics;
   }
 
@@ -35,6 +35,10 @@ export class PartitionWatch {
       this.#metrics.ingestHalted.remove({ ...before });
     }
     this.#own = own;
+    // Prometheus sees no increase in a series that begins with one: the first dead letter would raise no alarm.
+    for (const { dataset } of own) {
+      for (const outcome of MESSAGE_OUTCOMES) this.#metrics.messages.inc({ dataset, outcome }, 0);
+    }
   }
 
   /** What a batch says of its partition. */

@@ -17,22 +17,37 @@ export interface TestPrometheus extends AsyncDisposable {
   url: string;
 }
 
-/** A real Prometheus that scrapes this registry. @throws when the program is not installed. */
-export async function startPrometheus(registry: Registry): Promise<TestPrometheus> {
-  const target = createServer((_, response) => {
+/** Serves a registry as imagehub serves its own. */
+async function serve(registry: Registry): Promise<{ address: string; close(): void }> {
+  const server = createServer((_, response) => {
     registry.metrics().then(
       (text) => response.setHeader('content-type', registry.contentType).end(text),
       (error: unknown) => response.writeHead(500).end(String(error)),
     );
   }).listen(0, '127.0.0.1');
-  await once(target, 'listening');
+  await once(server, 'listening');
+  return {
+    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    close() {
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+/**
+ * A real Prometheus. @param scraped a registry, or the address (host:port) of a process that serves /metrics.
+ * @throws when the program is not installed.
+ */
+export async function startPrometheus(scraped: Registry | string): Promise<TestPrometheus> {
+  const target = typeof scraped === 'string' ? { address: scraped, close() {} } : await serve(scraped);
   const folder = await mkdtemp(join(tmpdir(), 'imagehub-prometheus-'));
   await writeFile(
     join(folder, 'prometheus.yml'),
     `global: { scrape_interval: ${SCRAPE_INTERVAL_S}s }
 scrape_configs:
   - job_name: imagehub
-    static_configs: [{ targets: ['127.0.0.1:${(target.address() as AddressInfo).port}'] }]
+    static_configs: [{ targets: ['${target.address}'] }]
 `,
   );
   const port = await freePort();
@@ -55,7 +70,6 @@ scrape_configs:
       child.kill();
       await once(child, 'exit');
     }
-    target.closeAllConnections();
     target.close();
     await rm(folder, { recursive: true, force: true });
   };
