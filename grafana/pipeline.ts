@@ -1,3 +1,4 @@
+import { BigValueTextMode } from '@grafana/grafana-foundation-sdk/common';
 import { PanelBuilder as Stat } from '@grafana/grafana-foundation-sdk/stat';
 import {
   type DashboardBuilder,
@@ -43,6 +44,7 @@ export function pipeline(): DashboardBuilder {
     .time({ from: 'now-1h', to: 'now' })
     .withVariable(indexPrefix())
     .withPanel(lagNow())
+    .withPanel(modelNow())
     .withPanel(haltedNow())
     .withPanel(backlogNow())
     .withPanel(deadLettersStored())
@@ -50,10 +52,13 @@ export function pipeline(): DashboardBuilder {
     .withPanel(messageRate())
     .withPanel(consumerLag())
     .withPanel(stageLatency())
+    .withPanel(batchSize())
+    .withPanel(batchesInFlight())
     .withPanel(deadLetterRate())
     .withPanel(deadLetterReasons())
     .withPanel(oddities())
     .withPanel(indexLag())
+    .withPanel(indexLagSeconds())
     .withPanel(indexDocuments())
     .withPanel(tableAndIndex())
     .withPanel(documentsByClass())
@@ -71,16 +76,20 @@ const promql = (expr: string, legend: string, refId = 'A') =>
     .format(PromQueryFormat.TimeSeries)
     .range();
 
-const promqlNow = (expr: string) =>
+const promqlNow = (expr: string, legend = '') =>
   new PrometheusQuery()
     .refId('A')
     .datasource(PROMETHEUS)
     .expr(expr)
+    .legendFormat(legend)
     .format(PromQueryFormat.TimeSeries)
     .instant();
 
-const stat = (title: string, span: number) =>
-  new Stat().title(title).reduceOptions(newest()).height(STAT_HEIGHT).span(span);
+/** Six of them are a row. */
+const STAT_SPAN = FULL / 6;
+
+const stat = (title: string) =>
+  new Stat().title(title).reduceOptions(newest()).height(STAT_HEIGHT).span(STAT_SPAN);
 
 const series = (title: string, span = HALF) =>
   new TimeSeries().title(title).legend(legend()).tooltip(tooltip()).height(PANEL_HEIGHT).span(span);
@@ -92,27 +101,39 @@ const redFromOne = () =>
   ]);
 
 const lagNow = () =>
-  stat('Messages waiting', 5)
+  stat('Messages waiting')
     .datasource(PROMETHEUS)
     .unit('short')
     .withTarget(promqlNow('sum(imagehub_consumer_lag{dataset="$dataset"})'));
 
+const modelNow = () =>
+  stat('Model in use')
+    .description('What new images are classified by; a promotion is counted by its number.')
+    .datasource(PROMETHEUS)
+    .textMode(BigValueTextMode.Name)
+    .withTarget(
+      promqlNow(
+        'max by (model, promotion) (imagehub_live_model{dataset="$dataset"})',
+        'model {{model}}, promotion {{promotion}}',
+      ),
+    );
+
 // Not by dataset: a partition that stands still concerns whoever looks.
 const haltedNow = () =>
-  stat('Partitions halted', 5)
+  stat('Partitions halted')
     .description('Stopped until an operator decides: imagehub resume.')
     .datasource(PROMETHEUS)
     .thresholds(redFromOne())
     .withTarget(promqlNow('sum(imagehub_ingest_halted)'));
 
 const backlogNow = () =>
-  stat('Images to classify', 5)
+  stat('Images to classify')
     .datasource(PROMETHEUS)
     .unit('short')
     .withTarget(promqlNow('max(imagehub_backlog_images{dataset="$dataset"})'));
 
 const deadLettersStored = () =>
-  stat('Dead letters', 4)
+  stat('Dead letters')
     .description('Messages that could not be processed and wait for a decision: imagehub dead-letters.')
     .datasource(POSTGRES)
     .thresholds(redFromOne())
@@ -121,7 +142,7 @@ const deadLettersStored = () =>
     );
 
 const indexBehind = () =>
-  stat('Index behind the table', 5)
+  stat('Index behind the table')
     .description('WAL written since the change that the index has confirmed.')
     .datasource(POSTGRES)
     .unit('bytes')
@@ -157,7 +178,9 @@ const consumerLag = () =>
 
 const stageLatency = () =>
   series('Stage latency per batch')
-    .description('decode: decoding and classification; wait: for a free writer; write: the transaction.')
+    .description(
+      'queue: for a free worker thread; decode: with metadata and hash; classify: the model; wait: for a free writer; write: the transaction.',
+    )
     .datasource(PROMETHEUS)
     .unit('s')
     .withTarget(promql(stageQuantile(0.5), '{{stage}} median'))
@@ -165,6 +188,36 @@ const stageLatency = () =>
 
 const stageQuantile = (quantile: number) =>
   `histogram_quantile(${quantile}, sum by (stage, le) (rate(imagehub_batch_stage_seconds_bucket{dataset="$dataset"}[$__rate_interval])))`;
+
+const batchSize = () =>
+  series('Messages per batch')
+    .description('Small batches are committed soon; they grow with the lag, up to IMAGEHUB_BATCH_IMAGES.')
+    .datasource(PROMETHEUS)
+    .unit('short')
+    .withTarget(
+      promql(
+        'sum(rate(imagehub_batch_messages_sum{dataset="$dataset"}[$__rate_interval])) / sum(rate(imagehub_batch_messages_count{dataset="$dataset"}[$__rate_interval]))',
+        'mean',
+      ),
+    )
+    .withTarget(
+      promql(
+        'histogram_quantile(0.95, sum by (le) (rate(imagehub_batch_messages_bucket{dataset="$dataset"}[$__rate_interval])))',
+        '95 %',
+        'B',
+      ),
+    );
+
+const batchesInFlight = () =>
+  series('Batches under way')
+    .description(
+      'prepare: waiting for or in a worker thread; write: waiting for or in the database. What piles up is the bottleneck.',
+    )
+    .datasource(PROMETHEUS)
+    .unit('short')
+    .stacking(stacked())
+    .fillOpacity(30)
+    .withTarget(promql('sum by (stage) (imagehub_batches_in_flight)', '{{stage}}'));
 
 const deadLetterRate = () =>
   series('New dead letters')
@@ -193,7 +246,7 @@ const deadLetterReasons = () =>
 const oddities = () =>
   series('Left out or repeated')
     .description(
-      'Headers that could not be read, labels that name no class (the images are stored), and batches written again.',
+      'Headers that could not be read, labels that name no class (the images are stored), batches written again, worker threads that were replaced.',
     )
     .datasource(PROMETHEUS)
     .unit('short')
@@ -216,13 +269,27 @@ const oddities = () =>
         'written again: {{reason}}',
         'C',
       ),
+    )
+    .withTarget(
+      promql(
+        'sum(increase(imagehub_worker_restarts_total[$__rate_interval]))',
+        'worker threads replaced',
+        'D',
+      ),
     );
 
 const indexLag = () =>
-  series('Index lag')
+  series('Index lag', HALF / 2)
     .datasource(PROMETHEUS)
     .unit('bytes')
     .withTarget(promql('max(imagehub_index_lag_bytes)', 'WAL not indexed yet'));
+
+const indexLagSeconds = () =>
+  series('Index lag in time', HALF / 2)
+    .description('Age of the oldest change that may not be in the index yet.')
+    .datasource(PROMETHEUS)
+    .unit('s')
+    .withTarget(promql('max(imagehub_index_lag_seconds)', 'seconds behind'));
 
 const indexDocuments = () =>
   series('Documents per second')

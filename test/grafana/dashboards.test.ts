@@ -121,9 +121,12 @@ async function fillIndex(): Promise<void> {
 
 function setGauges(): void {
   metrics.consumerLag.set({ dataset: 'mnist', topic: 'mnist', partition: 0 }, 12);
-  metrics.ingestHalted.set({ topic: 'mnist', partition: 0 }, 0);
+  metrics.ingestHalted.set({ dataset: 'mnist', topic: 'mnist', partition: 0 }, 0);
+  metrics.liveModel.set({ dataset: 'mnist', model: 1, promotion: 1 }, 1);
+  metrics.batchesInFlight.set({ stage: 'prepare' }, 2);
   metrics.backlogImages.set({ dataset: 'mnist' }, 20);
   metrics.indexLagBytes.set(4096);
+  metrics.indexLagSeconds.set(3);
 }
 
 /** As a running pipeline does, a few times per scrape: rates need counters that move. */
@@ -131,11 +134,14 @@ function countMetrics(): void {
   const dataset = 'mnist';
   metrics.messages.inc({ dataset, outcome: 'inserted' }, 100);
   metrics.messages.inc({ dataset, outcome: 'dead' });
-  for (const stage of ['decode', 'wait', 'write']) metrics.batchStage.observe({ dataset, stage }, 0.2);
+  metrics.batchMessages.observe({ dataset }, 100);
+  for (const stage of ['queue', 'decode', 'classify', 'wait', 'write'])
+    metrics.batchStage.observe({ dataset, stage }, 0.2);
   metrics.deadLetters.inc({ dataset, stage: 'decode', reason: 'not-an-image' });
   metrics.badHeaders.inc({ dataset, header: 'captured-at' });
   metrics.unknownLabels.inc({ dataset });
   metrics.writeRetries.inc({ reason: 'connection' });
+  metrics.workerRestarts.inc();
   metrics.indexDocuments.inc({ dataset, outcome: 'indexed' }, 100);
 }
 
