@@ -2,11 +2,13 @@
 import { Command } from 'commander';
 import type { RegisterCommand } from '../cli/command.ts';
 import { runCli } from '../cli/run-cli.ts';
+import { decodeCommand } from './decode.ts';
+import { indexCommand } from './index.ts';
 import { latencyCommand } from './latency.ts';
 import { streamCommand } from './stream.ts';
 
 /** Each benchmark is a file with options of its own. */
-const BENCHMARKS: RegisterCommand[] = [streamCommand, latencyCommand];
+const BENCHMARKS: RegisterCommand[] = [streamCommand, latencyCommand, indexCommand, decodeCommand];
 
 const program = new Command('npm run bench --').description('Benchmarks: ours beside peers, in one run.');
 for (const register of BENCHMARKS) register(program);
