@@ -16,7 +16,8 @@ import { uniqueName } from '../support/servers.ts';
 const CUTS = rounds(1, 10);
 /** Longer than one partition may hold up another (5 s). */
 const LOCKED_S = rounds(7, 30);
-const BRIEFLY_LOCKED_S = rounds(3, 30);
+/** So long each of them strikes. */
+const TIMEOUTS_S = rounds(2, 15);
 /** Messages behind each cut. */
 const PORTION = 1000;
 /** Bytes of some 40 rows of a COPY; the batches in which PORTION messages arrive are larger. */
@@ -118,24 +119,13 @@ async function openSession(pipeline: TestPipeline, name: string): Promise<pg.Cli
   return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
 }
 
-/**
- * Somebody locks a row that the stream is to update, for so long.
- * @param settings of the database, as `alter database … set` takes them
- * @param says what the log tells of it
- * @param meanwhile towards its end
- */
-async function lockedRow(
-  seconds: number,
-  settings: string | null,
-  says: RegExp,
-  meanwhile: (pipeline: TestPipeline) => Promise<void> = () => Promise.resolve(),
+/** A row that the stream is to update, locked by a session of “the labeller”, while more messages come. */
+async function withLockedRow(
+  work: (pipeline: TestPipeline, run: IngestProcess & { health: HealthWatch }) => Promise<void>,
 ): Promise<void> {
   const name = uniqueName('locked');
   await using pipeline = await testPipeline({ name, partitions: 2 }, postgres.database);
-  const { pool, dataset } = pipeline;
   const stream = await judgedStream(pipeline);
-  await pool.query('alter database imagehub reset all');
-  if (settings !== null) await pool.query(`alter database imagehub set ${settings}`);
   const run = await ingest(pipeline);
   await stream.send(PORTION);
   await pipeline.drained();
@@ -146,53 +136,51 @@ async function lockedRow(
   );
   await using labeller = await openSession(pipeline, 'the labeller');
   await labeller.query('begin');
-  await labeller.query(`select from ${dataset} where id = $1 for update`, [again!.key]);
-  const locked = sleep(seconds * 1000);
+  await labeller.query(`select from ${name} where id = $1 for update`, [again!.key]);
   await stream.send(PORTION);
-  await run.says(says, seconds * 1000);
-  await run.health.waits('ingest', /lock|statement timeout/);
-  await locked;
-  await meanwhile(pipeline);
+  await work(pipeline, run);
   await labeller.query('commit');
   await endsWell(pipeline, run, stream.judge);
+}
+
+/** From now on the ingest's sessions have this limit: those that are open are ended. */
+async function limit({ pool }: TestPipeline, name: string, value: string): Promise<void> {
+  await pool.query('alter database imagehub reset all');
+  await pool.query(`alter database imagehub set ${name} = '${value}'`);
+  await pool.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'imagehub ingest%'`,
+  );
 }
 
 describe('a row that somebody has locked, which the stream is to update', () => {
   test(
     `for ${LOCKED_S} s: it is waited for, the log says for whom, and the other partition goes on`,
     () =>
-      lockedRow(
-        LOCKED_S,
-        null,
-        /waits in the database for a lock: session \d+ \(user \w+, the labeller, .*\) holds it/,
-        async (pipeline) => {
-          const [free, blocked] = await lags(pipeline);
-          expect(free).toBe(0);
-          expect(blocked).toBeGreaterThan(0);
-        },
-      ),
+      withLockedRow(async (pipeline, run) => {
+        const over = sleep(LOCKED_S * 1000);
+        await run.says(
+          /waits in the database for a lock: session \d+ \(user \w+, the labeller, .*\) holds it/,
+        );
+        await run.health.waits('ingest', /waits in the database for a lock/);
+        await over;
+        const [free, blocked] = await lags(pipeline);
+        expect(free).toBe(0);
+        expect(blocked).toBeGreaterThan(0);
+      }),
     300_000,
   );
 
   test(
-    'while a statement_timeout strikes again and again',
+    'while a statement_timeout strikes again and again, then a lock_timeout',
     () =>
-      lockedRow(
-        BRIEFLY_LOCKED_S,
-        "statement_timeout = '1s'",
-        /does not take a batch of .*: canceling statement due to statement timeout/,
-      ),
-    300_000,
-  );
-
-  test(
-    'while a lock_timeout strikes again and again',
-    () =>
-      lockedRow(
-        BRIEFLY_LOCKED_S,
-        "lock_timeout = '1s'",
-        /does not take a batch of .*: canceling statement due to lock timeout/,
-      ),
+      withLockedRow(async (pipeline, run) => {
+        for (const timeout of ['statement', 'lock']) {
+          const over = sleep(TIMEOUTS_S * 1000);
+          await limit(pipeline, `${timeout}_timeout`, '500ms');
+          await run.health.waits('ingest', new RegExp(`canceling statement due to ${timeout} timeout`));
+          await over;
+        }
+      }),
     300_000,
   );
 });

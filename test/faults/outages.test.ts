@@ -19,7 +19,7 @@ import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 const KAFKA_AWAY_S = rounds(5, 20);
 const POSTGRES_AWAY_S = rounds(8, 30);
 const ELASTICSEARCH_AWAY_S = rounds(8, 60);
-const MESSAGES = rounds(2000, 20_000);
+const MESSAGES = rounds(1000, 20_000);
 
 /** A log that tells of an outage and does not drown in it. */
 const LINES_PER_OUTAGE = 40;
