@@ -1,5 +1,6 @@
 import type { Manifest } from '../classifier/manifest.ts';
 import type { Dataset } from '../sql/datasets.ts';
+import type { Place } from '../sql/dead-letters.ts';
 
 /** A model as the workers get it; the bytes lie in shared memory, so handing them over costs nothing. */
 export interface ModelRef {
@@ -32,6 +33,9 @@ export interface BatchTask {
   dataset: Pick<Dataset, 'name' | 'classes' | 'pgmMaxSide' | 'background' | 'columns'>;
   /** null: nothing is live, or no prediction is wanted. */
   model: ModelRef | null;
+  promotionNo: number;
+  /** Where the images come from. */
+  source: Omit<Place, 'dataset'>;
   maxPixels: number;
   images: TaskImage[];
   packed: Packed;

@@ -76,6 +76,8 @@ export async function prepareChunk(
         columns: dataset.columns,
       },
       model,
+      promotionNo: dataset.promotionNo,
+      source: { topic: place.topic, partition: place.partition, epoch: place.epoch },
       maxPixels: config.maxPixels,
       images: images.map(({ message, parsed }): TaskImage => ({
         id: parsed.id,
@@ -112,8 +114,6 @@ export async function prepareChunk(
     from: chunk.from,
     to: chunk.to,
     datasetVersion: version,
-    promotionNo: dataset.promotionNo,
-    modelId: model?.id ?? null,
     ...newestPerId(rows, tombstones),
     deadLetters,
     seen: chunk.messages.length,

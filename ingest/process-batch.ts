@@ -17,13 +17,8 @@ const UNCLASSIFIED: Verdict = { prediction: -1, confidence: null, scores: null, 
  * thread, or in a child process where a crash costs only one image. An image that cannot be decoded is a failure; one
  * that cannot be classified is a row without a prediction.
  */
-export async function processBatch({
-  dataset,
-  model,
-  maxPixels,
-  images,
-  packed,
-}: BatchTask): Promise<BatchResult> {
+export async function processBatch(task: BatchTask): Promise<BatchResult> {
+  const { dataset, model, maxPixels, images, packed } = task;
   const bytes = unpack(packed);
   const out = new CopyWriter(
     packed.bytes.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
@@ -55,10 +50,11 @@ export async function processBatch({
       ? await classifyAll(model, dataset.classes, pixels)
       : group.map(() => UNCLASSIFIED);
     classifySeconds += lap();
+    const predictedAt = Date.now();
     group.forEach(({ index, decoded }, i) => {
       const verdict = verdicts[i]!;
       if (verdict.error !== null) classifyErrors.push(verdict.error);
-      writeRow(out, images[index]!, bytes[index]!, decoded, verdict);
+      writeRow(out, task, images[index]!, bytes[index]!, decoded, { ...verdict, predictedAt });
       ends.push(out.length);
     });
   }
@@ -75,10 +71,11 @@ export async function processBatch({
 
 function writeRow(
   out: CopyWriter,
+  { model, promotionNo, source }: BatchTask,
   image: TaskImage,
   bytes: Uint8Array<ArrayBuffer>,
   { pixels, grey, facts, measures }: Described,
-  verdict: Verdict,
+  verdict: Verdict & { predictedAt: number },
 ): void {
   const statistics = measures?.statistics;
   writeStagedRow(out, {
@@ -90,6 +87,9 @@ function writeRow(
     confidence: verdict.confidence,
     scores: measures && verdict.scores,
     classifyError: verdict.error,
+    modelId: model && model.id,
+    promotionNo,
+    predictedAt: verdict.predictedAt,
     knownLabel: image.knownLabel,
     format: pixels.format,
     width: pixels.width,
@@ -107,6 +107,9 @@ function writeRow(
     longitude: image.longitude ?? facts.longitude,
     camera: image.camera ?? facts.camera,
     exif: facts.exif,
+    sourceTopic: source.topic,
+    sourcePartition: source.partition,
+    sourceEpoch: source.epoch,
     sourceOffset: image.offset,
     sourceTimestamp: image.timestamp,
   });

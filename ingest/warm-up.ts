@@ -43,7 +43,18 @@ function unlessDropped(error: unknown): null {
 
 async function load({ config, workers, log }: IngestContext, { dataset, model }: LiveDataset): Promise<void> {
   const { maxPixels } = config;
-  await workers.ingest({ dataset, model: null, maxPixels, images: [], bytes: [] }, false);
+  await workers.ingest(
+    {
+      dataset,
+      model: null,
+      promotionNo: 0,
+      source: { topic: '', partition: 0, epoch: 0 },
+      maxPixels,
+      images: [],
+      bytes: [],
+    },
+    false,
+  );
   if (!model) return;
   // One image for each thread, at once: most often each takes one.
   const task = { model, classes: dataset.classes, maxPixels, bytes: [PIXEL] };

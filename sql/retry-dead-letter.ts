@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import { DATASET_VERSION } from './datasets.ts';
 import { insertDeadLetters } from './dead-letters.ts';
-import { type Batch, mergeRows, removeTombstoned, stageRows } from './write-batch.ts';
+import { type Batch, BEGIN_INGEST, mergeRows, removeTombstoned, stageRows } from './write-batch.ts';
 
 export type RetryOutcome =
   'inserted' | 'updated' | 'superseded' | 'deleted' | 'dead' | 'gone' | 'dataset-changed';
@@ -17,7 +17,7 @@ export async function writeRetried(
   batch: Batch,
 ): Promise<RetryOutcome> {
   await stageRows(client);
-  await client.query("begin; set local imagehub.writer = 'ingest'");
+  await client.query(BEGIN_INGEST);
   try {
     const outcome = await attempt(client, deadLetterNo, batch);
     await client.query(outcome === 'gone' || outcome === 'dataset-changed' ? 'rollback' : 'commit');

@@ -1,6 +1,6 @@
 import { CopyWriter } from './binary-copy.ts';
 
-/** Everything about one image that goes into its row; the batch adds topic, partition, epoch and model. */
+/** Everything about one image that goes into its row. */
 export interface ImageRow {
   id: string;
   bytes: Buffer;
@@ -12,6 +12,11 @@ export interface ImageRow {
   /** Probabilities in the dataset's class order. */
   scores: Float32Array | null;
   classifyError: string | null;
+  /** Which model, promoted as which, was asked; null: none was live. */
+  modelId: number | null;
+  promotionNo: number | null;
+  /** Milliseconds since 1970. */
+  predictedAt: number | null;
   knownLabel: number | null;
   format: string;
   width: number;
@@ -30,6 +35,9 @@ export interface ImageRow {
   longitude: number | null;
   camera: string | null;
   exif: unknown;
+  sourceTopic: string;
+  sourcePartition: number;
+  sourceEpoch: number;
   sourceOffset: number;
   /** Milliseconds since 1970. */
   sourceTimestamp: number;
@@ -41,7 +49,7 @@ interface StagedColumn {
   write(out: CopyWriter, row: ImageRow): void;
 }
 
-/** The columns of the staging table, in the order in which rows are encoded. */
+/** The columns that rows are encoded with, in that order. */
 const STAGED: StagedColumn[] = [
   { name: 'id', type: 'text', write: (out, row) => out.text(row.id) },
   { name: 'image_base64', type: 'text', write: (out, row) => out.base64(row.bytes) },
@@ -50,6 +58,26 @@ const STAGED: StagedColumn[] = [
   { name: 'confidence', type: 'real', write: (out, row) => out.float4(row.confidence) },
   { name: 'scores', type: 'real[]', write: (out, row) => out.float4Array(row.scores) },
   { name: 'classify_error', type: 'text', write: (out, row) => out.text(row.classifyError) },
+  {
+    name: 'model_id',
+    type: 'bigint',
+    write: (out, row) => out.int8(row.prediction >= 0 ? row.modelId : null),
+  },
+  {
+    name: 'promotion_no',
+    type: 'bigint',
+    write: (out, row) => out.int8(row.prediction >= 0 || row.classifyError !== null ? row.promotionNo : null),
+  },
+  {
+    name: 'predicted_at',
+    type: 'timestamptz',
+    write: (out, row) => out.timestamp(row.prediction >= 0 ? row.predictedAt : null),
+  },
+  {
+    name: 'classify_attempts',
+    type: 'int',
+    write: (out, row) => out.int4(row.classifyError === null ? 0 : 1),
+  },
   { name: 'known_label', type: 'int', write: (out, row) => out.int4(row.knownLabel) },
   { name: 'format', type: 'text', write: (out, row) => out.text(row.format) },
   { name: 'width', type: 'int', write: (out, row) => out.int4(row.width) },
@@ -68,6 +96,9 @@ const STAGED: StagedColumn[] = [
   { name: 'longitude', type: 'double precision', write: (out, row) => out.float8(row.longitude) },
   { name: 'camera', type: 'text', write: (out, row) => out.text(row.camera) },
   { name: 'exif', type: 'jsonb', write: (out, row) => out.jsonb(row.exif) },
+  { name: 'source_topic', type: 'text', write: (out, row) => out.text(row.sourceTopic) },
+  { name: 'source_partition', type: 'int', write: (out, row) => out.int4(row.sourcePartition) },
+  { name: 'source_epoch', type: 'int', write: (out, row) => out.int4(row.sourceEpoch) },
   { name: 'source_offset', type: 'bigint', write: (out, row) => out.int8(row.sourceOffset) },
   { name: 'source_timestamp', type: 'timestamptz', write: (out, row) => out.timestamp(row.sourceTimestamp) },
 ];
@@ -85,6 +116,10 @@ export const CREATE_STAGING = `create temp table if not exists staged_images (${
 
 export const COPY_STAGED = `copy staged_images (${names.join(', ')}) from stdin (format binary)`;
 
+/** Straight into the dataset's table: fails (23505) where a row with one of the ids is there already. */
+export const copyNew = (dataset: string): string =>
+  `copy public."${dataset}" (${names.join(', ')}) from stdin (format binary)`;
+
 /** Where a new row and a stored one meet: topic, partition, epoch, offset, timestamp of both, for imagehub.is_newer. */
 const coordinates = (of: string) =>
   ['topic', 'partition', 'epoch', 'offset', 'timestamp'].map((part) => `${of}.source_${part}`).join(', ');
@@ -92,31 +127,24 @@ const coordinates = (of: string) =>
 /**
  * Moves the staged rows into the dataset's table. Only newer messages write; a person's label stays; a deletion by a
  * newer message stays deleted. Sorted by id, so that two batches with common ids lock them in one order.
- * Parameters: $1 topic, $2 partition, $3 epoch, $4 model id, $5 promotion_no. One row: inserted, updated.
+ * One row: inserted, updated.
  */
 export function mergeStaged(dataset: string): string {
   const updated = names.filter((name) => name !== 'id' && name !== 'known_label');
   return `
 with merged as (
-  insert into public."${dataset}" as i (${names.join(', ')}, source_topic, source_partition, source_epoch,
-    model_id, promotion_no, predicted_at, classify_attempts)
-  select ${names.map((name) => `s.${name}`).join(', ')}, $1, $2, $3,
-    case when s.prediction >= 0 then $4::bigint end,
-    case when s.prediction >= 0 or s.classify_error is not null then $5::bigint end,
-    case when s.prediction >= 0 then now() end,
-    case when s.classify_error is not null then 1 else 0 end
+  insert into public."${dataset}" as i (${names.join(', ')})
+  select ${names.map((name) => `s.${name}`).join(', ')}
   from staged_images s
   where not exists (
     select from imagehub.deleted_images d
     where d.dataset = '${dataset}' and d.id = s.id and d.restored_at is null and d.source_topic is not null
-      and not imagehub.is_newer($1, $2, $3, s.source_offset, s.source_timestamp, ${coordinates('d')}))
+      and not imagehub.is_newer(${coordinates('s')}, ${coordinates('d')}))
   order by s.id
   on conflict (dataset, id) do update set
     ${updated.map((name) => `${name} = excluded.${name}`).join(', ')},
     known_label = case when i.labelled_by is null then excluded.known_label else i.known_label end,
-    source_topic = excluded.source_topic, source_partition = excluded.source_partition, source_epoch = excluded.source_epoch,
-    model_id = excluded.model_id, promotion_no = excluded.promotion_no, predicted_at = excluded.predicted_at,
-    classify_attempts = excluded.classify_attempts, ingested_at = excluded.ingested_at
+    ingested_at = excluded.ingested_at
   where imagehub.is_newer(${coordinates('excluded')}, ${coordinates('i')})
   returning (xmax = 0) as inserted
 )

@@ -7,10 +7,11 @@ import { errorText } from '../errors.ts';
 import { isDataError } from './database.ts';
 import { DATASET_VERSION } from './datasets.ts';
 import { type DeadLetter, insertDeadLetters, type SourceMessage } from './dead-letters.ts';
-import { applyTombstones, COPY_STAGED, CREATE_STAGING, mergeStaged } from './staged-rows.ts';
+import { applyTombstones, COPY_STAGED, copyNew, CREATE_STAGING, mergeStaged } from './staged-rows.ts';
 
-/** A row in COPY format and the message it came from. */
+/** A row in COPY format, its image's id and the message it came from. */
 export interface EncodedRow {
+  id: string;
   message: SourceMessage;
   bytes: Uint8Array;
 }
@@ -32,9 +33,6 @@ export interface Batch {
   to: number;
   /** The dataset as it was when the rows were made (readDatasetVersion). */
   datasetVersion: string;
-  /** The promotion the predictions belong to (0: no model), and its model. */
-  promotionNo: number;
-  modelId: number | null;
   /** At most one row or tombstone per id: the newest in the batch. */
   rows: EncodedRow[];
   tombstones: Tombstone[];
@@ -72,6 +70,9 @@ export async function stageRows(client: PoolClient): Promise<void> {
   staged.add(client);
 }
 
+/** Labels are the producer's from here on, and rows that come back from a deletion are settled by `mergeRows`. */
+export const BEGIN_INGEST = "begin; set local imagehub.writer = 'ingest'; set local imagehub.settles = 'on'";
+
 /**
  * Writes a batch and moves the partition's offset, in one transaction (WRITE-PATH): compare-and-set of the offset,
  * check that the model is still the live one, rows, tombstones, dead letters, counters. Rows that the database refuses
@@ -79,7 +80,7 @@ export async function stageRows(client: PoolClient): Promise<void> {
  */
 export async function writeBatch(client: PoolClient, batch: Batch): Promise<WriteOutcome> {
   await stageRows(client);
-  await client.query("begin; set local imagehub.writer = 'ingest'");
+  await client.query(BEGIN_INGEST);
   try {
     const check = await lockOffset(client, batch);
     if (check !== 'ok') {
@@ -136,24 +137,24 @@ async function lockOffset(
   return found.version === batch.datasetVersion ? 'ok' : 'dataset-changed';
 }
 
-/** COPY into the staging table and merge; on a refusal of the data itself the rows are halved until the bad ones stand alone. */
+/**
+ * Writes the rows of a batch: straight into the table where all of them are new, else through the staging table. On a
+ * refusal of the data itself they are halved until the bad ones stand alone.
+ */
 export async function mergeRows(
   client: PoolClient,
   batch: Batch,
   rows: EncodedRow[],
   refused: DeadLetter[],
 ): Promise<{ inserted: number; updated: number }> {
+  const { dataset } = batch;
   if (rows.length === 0) return { inserted: 0, updated: 0 };
   await client.query('savepoint rows');
   try {
-    await copyRows(client, rows);
-    const { rows: counts } = await client.query<{ inserted: number; updated: number }>({
-      name: `merge-${batch.dataset}`,
-      text: mergeStaged(batch.dataset),
-      values: [batch.topic, batch.partition, batch.epoch, batch.modelId, batch.promotionNo],
-    });
+    const counts =
+      (await insertIfAllNew(client, dataset, rows)) ?? (await mergeThroughStaging(client, dataset, rows));
     await client.query('release rows');
-    return counts[0]!;
+    return counts;
   } catch (error) {
     if (!isDataError(error)) throw error;
     await client.query('rollback to rows; release rows');
@@ -175,9 +176,88 @@ export async function mergeRows(
   }
 }
 
-async function copyRows(client: PoolClient, rows: EncodedRow[]): Promise<void> {
-  const bytes = Buffer.concat([COPY_HEADER, ...rows.map((row) => row.bytes), COPY_TRAILER]);
-  await pipeline(Readable.from([bytes]), client.query(copyFrom(COPY_STAGED)));
+/** By connection and dataset: batches still to be merged before a COPY straight into the table is tried again. */
+const mergesLeft = new WeakMap<PoolClient, Map<string, number>>();
+/** Where one batch held an id that was there already, the next ones mostly do too. */
+const MERGES_AFTER_MEETING = 20;
+
+/**
+ * COPY straight into the table: 13 µs a row instead of 18 µs. @returns null, with nothing written, when an id is there
+ * already or was deleted before; then the rows have to be compared one by one.
+ */
+async function insertIfAllNew(
+  client: PoolClient,
+  dataset: string,
+  rows: EncodedRow[],
+): Promise<{ inserted: number; updated: number } | null> {
+  const left = mergesLeft.get(client) ?? new Map<string, number>();
+  mergesLeft.set(client, left);
+  const merges = left.get(dataset) ?? 0;
+  if (merges > 0) {
+    left.set(dataset, merges - 1);
+    return null;
+  }
+  try {
+    await copyRows(client, copyNew(dataset), rows);
+    // Seen only now, as other transactions may have deleted images while we waited for their keys.
+    if (!(await settleDeletions(client, dataset, rows))) return { inserted: rows.length, updated: 0 };
+  } catch (error) {
+    if (!isDataError(error)) throw error;
+  }
+  left.set(dataset, MERGES_AFTER_MEETING);
+  await client.query('rollback to rows');
+  return null;
+}
+
+async function mergeThroughStaging(
+  client: PoolClient,
+  dataset: string,
+  rows: EncodedRow[],
+): Promise<{ inserted: number; updated: number }> {
+  await copyRows(client, COPY_STAGED, rows);
+  const { rows: counts } = await client.query<{ inserted: number; updated: number }>({
+    name: `merge-${dataset}`,
+    text: mergeStaged(dataset),
+  });
+  const merged = counts[0]!;
+  if (merged.inserted > 0) await settleDeletions(client, dataset, rows);
+  return merged;
+}
+
+/** @returns whether any of the images had been deleted before; see the function in sql/migrations. */
+async function settleDeletions(client: PoolClient, dataset: string, rows: EncodedRow[]): Promise<boolean> {
+  const { rows: any } = await client.query('select from imagehub.deleted_images where dataset = $1 limit 1', [
+    dataset,
+  ]);
+  if (any.length === 0) return false;
+  const { rows: found } = await client.query<{ settled: boolean }>(
+    'select imagehub.settle_deletions($1, $2) as settled',
+    [dataset, rows.map(({ id }) => id)],
+  );
+  return found[0]!.settled;
+}
+
+async function copyRows(client: PoolClient, statement: string, rows: EncodedRow[]): Promise<void> {
+  const copy = client.query(copyFrom(statement));
+  await pipeline(Readable.from([COPY_HEADER, ...stretches(rows), COPY_TRAILER]), copy);
+}
+
+/** The rows' bytes, neighbours in one buffer taken together: what a worker wrote is not copied again. */
+function* stretches(rows: EncodedRow[]): Generator<Uint8Array> {
+  let current: Uint8Array | null = null;
+  for (const { bytes } of rows) {
+    if (
+      current &&
+      current.buffer === bytes.buffer &&
+      current.byteOffset + current.length === bytes.byteOffset
+    ) {
+      current = new Uint8Array(current.buffer, current.byteOffset, current.length + bytes.length);
+    } else {
+      if (current) yield current;
+      current = bytes;
+    }
+  }
+  if (current) yield current;
 }
 
 /** @returns how many tombstones were newer than what they met. */

@@ -87,6 +87,6 @@ group('describe', () => {
     const samples = await sampleImages(40, 30);
     const alone = [];
     for (const { bytes } of samples) alone.push(await describe(bytes, OPTIONS));
-    expect(await Promise.all(samples.map(({ bytes }) => describe(bytes, OPTIONS)))).toEqual(alone);
+    expect(await Promise.all(samples.map(async ({ bytes }) => describe(bytes, OPTIONS)))).toEqual(alone);
   });
 });

@@ -21,6 +21,8 @@ const slowImage = () =>
 const unpacked = (images: Buffer[]) => ({
   dataset: { name: 'digits', classes: TEN, pgmMaxSide: 256, background: 255, columns: 'all' as const },
   model: null,
+  promotionNo: 0,
+  source: { topic: 'topic', partition: 0, epoch: 0 },
   maxPixels: 1e9,
   images: images.map((_, i) => ({ id: `${i}`, knownLabel: null, offset: i, timestamp: 1000 })),
   bytes: images,

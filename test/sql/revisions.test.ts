@@ -23,22 +23,27 @@ const STATEMENTS = {
   delete: 'delete from mnist where id = $1',
 };
 
-/** One transaction about one key; `ingest`: by the pipeline's door. */
+/** One transaction about one key; `ingest`: by the pipeline's door, deletions settled by the trigger or by itself. */
 const change = fc.record({
   key: fc.constantFrom(...KEYS),
   statements: fc.array(fc.constantFrom(...(Object.keys(STATEMENTS) as (keyof typeof STATEMENTS)[])), {
     minLength: 1,
     maxLength: 3,
   }),
-  ingest: fc.boolean(),
+  ingest: fc.constantFrom('no', 'trigger', 'settles'),
   commit: fc.constantFrom(true, true, true, false),
 });
 type Change = typeof change extends fc.Arbitrary<infer T> ? T : never;
 
 async function run(session: PoolClient, prefix: string, changes: Change[]): Promise<void> {
   for (const { key, statements, ingest, commit } of changes) {
-    await session.query(ingest ? "begin; set local imagehub.writer = 'ingest'" : 'begin');
-    for (const statement of statements) await session.query(STATEMENTS[statement], [prefix + key]);
+    await session.query(ingest === 'no' ? 'begin' : "begin; set local imagehub.writer = 'ingest'");
+    if (ingest === 'settles') await session.query("set local imagehub.settles = 'on'");
+    for (const statement of statements) {
+      await session.query(STATEMENTS[statement], [prefix + key]);
+      if (ingest === 'settles')
+        await session.query("select imagehub.settle_deletions('mnist', $1)", [[prefix + key]]);
+    }
     await session.query(commit ? 'commit' : 'rollback');
   }
 }

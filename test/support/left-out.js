@@ -11,7 +11,7 @@ const JVM = [
   '/test/faults/',
   '/test/grafana/',
   '/test/indexer/',
-  '/test/ingest/(backlog|bad-messages|crashes|datasets|direct|kafka|offsets|pipeline)[.-]',
+  '/test/ingest/(backlog|bad-messages|crashes|datasets|direct|kafka|new-rows|offsets|pipeline)[.-]',
   '/test/sql/prune',
   '/test/stack/(servers|up)',
 ];
