@@ -1,16 +1,20 @@
+import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Option } from 'commander';
 import { type CommandContext, commandContext, type RegisterCommand } from '../cli/command.ts';
 import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
+import type { Dataset } from '../sql/datasets.ts';
 import { parsePeers, runPeer } from './peers.ts';
 import { type BenchResult, compare, median, printResult } from './result.ts';
-import { fillTopic, makeDataset, openScene, readMnist, spawnPipeline } from './scene.ts';
+import { fillTopic, makeDataset, openScene, PARTITIONS, readMnist, spawnPipeline } from './scene.ts';
 
 interface StreamOptions {
   data: string;
   peers: string;
   python: string;
   runs: string;
+  columns: Dataset['columns'];
 }
 
 export const streamCommand: RegisterCommand = (program) => {
@@ -21,6 +25,11 @@ export const streamCommand: RegisterCommand = (program) => {
     .option('--peers <list>', 'python, spark, node, or paths of scripts like them', 'python')
     .option('--python <program>', 'a Python with the peers’ packages', 'python3')
     .option('--runs <n>', 'alternating runs of each; the median counts', '3')
+    .addOption(
+      new Option('--columns <kept>', 'of ours: all, or as few as the peers keep')
+        .choices(['all', 'classic'])
+        .default('all'),
+    )
     .option('--json', 'end with one line of JSON')
     .action(async (options: StreamOptions & { json?: boolean }) => {
       printResult(await streamBench(commandContext(), options), options);
@@ -29,7 +38,7 @@ export const streamCommand: RegisterCommand = (program) => {
 
 /**
  * Images per second from the first batch that is begun to the last commit, start-up of either process not counted:
- * ours with all columns and guarantees, and peers (six columns), on the same servers, alternating.
+ * ours with all guarantees and all columns (or the classic ones), and peers (six columns), on the same servers, alternating.
  */
 async function streamBench(context: CommandContext, options: StreamOptions): Promise<BenchResult> {
   const peers = parsePeers(options.peers).map((peer) => ({ ...peer, rates: [] as number[] }));
@@ -37,23 +46,33 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
   const { hub, model } = scene;
   const images = await readMnist(options.data);
   const ours: number[] = [];
+  const peaks: number[] = [];
   for (let run = 1; run <= Number(options.runs); run++) {
     const topic = `bench_${run}`;
-    await makeDataset(hub, topic);
+    await makeDataset(hub, topic, PARTITIONS, options.columns);
     await fillTopic(hub, topic, images);
     for (const peer of peers) {
       const { python } = options;
       peer.rates.push(await runPeer(hub, peer, { python, model, topic, images: images.length }));
     }
-    ours.push(await runOurs(hub, topic, images.length));
-    note(`imagehub: ${ours.at(-1)} images/s`);
+    const { rate, peakMib } = await runOurs(hub, topic, images.length);
+    ours.push(rate);
+    peaks.push(peakMib);
+    note(`imagehub (${options.columns}): ${rate} images/s, at most ${peakMib} MiB of memory`);
   }
   const measured = peers.map(({ name, rates }) => ({ name, value: median(rates) }));
-  return compare('stream', 'images/s', 'more', median(ours), measured);
+  return compare('stream', 'images/s', 'more', median(ours), measured, {
+    columns: options.columns,
+    peakMib: Math.max(...peaks),
+  });
 }
 
 /** `imagehub run ingest` as a process; the clock runs from its first batch to the last committed offset. */
-async function runOurs(hub: Hub, dataset: string, images: number): Promise<number> {
+async function runOurs(
+  hub: Hub,
+  dataset: string,
+  images: number,
+): Promise<{ rate: number; peakMib: number }> {
   const { pool } = hub;
   await using pipeline = spawnPipeline(hub, 'ingest', `bench-${dataset}`);
   let started = 0;
@@ -66,10 +85,16 @@ async function runOurs(hub: Hub, dataset: string, images: number): Promise<numbe
     if (started === 0 && rows[0]!.begun > 0) started = now;
     if (rows[0]!.seen >= images) {
       await checkRows(pool, dataset, images);
-      return Math.round((images / (now - started)) * 1000);
+      return { rate: Math.round((images / (now - started)) * 1000), peakMib: await peakMemory(pipeline.pid) };
     }
     await Promise.race([sleep(10), pipeline.died]);
   }
+}
+
+/** Most memory the process ever held, MiB (Linux: proc(5), VmHWM). */
+async function peakMemory(pid: number): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? NaN) / 1024);
 }
 
 async function checkRows(pool: Hub['pool'], dataset: string, images: number): Promise<void> {
