@@ -5,10 +5,17 @@ import { runCli } from '../cli/run-cli.ts';
 import { decodeCommand } from './decode.ts';
 import { indexCommand } from './index.ts';
 import { latencyCommand } from './latency.ts';
+import { limitsCommand } from './limits.ts';
 import { streamCommand } from './stream.ts';
 
 /** Each benchmark is a file with options of its own. */
-const BENCHMARKS: RegisterCommand[] = [streamCommand, latencyCommand, indexCommand, decodeCommand];
+const BENCHMARKS: RegisterCommand[] = [
+  streamCommand,
+  latencyCommand,
+  indexCommand,
+  decodeCommand,
+  limitsCommand,
+];
 
 const program = new Command('npm run bench --').description('Benchmarks: ours beside peers, in one run.');
 for (const register of BENCHMARKS) register(program);
