@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { CommandContext } from '../cli/command.ts';
 import { type Hub, openHub } from '../cli/hub.ts';
@@ -13,7 +14,7 @@ import { openKafkaAdmin } from '../ingest/kafka.ts';
 import { openIdx, readIdxLabels } from '../ingest/senders/idx.ts';
 import type { OutgoingImage } from '../ingest/senders/image.ts';
 import { openKafkaSink } from '../ingest/senders/kafka-sink.ts';
-import { createDataset } from '../sql/datasets.ts';
+import { createDataset, type Dataset } from '../sql/datasets.ts';
 import type { ServerName } from '../stack/definition.ts';
 import { startStack } from '../stack/start.ts';
 import { benchModel, DIGIT_CLASSES } from './model.ts';
@@ -65,8 +66,9 @@ export async function makeDataset(
   { pool, servers, config, log }: Hub,
   name: string,
   partitions = PARTITIONS,
+  columns: Dataset['columns'] = 'all',
 ): Promise<void> {
-  await createDataset(pool, { name, classes: DIGIT_CLASSES });
+  await createDataset(pool, { name, classes: DIGIT_CLASSES, columns });
   if (servers.kafka) {
     await using admin = await openKafkaAdmin(config, servers.kafka, log);
     await admin.createTopic(name, partitions);
@@ -130,4 +132,15 @@ export function spawnPipeline(
       await exited;
     },
   };
+}
+
+/** Waits until ingest has committed so many messages of a dataset. */
+export async function untilSeen(pool: Hub['pool'], dataset: string, count: number): Promise<void> {
+  for (; ; await sleep(100)) {
+    const { rows } = await pool.query<{ seen: number }>(
+      'select coalesce(sum(seen), 0)::bigint as seen from imagehub.consumer_offsets where dataset = $1',
+      [dataset],
+    );
+    if (rows[0]!.seen >= count) return;
+  }
 }
