@@ -8,7 +8,7 @@ import { commandContext } from '../cli/command.ts';
 import { type Hub, openHub } from '../cli/hub.ts';
 import { note, report } from '../cli/output.ts';
 import { createProgress, type Progress } from '../cli/progress.ts';
-import { reconcile } from '../cli/reconcile.ts';
+import { reconcile } from '../console/reconcile.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { interruptSignal } from '../cli/shutdown.ts';
 import type { Config } from '../config.ts';

@@ -1,4 +1,5 @@
 import type { Queryable } from '../sql/database.ts';
+import { documentId } from './documents.ts';
 import { aliasOf, type Client } from './elasticsearch.ts';
 
 export interface IndexReconciliation {
@@ -14,6 +15,10 @@ export interface IndexReconciliation {
 
 /** Elasticsearch sums in double precision: exact below 2^53, then to about 15 digits. */
 const SUM_PRECISION = 1e-12;
+
+/** Whether two sums of revisions, of rows and of documents, are the same. */
+export const sameSum = (rows: number, documents: number): boolean =>
+  Math.abs(rows - documents) <= SUM_PRECISION * rows;
 
 /**
  * Compares a dataset's rows with its documents, by count and by the sum of their revisions. Both sides are read one
@@ -50,6 +55,54 @@ export async function reconcileIndex(
     sumRevisionRows: sumRows,
     sumRevisionDocuments: sumDocuments,
     deadDocuments: dead,
-    equal: rowCount === documents && Math.abs(sumRows - sumDocuments) <= SUM_PRECISION * sumRows,
+    equal: rowCount === documents && sameSum(sumRows, sumDocuments),
   };
 }
+
+/** Rows, and what the index holds of them, in figures. */
+export type IndexFigures = Pick<
+  IndexReconciliation,
+  'rows' | 'documents' | 'sumRevisionRows' | 'sumRevisionDocuments'
+>;
+
+/** A list of ids that Elasticsearch takes in one request; beyond it the index has other troubles than a comparison. */
+const MOST_REFUSED = 50_000;
+
+/**
+ * The part of the dataset whose newest document Elasticsearch refused: it may hold an older one, or none. Table and index
+ * must be equal without it.
+ */
+export async function refusedPart(
+  db: Queryable,
+  client: Client,
+  dataset: string,
+  prefix: string,
+): Promise<IndexFigures> {
+  const { rows } = await db.query<{ id: string; revision: number }>(
+    `select i.id, i.revision from imagehub.index_dead_documents d join public.images i using (dataset, id)
+      where d.dataset = $1 limit ${MOST_REFUSED}`,
+    [dataset],
+  );
+  const found = await client.search<unknown, { sum: { value: number } }>({
+    index: aliasOf(prefix, dataset),
+    size: 0,
+    track_total_hits: true,
+    query: { ids: { values: rows.map(({ id }) => documentId(dataset, id)) } },
+    aggregations: { sum: { sum: { field: 'revision' } } },
+  });
+  const total = found.hits.total;
+  return {
+    rows: rows.length,
+    documents: typeof total === 'object' ? total.value : (total ?? 0),
+    sumRevisionRows: rows.reduce((sum, { revision }) => sum + revision, 0),
+    sumRevisionDocuments: found.aggregations?.sum.value ?? 0,
+  };
+}
+
+/** The figures of all but a part. */
+export const without = (all: IndexFigures, part: IndexFigures): IndexFigures => ({
+  rows: all.rows - part.rows,
+  documents: all.documents - part.documents,
+  sumRevisionRows: all.sumRevisionRows - part.sumRevisionRows,
+  sumRevisionDocuments: all.sumRevisionDocuments - part.sumRevisionDocuments,
+});

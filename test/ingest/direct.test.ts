@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { reconcile } from '../../cli/reconcile.ts';
+import { reconcile } from '../../console/reconcile.ts';
 import { loadConfig } from '../../config.ts';
 import { directTopic, openDirectSink } from '../../ingest/direct.ts';
 import { createLogger } from '../../log.ts';

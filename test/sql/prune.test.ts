@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { reconcile } from '../../cli/reconcile.ts';
+import { reconcile } from '../../console/reconcile.ts';
 import { loadConfig } from '../../config.ts';
 import { createLogger } from '../../log.ts';
 import { pruneDeletedImages } from '../../sql/deleted-images.ts';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, loadConfig } from '../../config.ts';
 import type { Manifest } from '../../classifier/manifest.ts';
-import { reconcile, type Reconciliation } from '../../cli/reconcile.ts';
+import { reconcile, type Reconciliation } from '../../console/reconcile.ts';
 import {
   createKafka,
   type KafkaAdmin,

@@ -1,0 +1,157 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Pool } from 'pg';
+import { HubError } from '../errors.ts';
+import { documentId } from './documents.ts';
+import type { Client } from './elasticsearch.ts';
+import { aliasOf } from './elasticsearch.ts';
+
+/** What is wrong with one image in the index. */
+export interface IndexDifference {
+  id: string;
+  kind: 'no document' | 'no row' | 'other revision';
+  /** Of the row, and of the document; null: there is none. */
+  row: number | null;
+  document: number | null;
+}
+
+export interface CompareOptions {
+  pool: Pool;
+  client: Client;
+  dataset: string;
+  prefix: string;
+  signal: AbortSignal;
+  onFound(difference: IndexDifference): void;
+  /** Rows and documents looked at so far. */
+  onProgress(looked: number): void;
+}
+
+/** Ids compared at once. */
+const PAGE = 1000;
+/** How long a scroll's state is kept between two pages. */
+const KEEP_ALIVE = '2m';
+/** A change is found in the index within two seconds of its commit; what is missing for longer than this is not only late. */
+const SETTLE_MS = 3000;
+const LOOK_AGAIN_MS = 500;
+/** So many differences are kept in memory until it shows whether they last. */
+const MOST_UNSETTLED = 20_000;
+
+/**
+ * Names every row without its document, document without its row, and document that is not of its row's revision.
+ * Both sides are read in pages, so memory holds one; what the running indexer is only late with is looked at again until
+ * it has come. Documents that Elasticsearch refused (imagehub.index_dead_documents) are known, and not named.
+ * @throws HubError INTERRUPTED
+ */
+export async function compareIndex(options: CompareOptions): Promise<void> {
+  let looked = 0;
+  let unsettled: IndexDifference[] = [];
+  const compare = async (ids: string[], toCompare: string[]) => {
+    unsettled.push(...(await differences(options, toCompare)));
+    if (unsettled.length >= MOST_UNSETTLED) {
+      await reportLasting(options, unsettled);
+      unsettled = [];
+    }
+    options.onProgress((looked += ids.length));
+  };
+  for await (const ids of rowIds(options)) await compare(ids, ids);
+  // Documents that have a row were compared with it.
+  for await (const ids of documentIds(options)) await compare(ids, await withoutRow(options, ids));
+  await reportLasting(options, unsettled);
+}
+
+async function withoutRow({ pool, dataset }: CompareOptions, ids: string[]): Promise<string[]> {
+  const { rows } = await pool.query<{ id: string }>(
+    `select id from unnest($2::text[]) as d (id)
+     where not exists (select from public.images i where i.dataset = $1 and i.id = d.id)`,
+    [dataset, ids],
+  );
+  return rows.map(({ id }) => id);
+}
+
+async function* rowIds({ pool, dataset, signal }: CompareOptions): AsyncGenerator<string[]> {
+  for (let after = ''; ;) {
+    const { rows } = await pool.query<{ id: string }>(
+      `select id from public.images where dataset = $1 and id > $2 order by id limit ${PAGE}`,
+      [dataset, after],
+    );
+    if (rows.length === 0) return;
+    throwIfInterrupted(signal);
+    yield rows.map(({ id }) => id);
+    after = rows.at(-1)!.id;
+  }
+}
+
+async function* documentIds({ client, dataset, prefix, signal }: CompareOptions): AsyncGenerator<string[]> {
+  const index = aliasOf(prefix, dataset);
+  await client.indices.refresh({ index });
+  let { id } = await client.openPointInTime({ index, keep_alive: KEEP_ALIVE });
+  try {
+    for (let after: unknown; ;) {
+      const found = await client.search({
+        pit: { id, keep_alive: KEEP_ALIVE },
+        size: PAGE,
+        sort: ['_shard_doc'],
+        _source: false,
+        track_total_hits: false,
+        ...(after !== undefined && { search_after: after as never }),
+      });
+      id = found.pit_id ?? id;
+      const { hits } = found.hits;
+      if (hits.length === 0) return;
+      throwIfInterrupted(signal);
+      yield hits.map((hit) => hit._id!.slice(dataset.length + 1));
+      after = hits.at(-1)!.sort;
+    }
+  } finally {
+    await client.closePointInTime({ id }).catch(() => undefined);
+  }
+}
+
+/** Compares these ids, now. */
+async function differences(
+  { pool, client, dataset, prefix }: CompareOptions,
+  ids: string[],
+): Promise<IndexDifference[]> {
+  if (ids.length === 0) return [];
+  const { docs } = await client.mget({
+    index: aliasOf(prefix, dataset),
+    _source: false,
+    ids: ids.map((id) => documentId(dataset, id)),
+  });
+  // The rows after the documents: a row that changes in between has a document that is too old, never too new.
+  const { rows } = await pool.query<{ id: string; revision: number | null; refused: boolean }>(
+    `select d.id, i.revision, x.id is not null as refused from unnest($2::text[]) as d (id)
+     left join public.images i on i.dataset = $1 and i.id = d.id
+     left join imagehub.index_dead_documents x on x.dataset = $1 and x.id = d.id`,
+    [dataset, ids],
+  );
+  const row = new Map(rows.map((found) => [found.id, found]));
+  return ids.flatMap((id, i): IndexDifference[] => {
+    const { revision = null, refused } = row.get(id)!;
+    const answer = docs[i]!;
+    const document = 'found' in answer && answer.found ? answer._version! : null;
+    if (revision === document || refused) return [];
+    const kind = document === null ? 'no document' : revision === null ? 'no row' : 'other revision';
+    return [{ id, kind, row: revision, document }];
+  });
+}
+
+/** Reports what stays; what changes meanwhile is alive, and only late. */
+async function reportLasting(options: CompareOptions, found: IndexDifference[]): Promise<void> {
+  let left = found;
+  for (const end = Date.now() + SETTLE_MS; left.length > 0 && Date.now() < end;) {
+    await sleep(LOOK_AGAIN_MS);
+    const before = new Map(left.map(({ id, row }) => [id, row]));
+    const ids = [...before.keys()];
+    left = [];
+    for (let start = 0; start < ids.length; start += PAGE) {
+      throwIfInterrupted(options.signal);
+      const now = await differences(options, ids.slice(start, start + PAGE));
+      left.push(...now.filter(({ id, row }) => before.get(id) === row));
+    }
+  }
+  left.forEach(options.onFound);
+}
+
+function throwIfInterrupted(signal: AbortSignal): void {
+  if (signal.aborted) throw new HubError('INTERRUPTED', 'Interrupted while table and index were compared.');
+}
