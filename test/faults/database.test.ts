@@ -59,7 +59,7 @@ async function endsWell(
 }
 
 /** As the client sees it; the server's last words do not always reach it. */
-const CONNECTION_LOST = /terminating connection|Connection terminated|ECONNRESET|EPIPE/;
+const CONNECTION_LOST = /terminating connection|Connection terminated|connection error|ECONNRESET|EPIPE/;
 
 describe('a connection cut', () => {
   test('in the middle of a COPY, by the server or by the network, or between COMMIT and its answer', async () => {
