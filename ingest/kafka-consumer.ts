@@ -11,9 +11,11 @@ const COMMIT_EVERY_MS = 1000;
 /** It is not waited for longer. */
 const COMMIT_WITHIN_MS = 1000;
 /**
- * Bytes fetched per partition at once: about 7,000 messages of MNIST's size. A larger message still comes, alone.
+ * Bytes fetched per partition at once: about 17,000 messages of MNIST's size. kafkajs fetches again only when all of a
+ * fetch is done, and each time the threads run dry for 0.1 to 0.2 s: with 2 MiB that cost 8 % of the rate, and more
+ * than this is memory. A larger message still comes, alone.
  */
-const FETCH_BYTES = 2 * 1024 * 1024;
+const FETCH_BYTES = 5 * 1024 * 1024;
 /** The largest message that the broker may hand over in one fetch beside others. */
 const FETCH_TOTAL_BYTES = 32 * 1024 * 1024;
 
