@@ -3,7 +3,7 @@ import sharp, { type Sharp } from 'sharp';
 import { errorText } from '../errors.ts';
 import { readOrientation } from './exif.ts';
 import { BadImage, badImage } from './headers/header.ts';
-import { decodeSmallJpeg, isSmallJpeg } from './jpeg.ts';
+import { decodeSmallJpeg, endsTooEarly, isSmallJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';
 import { sniff, type ImageFormat, type ImageHeader, type ImageLimits } from './sniff.ts';
 
@@ -56,7 +56,7 @@ export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise
   if (!isSmallJpeg(bytes, header)) return decodeWithSharp(bytes, header, limits);
   const samples = decodeSmallJpeg(bytes, header);
   const finish = (data: Uint8Array | null) =>
-    data ? smallJpeg(data, header) : decodeWithSharp(bytes, header, limits);
+    data ? smallJpeg(data, header) : decodeDoubtful(bytes, header, limits);
   return samples instanceof Promise ? samples.then(finish) : finish(samples);
 }
 
@@ -83,6 +83,13 @@ function smallJpeg(
 ): Pixels {
   const channels = components as 1 | 3;
   return oriented({ format, width, height, channels, data, bitDepth, exif: exif ?? null });
+}
+
+/** A small JPEG with something amiss: sharp says what, or that it does no harm. */
+async function decodeDoubtful(bytes: Uint8Array, header: ImageHeader, limits: ImageLimits): Promise<Pixels> {
+  const pixels = await decodeWithSharp(bytes, header, limits);
+  if (await endsTooEarly(bytes)) throw badImage('damaged JPEG: its pixels end before the picture does');
+  return pixels;
 }
 
 /** Applies the EXIF orientation. */

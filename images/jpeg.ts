@@ -8,6 +8,7 @@ const MOST_BYTES = 1024 * 1024;
 /** As many as libvips takes: in a hostile file thousands of scans go over the same pixels again and again. */
 const MOST_SCANS = 100;
 const SCAN = Buffer.from([0xff, 0xda]);
+const END = Buffer.from([0xff, 0xd9]);
 /** What an image had taken of the decoder's memory stays taken when it is refused: at most a megabyte, mostly 5 kB. */
 const MOST_REFUSALS = 100;
 
@@ -15,9 +16,9 @@ const MOST_REFUSALS = 100;
 interface Decoder {
   /** Room for an encoded image in the decoder's memory. */
   getEncodedBuffer(length: number): Uint8Array;
-  /** Throws a number. */
+  /** Throws a number, also when it only warns. */
   decode(): void;
-  /** A copy of the pixels. */
+  /** A copy of the pixels, as far as there are any. */
   getDecodedBuffer(): Uint8ClampedArray<ArrayBuffer>;
 }
 type Codec = () => Promise<{ JPEGDecoder: new () => Decoder }>;
@@ -59,6 +60,7 @@ export function decodeSmallJpeg(
   bytes: Uint8Array,
   header: ImageHeader,
 ): Uint8Array | null | Promise<Uint8Array | null> {
+  if (refusals >= MOST_REFUSALS) decoder = null;
   decoder ??= loadDecoder();
   if (!(decoder instanceof Promise)) return decodeWith(decoder, bytes, header);
   return decoder.then(
@@ -68,11 +70,11 @@ export function decodeSmallJpeg(
 }
 
 async function loadDecoder(): Promise<Decoder> {
+  refusals = 0;
   const require = createRequire(import.meta.url);
   const load = require('@cornerstonejs/codec-libjpeg-turbo-8bit/decodewasmjs') as Codec;
   const loaded = new (await load()).JPEGDecoder();
   decoder = loaded;
-  refusals = 0;
   return loaded;
 }
 
@@ -81,14 +83,42 @@ function decodeWith(
   bytes: Uint8Array,
   { width, height, components }: ImageHeader,
 ): Uint8Array | null {
+  if (!attempt(loaded, bytes)) return null;
+  const samples = picture(loaded);
+  return samples.length === width * height * components! ? samples : null;
+}
+
+function picture(loaded: Decoder): Uint8Array {
+  const { buffer, byteOffset, length } = loaded.getDecodedBuffer();
+  return new Uint8Array(buffer, byteOffset, length);
+}
+
+/** @returns false if the decoder found something amiss; what it made of the image all the same is in its buffer. */
+function attempt(loaded: Decoder, bytes: Uint8Array): boolean {
   try {
     loaded.getEncodedBuffer(bytes.length).set(bytes);
     loaded.decode();
-    const { buffer, byteOffset, length } = loaded.getDecodedBuffer();
-    return length === width * height * components! ? new Uint8Array(buffer, byteOffset, length) : null;
+    return true;
   } catch (error) {
-    const broken = typeof error !== 'number'; // an error of WebAssembly itself
-    if (broken || ++refusals >= MOST_REFUSALS) decoder = null; // the next image gets a fresh one
-    return null;
+    // The next image gets a fresh one after an error of WebAssembly itself.
+    refusals += typeof error === 'number' ? 1 : MOST_REFUSALS;
+    return false;
   }
+}
+
+/**
+ * Whether the pixels of a JPEG end before the picture does, although an end marker is there. For images that
+ * decodeSmallJpeg refused and sharp did not: sharp does not hear of what is amiss in the last 8 or 16 rows. Bytes too many
+ * are harmless, and some cameras write them: then the last byte before the end marker changes nothing.
+ */
+export async function endsTooEarly(bytes: Uint8Array): Promise<boolean> {
+  const loaded = await Promise.resolve(decoder).catch(() => null);
+  const end = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).lastIndexOf(END);
+  if (!loaded || end < 2) return false;
+  const stuffed = bytes[end - 1] === 0 && bytes[end - 2] === 0xff; // a byte FF of the data is written FF 00
+  const without = Buffer.concat([bytes.subarray(0, end - (stuffed ? 2 : 1)), END]);
+  attempt(loaded, bytes);
+  const before = picture(loaded);
+  attempt(loaded, without);
+  return Buffer.compare(before, picture(loaded)) !== 0;
 }

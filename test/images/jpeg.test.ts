@@ -12,6 +12,7 @@ const EOI = Buffer.from([0xff, 0xd9]);
 const sample = (width: number, height: number) =>
   sharp(samplePixels(width, height), { raw: { width, height, channels: 3 } });
 const small = (bytes: Buffer) => isSmallJpeg(bytes, sniff(bytes, LIMITS));
+const decodeAny = async (bytes: Buffer) => decode(bytes, LIMITS);
 const decodeSmall = async (bytes: Buffer) => decodeSmallJpeg(bytes, sniff(bytes, LIMITS));
 
 /** Not toEqual, which takes its time over thousands of samples. */
@@ -108,7 +109,7 @@ describe('damage', () => {
   test('more damaged JPEGs than the decoder lives through are all refused, and good ones between them are not', async () => {
     const good = await sample(64, 48).jpeg({ quality: 95 }).toBuffer();
     const expected = await sharp(good).raw().toBuffer();
-    const bad = Buffer.concat([good.subarray(0, Math.floor(good.length * 0.7)), EOI]);
+    const bad = Buffer.concat([good.subarray(0, Math.floor(good.length * 0.98)), EOI]);
     let refused = 0;
     for (let i = 0; i < 250; i++) {
       await Promise.resolve()
@@ -119,10 +120,30 @@ describe('damage', () => {
     expect(refused).toBe(250);
   });
 
+  const whole = async () => [
+    await sample(64, 48).jpeg({ chromaSubsampling: '4:4:4' }).toBuffer(),
+    await sample(64, 48).jpeg().toBuffer(),
+    await sample(30, 20).toColourspace('b-w').jpeg().toBuffer(),
+    await noise(8, 8).jpeg().toBuffer(),
+  ];
+
+  test('a picture that lacks its last rows is an error although its end marker is there', async () => {
+    for (const jpeg of await whole()) {
+      const scan = jpeg.lastIndexOf('ffda', 'hex') + 14;
+      for (const part of [0.3, 0.6, 0.8, 0.9, 0.95]) {
+        const cut = jpeg.subarray(0, Math.floor(scan + (jpeg.length - scan) * part));
+        await expect(decodeAny(Buffer.concat([cut, EOI]))).rejects.toThrow(/^damaged JPEG: /);
+      }
+    }
+  });
+
   test('bytes too many before the end marker, as some cameras write, do no harm', async () => {
-    const jpeg = await sample(64, 48).jpeg().toBuffer();
-    const padded = Buffer.concat([jpeg.subarray(0, -2), Buffer.alloc(7, 0x55), EOI]);
-    const { data } = await decode(padded, LIMITS);
-    expect(same(data, await sharp(jpeg).raw().toBuffer())).toBe(true);
+    for (const jpeg of await whole()) {
+      const { data } = await decodeAny(jpeg);
+      for (const count of [1, 2, 7, 200]) {
+        const padded = Buffer.concat([jpeg.subarray(0, -2), Buffer.alloc(count, 0x55), EOI]);
+        expect(same((await decodeAny(padded)).data, data)).toBe(true);
+      }
+    }
   });
 });
