@@ -7,8 +7,8 @@ import type { Config } from '../config.ts';
 import { HubError } from '../errors.ts';
 import { identify, isAlive, lastLines, type ProcessId, stopProcess } from './processes.ts';
 
-/** `imagehub run` finishes the batches in flight when it is asked to stop. */
-const STOP_LIMIT_MS = 60_000;
+/** `imagehub run` finishes the batches in flight when it is asked to stop, within a limit of its own; then it ends soon. */
+const STOP_MARGIN_MS = 10_000;
 /** After so long without an early end it counts as started; what it lacks (a setting, a database) shows at once. */
 const SETTLED_MS = 1500;
 
@@ -72,10 +72,12 @@ export function backgroundRun(config: Pick<Config, 'home'>): number | null {
 }
 
 /** Stops the pipeline in the background and resolves when it has finished what was in flight. @returns whether one ran. */
-export async function stopBackgroundRun(config: Pick<Config, 'home'>): Promise<boolean> {
+export async function stopBackgroundRun(
+  config: Pick<Config, 'home' | 'shutdownTimeoutMs'>,
+): Promise<boolean> {
   const run = readPid(config);
   const running = run !== null && isAlive(run);
-  if (running) await stopProcess(run, ['SIGTERM'], STOP_LIMIT_MS);
+  if (running) await stopProcess(run, ['SIGTERM'], config.shutdownTimeoutMs + STOP_MARGIN_MS);
   rmSync(pidFile(config), { force: true });
   return running;
 }

@@ -74,6 +74,14 @@ test('imagehub run ingests, says how it is on /healthz and /metrics, and ends wi
   expect(metrics).toMatch(/imagehub_batch_stage_seconds_count\{dataset="digits",stage="write"\} [1-9]/);
   expect(metrics).toMatch(/imagehub_consumer_lag\{[^}]*partition="0"\} 0/);
   expect(metrics).toContain('process_cpu_seconds_total');
+  const lines = run.stderr().trim().split('\n');
+  expect(JSON.parse(lines.find((line) => line.includes('dead-letters list'))!)).toMatchObject({
+    dataset: 'digits',
+    topic: pipeline.topic,
+    partition: 0,
+    offset: 20,
+    msg: expect.stringContaining('not an image') as unknown,
+  });
   run.interrupt();
   expect((await run.ended).status).toBe(0);
 });
