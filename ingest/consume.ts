@@ -81,7 +81,9 @@ async function consumeWhileUnchanged(
     groupId: config.group,
     sessionMs: config.kafkaSessionMs,
     topics: [...datasets.keys()],
-    concurrency: config.workers + 1,
+    // kafkajs fetches again only when all partitions of a fetch are done: with one less than there are partitions the last
+    // one would be worked on alone (with the larger fetches: 48,000 instead of 35,000 images/s).
+    concurrency: config.workers * 2,
     onLag: (topic, partition, lag) => watch.note(topic, partition, { lag, halted: false }),
     onCrash: (error) => {
       failure = kafkaError(error, brokers);

@@ -15,7 +15,7 @@ import {
 import { type BatchResult, type TaskImage, unpack } from './batch-task.ts';
 import type { LiveDatasets } from './live-datasets.ts';
 import { type ImageMessage, parseMessage } from './message.ts';
-import type { Troubles } from './troubles.ts';
+import type { Troubles } from '../troubles.ts';
 import type { Workers } from './workers.ts';
 
 /** What the parts of the pipeline share. */
@@ -40,9 +40,9 @@ export interface Chunk {
   to: number;
 }
 
-/** Waiting times after failures that pass: doubling, from a quarter of a second to ten. */
+/** Waiting times after failures that pass: doubling, from a quarter of a second to five. */
 const FIRST_WAIT_MS = 250;
-const LONGEST_WAIT_MS = 10_000;
+const LONGEST_WAIT_MS = 5000;
 
 /** Decodes, classifies and encodes a chunk with the model that is live now. Nothing is written. */
 export async function prepareChunk(

@@ -11,7 +11,7 @@ import {
 } from '../../ingest/kafka.ts';
 import { openIngest } from '../../ingest/open-ingest.ts';
 import { runIngest } from '../../ingest/run-ingest.ts';
-import type { IngestHealth } from '../../ingest/troubles.ts';
+import type { WaitingHealth } from '../../troubles.ts';
 import { createLogger, type Logger } from '../../log.ts';
 import { createMetrics, type Metrics } from '../../metrics.ts';
 import { createDataset, type NewDataset } from '../../sql/datasets.ts';
@@ -30,7 +30,7 @@ export interface TestMessage {
 
 export interface RunningIngest {
   metrics: Metrics;
-  health(): IngestHealth;
+  health(): WaitingHealth;
   /** Lets it finish what is in flight, and ends it. */
   stop(): Promise<void>;
 }

@@ -1,1 +1,0 @@
-export { Troubles, type WaitingHealth as IngestHealth } from '../troubles.ts';
