@@ -12,7 +12,7 @@ const SLOW_S = rounds(10, 60);
 /** With what their headers weigh, 200 MiB wait in the topic: far more than the process may hold. */
 const MESSAGES = 50_000;
 const HEADER_BYTES = 4096;
-/** What the process may grow by while they wait: what it fetches of each partition (2 MiB), decoded, encoded and on its way. */
+/** What the process may grow by while they wait: what it fetches of each partition (5 MiB), decoded, encoded and on its way. */
 const GROWS_BY_MIB = 150;
 
 /** Resident at full rate afterwards. */
