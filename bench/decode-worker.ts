@@ -1,6 +1,6 @@
 import { type Packed, unpack } from '../ingest/batch-task.ts';
 import { decodeGroups } from '../ingest/decode-groups.ts';
-import { decode } from '../images/decode.ts';
+import { decode, releasePixels } from '../images/decode.ts';
 
 /** Decodes a batch in a worker thread as the pipeline's threads do. @returns how many pixels there were. */
 export default async function decodePacked(task: { packed: Packed; maxPixels: number }): Promise<number> {
@@ -10,6 +10,7 @@ export default async function decodePacked(task: { packed: Packed; maxPixels: nu
     (bytes) => decode(bytes, task),
     ({ data }) => data.length,
     failures,
+    releasePixels,
   );
   let pixels = 0;
   for await (const group of groups) {

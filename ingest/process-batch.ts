@@ -1,3 +1,4 @@
+import { releasePixels } from '../images/decode.ts';
 import { describe, type Described } from '../images/metadata.ts';
 import { pgmHeader } from '../images/pgm.ts';
 import { CopyWriter } from '../sql/binary-copy.ts';
@@ -42,6 +43,7 @@ export async function processBatch(task: BatchTask): Promise<BatchResult> {
     (image) => describe(image, options),
     ({ pixels }) => pixels.data.length,
     failures,
+    ({ pixels }) => releasePixels(pixels),
   );
   for await (const group of groups) {
     decodeSeconds += lap();

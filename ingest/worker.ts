@@ -1,5 +1,5 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import { decode } from '../images/decode.ts';
+import { decode, releasePixels } from '../images/decode.ts';
 import {
   type BatchFailure,
   type BatchResult,
@@ -38,6 +38,7 @@ export async function classifyBatch({
     (image) => decode(image, { maxPixels }),
     ({ data }) => data.length,
     failures,
+    releasePixels,
   );
   for await (const group of groups) {
     const found = await classifyAll(

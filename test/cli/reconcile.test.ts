@@ -52,8 +52,9 @@ const inStep = () =>
   until(
     async () => {
       const { stdout } = await imagehub(['reconcile', 'digits', '--json'], { env });
-      const { consistent, complete } = JSON.parse(stdout) as Reconciliation;
-      return consistent && complete;
+      const { consistent, complete, documents } = JSON.parse(stdout) as Reconciliation;
+      // Without an index there is nothing to compare, and nothing inconsistent.
+      return consistent && complete && documents !== null;
     },
     'everything is taken and indexed',
     60_000,
