@@ -50,8 +50,7 @@ async function load({ config, workers, log }: IngestContext, { dataset, model }:
       promotionNo: 0,
       source: { topic: '', partition: 0, epoch: 0 },
       maxPixels,
-      images: [],
-      bytes: [],
+      messages: [],
     },
     false,
   );

@@ -2,9 +2,10 @@ import { describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import sharp from 'sharp';
 import { loadConfig } from '../../config.ts';
-import { type BatchTask, pack, unpack } from '../../ingest/batch-task.ts';
+import { unpack } from '../../ingest/batch-task.ts';
 import { KILLED_DECODER, processIsolated } from '../../ingest/isolation.ts';
 import { Workers } from '../../ingest/workers.ts';
+import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { createLogger } from '../../log.ts';
 import { digitPng } from '../support/digits.ts';
 import { isolatedChildren } from '../support/isolated-children.ts';
@@ -18,20 +19,26 @@ const slowImage = () =>
     .jpeg()
     .toBuffer();
 
-const unpacked = (images: Buffer[]) => ({
-  dataset: { name: 'digits', classes: TEN, pgmMaxSide: 256, background: 255, columns: 'all' as const },
+const task = {
+  dataset: {
+    name: 'digits',
+    classes: TEN,
+    labelFrom: 'none' as const,
+    labelPattern: null,
+    pgmMaxSide: 256,
+    background: 255,
+    columns: 'all' as const,
+  },
   model: null,
   promotionNo: 0,
   source: { topic: 'topic', partition: 0, epoch: 0 },
   maxPixels: 1e9,
-  images: images.map((_, i) => ({ id: `${i}`, knownLabel: null, offset: i, timestamp: 1000 })),
-  bytes: images,
-});
+};
 
-function task(images: Buffer[]): BatchTask {
-  const { bytes, ...rest } = unpacked(images);
-  return { ...rest, packed: pack(bytes) };
-}
+const messagesOf = (images: Buffer[]): SourceMessage[] =>
+  images.map((value, i) => ({ offset: i, timestamp: 1000, key: Buffer.from(`${i}`), value, headers: [] }));
+
+const isolate = (images: Buffer[], timeoutMs: number) => processIsolated(task, messagesOf(images), timeoutMs);
 
 /** Signals each new child, up to so often, once it has worked for a moment. */
 async function signalChildren(signal: NodeJS.Signals, times: number, afterMs: number): Promise<void> {
@@ -54,16 +61,16 @@ describe('images in isolation', () => {
     const images = [digitPng(1, 1), Buffer.from('no image'), digitPng(2, 2)];
     const config = { ...loadConfig({}), workers: 1 };
     const workers = new Workers(config, log);
-    const inThread = await workers.ingest(unpacked(images), false);
+    const inThread = await workers.ingest({ ...task, messages: messagesOf(images) }, false);
     await workers.close();
-    const isolated = await processIsolated(task(images), 30_000);
+    const isolated = await isolate(images, 30_000);
     expect(unpack(isolated.rows)).toEqual(unpack(inThread.rows));
     expect(isolated.failures).toEqual(inThread.failures);
     expect(isolated.failures).toMatchObject([{ index: 1, reason: 'not-an-image' }]);
   });
 
   test('a child that somebody else kills costs no image', async () => {
-    const work = processIsolated(task([digitPng(1, 1), await slowImage(), digitPng(2, 2)]), 60_000);
+    const work = isolate([digitPng(1, 1), await slowImage(), digitPng(2, 2)], 60_000);
     await signalChildren('SIGKILL', 1, BUSY_AFTER_MS);
     const { rows, failures } = await work;
     expect(failures).toEqual([]);
@@ -71,7 +78,7 @@ describe('images in isolation', () => {
   });
 
   test('Ctrl-C, which every process of the terminal gets, does not end the child', async () => {
-    const work = processIsolated(task([await slowImage()]), 60_000);
+    const work = isolate([await slowImage()], 60_000);
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       await signalChildren(signal, 1, BUSY_AFTER_MS);
     }
@@ -83,12 +90,13 @@ describe('images in isolation', () => {
   });
 
   test('an image over which two children died is a failure, its neighbours are rows', async () => {
-    const work = processIsolated(task([digitPng(1, 1), await slowImage(), digitPng(2, 2)]), 60_000);
+    const work = isolate([digitPng(1, 1), await slowImage(), digitPng(2, 2)], 60_000);
     await signalChildren('SIGKILL', 2, BUSY_AFTER_MS);
     const { rows, failures } = await work;
     expect(failures).toEqual([
       {
         index: 1,
+        stage: 'decode',
         reason: KILLED_DECODER,
         detail: 'It ended the process that decoded it (SIGKILL).',
       },
@@ -97,7 +105,7 @@ describe('images in isolation', () => {
   });
 
   test('a child that does not come up is an error, never an image’s fault', async () => {
-    const work = processIsolated(task([digitPng(1, 1)]), 30_000);
+    const work = isolate([digitPng(1, 1)], 30_000);
     const refused = expect(work).rejects.toThrow(/did not start.*SIGKILL/);
     await signalChildren('SIGKILL', 1, 0);
     await refused;
@@ -106,7 +114,7 @@ describe('images in isolation', () => {
   test('an image over the time limit is a failure after one try', async () => {
     const slow = await slowImage();
     const started = performance.now();
-    const { failures, rows } = await processIsolated(task([digitPng(1, 1), slow, digitPng(2, 2)]), 150);
+    const { failures, rows } = await isolate([digitPng(1, 1), slow, digitPng(2, 2)], 150);
     expect(failures).toMatchObject([{ index: 1, reason: KILLED_DECODER, detail: /0\.15 s/ }]);
     expect(rows.ends).toHaveLength(2);
     expect(performance.now() - started).toBeLessThan(20_000);
@@ -122,7 +130,7 @@ describe('a worker thread that hangs', () => {
       // Together over the limit of a batch, and each over that of one image.
       const slow = await slowImage();
       const images = [digitPng(1, 1), slow, slow, slow, slow, digitPng(2, 2)];
-      const { failures, rows } = await workers.ingest(unpacked(images), false);
+      const { failures, rows } = await workers.ingest({ ...task, messages: messagesOf(images) }, false);
       expect(failures.map(({ index, reason }) => `${index} ${reason}`)).toEqual(
         [1, 2, 3, 4].map((index) => `${index} ${KILLED_DECODER}`),
       );
@@ -131,7 +139,9 @@ describe('a worker thread that hangs', () => {
       // The thread still works on what was given up; once it is through, batches take it again.
       await until(async () => {
         messages.length = 0;
-        expect((await workers.ingest(unpacked([digitPng(3, 3)]), false)).rows.ends).toHaveLength(1);
+        expect(
+          (await workers.ingest({ ...task, messages: messagesOf([digitPng(3, 3)]) }, false)).rows.ends,
+        ).toHaveLength(1);
         return messages.length === 0;
       }, 'the thread is free again');
     } finally {
