@@ -74,7 +74,15 @@ export async function processAll(
   const measure = async (from: number): Promise<WorkerSeconds> => {
     const packed = packMessages(messages.slice(from, from + batchImages));
     const source = { topic, partition: 0, epoch: 0 };
-    const task: BatchTask = { dataset, model, promotionNo, source, maxPixels, messages: packed };
+    const task: BatchTask = {
+      dataset,
+      model,
+      promotionNo,
+      source,
+      maxPixels,
+      messages: packed,
+      rowMemory: null,
+    };
     return (await thread.run(task, { transferList: [packed.records.buffer] })) as WorkerSeconds;
   };
   try {

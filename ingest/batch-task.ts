@@ -28,6 +28,8 @@ export interface BatchTask {
   source: Omit<Place, 'dataset'>;
   maxPixels: number;
   messages: PackedMessages;
+  /** For the rows, to be handed back with them; null: take some. */
+  rowMemory: ArrayBuffer | null;
 }
 
 /** As much of a dataset as it takes to read its messages and make its rows. */

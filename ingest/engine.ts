@@ -197,6 +197,7 @@ export async function writeChunk(
         break;
       case 'written':
         countWritten(context, batch, outcome);
+        context.workers.rowMemory.giveBack(batch.rows.bytes.buffer);
         return true;
     }
   }

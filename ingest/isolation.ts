@@ -22,7 +22,7 @@ const CHILD = new URL(`./isolated-child${extname(import.meta.url)}`, import.meta
  * @throws when no child comes up: that is no image's fault.
  */
 export async function processIsolated(
-  task: Omit<BatchTask, 'messages'>,
+  task: Omit<BatchTask, 'messages' | 'rowMemory'>,
   messages: SourceMessage[],
   timeoutMs: number,
 ): Promise<BatchResult> {
@@ -61,7 +61,7 @@ export async function processIsolated(
     deaths = 0;
   };
   while (next < messages.length) {
-    const rest = { ...task, model, messages: packMessages(messages.slice(next)) };
+    const rest = { ...task, model, messages: packMessages(messages.slice(next)), rowMemory: null };
     const end = await runChild(rest, timeoutMs, onResult);
     if (end === null || (end.died && ++deaths < DEATHS)) continue;
     total.failures.push({ index: next++, stage: 'decode', reason: KILLED_DECODER, detail: end.why });

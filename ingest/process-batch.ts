@@ -28,7 +28,8 @@ export async function processBatch(
   const { dataset, model, maxPixels } = task;
   const { images, tombstones, failures, ignored } = readMessages(task, messages);
   const out = new CopyWriter(
-    task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
+    task.rowMemory ??
+      task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
   );
   const ends: number[] = [];
   const indexes: number[] = [];

@@ -8,9 +8,10 @@ import { type BatchResult, type BatchTask, type ClassifyTask, pack } from './bat
 import type { Verdict } from './classify.ts';
 import { processIsolated } from './isolation.ts';
 import { packMessages } from './packed-messages.ts';
+import { RowMemory } from './row-memory.ts';
 
 /** A task that is not packed yet: packing is redone when a batch is tried again. */
-export type UnpackedBatch = Omit<BatchTask, 'messages'> & { messages: SourceMessage[] };
+export type UnpackedBatch = Omit<BatchTask, 'messages' | 'rowMemory'> & { messages: SourceMessage[] };
 type UnpackedImages = Omit<ClassifyTask, 'packed'> & { bytes: Uint8Array[] };
 
 /**
@@ -18,6 +19,9 @@ type UnpackedImages = Omit<ClassifyTask, 'packed'> & { bytes: Uint8Array[] };
  * the same time again), the thread counts as hanging and the batch is done in isolation, where the image at fault shows.
  */
 const BATCH_TIMEOUT_FACTOR = 4;
+
+/** Batches on their way at a time: made, waiting to be written, being written. */
+const BATCHES_PER_WORKER = 4;
 
 /** Every thread is at work, or hangs: the task was not begun. */
 export class ThreadsBusy extends Error {
@@ -31,9 +35,12 @@ export class Workers {
   readonly #threads: Piscina;
   readonly #timeoutMs: number;
   readonly #log: Logger;
+  /** Takes back the memory of rows that are written. */
+  readonly rowMemory: RowMemory;
 
   constructor(config: Config, log: Logger) {
     this.#log = log;
+    this.rowMemory = new RowMemory(config.workers * BATCHES_PER_WORKER);
     this.#timeoutMs = config.decodeTimeoutMs;
     this.#threads = new Piscina({
       filename: new URL(`./worker${extname(import.meta.url)}`, import.meta.url).href,
@@ -52,8 +59,10 @@ export class Workers {
       const packed = packMessages(messages);
       const { records, ends, offsets, timestamps } = packed;
       const buffers = [records, ends, offsets, timestamps].map(({ buffer }) => buffer);
+      const rowMemory = this.rowMemory.take();
+      if (rowMemory) buffers.push(rowMemory);
       try {
-        return await this.#run<BatchResult>({ ...task, messages: packed }, 'ingestBatch', buffers);
+        return await this.#run<BatchResult>({ ...task, messages: packed, rowMemory }, 'ingestBatch', buffers);
       } catch (error) {
         const { topic, partition } = task.source;
         this.#log.error(
