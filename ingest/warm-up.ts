@@ -13,7 +13,7 @@ const PIXEL = Buffer.from('P5 1 1 255 \x80', 'latin1');
 
 /**
  * Starts the worker threads and lets them load every dataset's live model, so that neither shows only when the first
- * images come. Consuming does not wait for it; being ready does. Tried again while the database is away.
+ * images come. Being ready waits for it, and so do the first images. Tried again while the database is away.
  */
 export async function warmUp(context: IngestContext): Promise<void> {
   const { pool, live, troubles, signal } = context;
