@@ -3,6 +3,7 @@ import { HubError } from '../errors.ts';
 import { listDatasets } from '../sql/datasets.ts';
 import type { IngestContext } from './engine.ts';
 import type { LiveDataset } from './live-datasets.ts';
+import { practise } from './practice.ts';
 
 const CANNOT_LOAD = 'worker threads and live models cannot be loaded';
 const LOADING = 'loading worker threads and live models';
@@ -20,10 +21,15 @@ export async function warmUp(context: IngestContext): Promise<void> {
   troubles.starting(LOADING);
   while (!signal.aborted) {
     try {
+      const datasets: LiveDataset[] = [];
       for (const { name } of await listDatasets(pool)) {
         const dataset = await live.get(name).catch(unlessDropped);
-        if (dataset) await load(context, dataset);
+        if (!dataset) continue;
+        await load(context, dataset);
+        datasets.push(dataset);
       }
+      const first = datasets.find(({ model }) => model !== null) ?? datasets[0];
+      if (first) await practise(context, first);
       troubles.over(CANNOT_LOAD);
       troubles.started(LOADING);
       return;
