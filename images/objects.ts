@@ -31,10 +31,20 @@ export function otsuThreshold(histogram: Uint32Array): number | null {
   return threshold;
 }
 
-/** Runs of one row: of each its first pixel, the one behind its last, and its label. */
-let runsAbove = new Int32Array(0);
-let runs = new Int32Array(0);
+/** Room that every call uses again: runs of one row and of the one above, and the labels' parents. */
+let evenRuns = new Int32Array(0);
+let oddRuns = new Int32Array(0);
+let parents = new Int32Array(0);
+/** Of each run its first pixel, the one behind its last, and its label. */
 const RUN = 3;
+
+/** A row has a run in every other pixel at most, and only a run that touches none above it gets a new label. */
+function makeRoom(width: number, height: number): void {
+  const runs = RUN * ((width + 1) >> 1);
+  if (evenRuns.length < runs) [evenRuns, oddRuns] = [new Int32Array(runs), new Int32Array(runs)];
+  const labels = ((width + 1) >> 1) * ((height + 1) >> 1);
+  if (parents.length < labels) parents = new Int32Array(labels);
+}
 
 /**
  * Counts the connected objects (8-neighbourhood) of an image cut at `threshold` into values ≤ and >.
@@ -47,56 +57,56 @@ export function countObjects(image: Grey, threshold: number | null): number {
   const brightObjects = 2 * brightBorderPixels(image, threshold) <= borderPixels(image);
   const lowest = brightObjects ? threshold + 1 : 0;
   const highest = brightObjects ? 255 : threshold;
-  if (runs.length < RUN * (width + 1)) {
-    runs = new Int32Array(RUN * (width + 1));
-    runsAbove = new Int32Array(RUN * (width + 1));
-  }
+  makeRoom(width, height);
 
   // Labelling by runs, without the second pass: objects = labels given − labels found to be the same.
-  const parents: number[] = [];
+  let labels = 0;
   let objects = 0;
+  let [runs, above] = [evenRuns, oddRuns];
   let aboveEnd = 0;
   for (let y = 0; y < height; y++) {
-    const rowEnd = (y + 1) * width;
+    const row = y * width;
+    const rowEnd = row + width;
     let end = 0;
-    let above = 0;
-    for (let at = y * width; at < rowEnd; at++) {
+    let next = 0;
+    for (let at = row; at < rowEnd; at++) {
       if (data[at]! < lowest || data[at]! > highest) continue;
-      const first = at - y * width;
+      const first = at - row;
       while (at < rowEnd && data[at]! >= lowest && data[at]! <= highest) at++;
-      const behind = at - y * width;
+      const behind = at - row;
       let label = -1;
       // Those above that end before this run cannot touch the next one either; the last that touches it can.
-      while (above < aboveEnd && runsAbove[above + 1]! < first) above += RUN;
-      for (let touching = above; touching < aboveEnd && runsAbove[touching]! <= behind; touching += RUN) {
-        const other = runsAbove[touching + 2]!;
+      while (next < aboveEnd && above[next + 1]! < first) next += RUN;
+      for (let touching = next; touching < aboveEnd && above[touching]! <= behind; touching += RUN) {
+        const other = above[touching + 2]!;
         if (label === -1) label = other;
-        else if (merge(parents, label, other)) objects--;
+        else if (label !== other && merge(label, other)) objects--;
       }
       if (label === -1) {
         objects++;
-        label = parents.push(parents.length) - 1;
+        label = labels++;
+        parents[label] = label;
       }
       runs[end] = first;
       runs[end + 1] = behind;
       runs[end + 2] = label;
       end += RUN;
     }
-    [runsAbove, runs] = [runs, runsAbove];
+    [above, runs] = [runs, above];
     aboveEnd = end;
   }
   return objects;
 }
 
 /** Joins two labels' objects; false if they are one already. */
-function merge(parents: number[], a: number, b: number): boolean {
-  const [rootA, rootB] = [findRoot(parents, a), findRoot(parents, b)];
+function merge(a: number, b: number): boolean {
+  const [rootA, rootB] = [findRoot(a), findRoot(b)];
   if (rootA === rootB) return false;
   parents[Math.max(rootA, rootB)] = Math.min(rootA, rootB);
   return true;
 }
 
-function findRoot(parents: number[], label: number): number {
+function findRoot(label: number): number {
   let root = label;
   while (parents[root] !== root) {
     parents[root] = parents[parents[root]!]!; // path halving
