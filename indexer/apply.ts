@@ -1,9 +1,11 @@
 import type { Pool } from 'pg';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { type BulkOptions, type BulkOutcome, type Operation, writeBulk } from './bulk.ts';
-import { type ImageRow, SELECT_LIST, toDocument } from './documents.ts';
-import { type Change, isComplete } from './feed.ts';
+import { type BulkOptions, type BulkOutcome, writeBulk } from './bulk.ts';
+import type { Operation } from './bulk-request.ts';
+import { AT, documentJson, type TextRow } from './documents.ts';
+import { type Change, isComplete, readRow } from './feed.ts';
+import { readRows } from './scan.ts';
 import { recordError, recordRefused } from './state.ts';
 
 /** Where the documents of one dataset go. */
@@ -32,30 +34,36 @@ export async function applyChanges(
   targetOf: (dataset: string) => Target | null,
   context: ApplyContext,
 ): Promise<BulkOutcome> {
+  const targets = new Map<string, Target | null>();
+  for (const { dataset } of changes) if (!targets.has(dataset)) targets.set(dataset, targetOf(dataset));
   const wanted = changes.filter(({ dataset, revision }) => {
-    const target = targetOf(dataset);
-    return target !== null && revision > target.bornRevision;
+    const target = targets.get(dataset);
+    return target && revision > target.bornRevision;
   });
-  const rows = await completeRows(wanted, context.pool);
+  const read = await readAgain(wanted, context.pool);
   const operations: Operation[] = [];
   for (const change of wanted) {
-    const { dataset, id, revision } = change;
-    const target = targetOf(dataset)!;
-    if (change.row === null) operations.push({ index: target.index, dataset, id, revision, source: null });
-    else {
-      const row = rows.get(change);
-      if (row) operations.push(putOperation(row, target));
+    const { dataset, id, revision, row } = change;
+    const target = targets.get(dataset)!;
+    const { index, classes } = target;
+    if (row === null) operations.push({ index, dataset, id, revision, source: null });
+    else if (isComplete(row)) {
+      const source = () => documentJson(readRow(row), classes);
+      operations.push({ index, dataset, id, revision, source });
+    } else {
+      const newer = read.get(change);
+      if (newer) operations.push(putOperation(newer, target));
     }
   }
   return writeOperations(operations, context);
 }
 
-export const putOperation = (row: ImageRow, { index, classes }: Target): Operation => ({
+export const putOperation = (row: TextRow, { index, classes }: Target): Operation => ({
   index,
-  dataset: row.dataset,
-  id: row.id,
-  revision: Number(row.revision),
-  source: JSON.stringify(toDocument(row, classes)),
+  dataset: row[AT.dataset]!,
+  id: row[AT.id]!,
+  revision: Number(row[AT.revision]),
+  source: () => documentJson(row, classes),
 });
 
 /** Writes to Elasticsearch, records what it refused, and counts. */
@@ -96,24 +104,17 @@ function count({ indexed, deleted, superseded, refused }: BulkOutcome, { metrics
 }
 
 /**
- * The rows of the changes that put one. Where the feed left out a large value that the update did not touch (exif,
- * most likely), the row is read again. It may be newer than the change by then, which is as good: its revision comes
+ * The rows of the changes for which the feed left out a large value that the update did not touch (exif, most likely), read
+ * again. It may be newer than the change by then, which is as good: its revision comes
  * with it, and the change that made it follows. A row that is gone is left out: its deletion follows.
  */
-async function completeRows(changes: Change[], pool: Pool): Promise<Map<Change, ImageRow>> {
-  const rows = new Map<Change, ImageRow>();
-  const incomplete: Change[] = [];
-  for (const change of changes) {
-    if (!change.row) continue;
-    if (isComplete(change.row)) rows.set(change, change.row);
-    else incomplete.push(change);
-  }
+async function readAgain(changes: Change[], pool: Pool): Promise<Map<Change, TextRow>> {
+  const rows = new Map<Change, TextRow>();
+  const incomplete = changes.filter(({ row }) => row !== null && !isComplete(row));
   for (const [dataset, lacking] of Map.groupBy(incomplete, (change) => change.dataset)) {
-    const { rows: found } = await pool.query<ImageRow>(
-      `select ${SELECT_LIST} from public.images where dataset = $1 and id = any ($2)`,
-      [dataset, lacking.map(({ id }) => id)],
-    );
-    const byId = new Map(found.map((row) => [row.id, row]));
+    const ids = lacking.map(({ id }) => id);
+    const found = await readRows(pool, 'where dataset = $1 and id = any ($2)', [dataset, ids]);
+    const byId = new Map(found.map((row) => [row[AT.id]!, row]));
     for (const change of lacking) {
       const row = byId.get(change.id);
       if (row) rows.set(change, row);

