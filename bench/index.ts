@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type CommandContext, commandContext, type RegisterCommand } from '../cli/command.ts';
 import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
-import { AT, documentId, documentJson } from '../indexer/documents.ts';
+import { documentJson } from '../indexer/document-json.ts';
+import { documentId } from '../indexer/documents.ts';
 import { aliasOf, type Client, createNextIndex, openElasticsearch } from '../indexer/elasticsearch.ts';
 import { runIndexer } from '../indexer/indexer.ts';
 import { scanImages } from '../indexer/scan.ts';
@@ -121,11 +122,8 @@ async function documentsOf({ pool }: Hub, dataset: string): Promise<ReadyDocumen
   const { classes } = await getDataset(pool, dataset);
   const documents: ReadyDocument[] = [];
   for await (const rows of scanImages(pool, dataset)) {
-    for (const row of rows) {
-      // Through a buffer, so that the string lies in one piece.
-      const source = Buffer.from(documentJson(row, classes)).toString();
-      documents.push({ id: documentId(dataset, row[AT.id]!), source });
-    }
+    for (const { id, row } of rows)
+      documents.push({ id: documentId(dataset, id), source: documentJson(row, classes) });
   }
   return documents;
 }

@@ -3,9 +3,9 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { type BulkOptions, type BulkOutcome, writeBulk } from './bulk.ts';
 import type { Operation } from './bulk-request.ts';
-import { AT, documentJson, type TextRow } from './documents.ts';
-import { type Change, isComplete, readRow } from './feed.ts';
-import { readRows } from './scan.ts';
+import { writeDocument } from './document-json.ts';
+import type { Change } from './feed.ts';
+import { type FoundRow, readRows } from './scan.ts';
 import { recordError, recordRefused } from './state.ts';
 
 /** Where the documents of one dataset go. */
@@ -45,25 +45,25 @@ export async function applyChanges(
   for (const change of wanted) {
     const { dataset, id, revision, row } = change;
     const target = targets.get(dataset)!;
-    const { index, classes } = target;
-    if (row === null) operations.push({ index, dataset, id, revision, source: null });
-    else if (isComplete(row)) {
-      const source = () => documentJson(readRow(row), classes);
-      operations.push({ index, dataset, id, revision, source });
-    } else {
-      const newer = read.get(change);
-      if (newer) operations.push(putOperation(newer, target));
+    if (row === null) operations.push({ index: target.index, dataset, id, revision, source: null });
+    else if (row.complete) operations.push(putOperation({ dataset, id, revision, row }, target));
+    else {
+      const found = read.get(change);
+      if (found) operations.push(putOperation(found, target));
     }
   }
   return writeOperations(operations, context);
 }
 
-export const putOperation = (row: TextRow, { index, classes }: Target): Operation => ({
+export const putOperation = (
+  { dataset, id, revision, row }: FoundRow,
+  { index, classes }: Target,
+): Operation => ({
   index,
-  dataset: row[AT.dataset]!,
-  id: row[AT.id]!,
-  revision: Number(row[AT.revision]),
-  source: () => documentJson(row, classes),
+  dataset,
+  id,
+  revision,
+  source: (out) => writeDocument(out, row, classes),
 });
 
 /** Writes to Elasticsearch, records what it refused, and counts. */
@@ -104,17 +104,17 @@ function count({ indexed, deleted, superseded, refused }: BulkOutcome, { metrics
 }
 
 /**
- * The rows of the changes for which the feed left out a large value that the update did not touch (exif, most likely), read
- * again. It may be newer than the change by then, which is as good: its revision comes
- * with it, and the change that made it follows. A row that is gone is left out: its deletion follows.
+ * The rows of the changes for which the feed left out a large value that the update did not touch (exif, most likely),
+ * read again. One may be newer than its change by then, which is as good: its revision comes with it, and the change
+ * that made it follows. A row that is gone is left out: its deletion follows.
  */
-async function readAgain(changes: Change[], pool: Pool): Promise<Map<Change, TextRow>> {
-  const rows = new Map<Change, TextRow>();
-  const incomplete = changes.filter(({ row }) => row !== null && !isComplete(row));
+async function readAgain(changes: Change[], pool: Pool): Promise<Map<Change, FoundRow>> {
+  const rows = new Map<Change, FoundRow>();
+  const incomplete = changes.filter(({ row }) => row !== null && !row.complete);
   for (const [dataset, lacking] of Map.groupBy(incomplete, (change) => change.dataset)) {
     const ids = lacking.map(({ id }) => id);
     const found = await readRows(pool, 'where dataset = $1 and id = any ($2)', [dataset, ids]);
-    const byId = new Map(found.map((row) => [row[AT.id]!, row]));
+    const byId = new Map(found.map((row) => [row.id, row]));
     for (const change of lacking) {
       const row = byId.get(change.id);
       if (row) rows.set(change, row);

@@ -1,6 +1,7 @@
 import { documentId } from './documents.ts';
-import { type Change, type FeedSink, isComplete, readRow } from './feed.ts';
+import type { Change, FeedSink } from './feed.ts';
 import type { Lsn } from './lsn.ts';
+import { filledUp } from './tuple.ts';
 
 export interface BatcherOptions {
   /** Writes a batch, each key once; the changes are durable when it resolves. */
@@ -9,7 +10,10 @@ export interface BatcherOptions {
   truncated(): Promise<void>;
 }
 
-/** Elasticsearch takes 6000 small documents at once with a fifth less processor time than 2000; more gain nothing. */
+/**
+ * Catching up 60,000 small documents, medians of 15 runs: 44,000 documents/s with batches of 2000, 46,600 with 6000; more gained
+ * nothing, nor did a smaller batch while Elasticsearch has nothing to do.
+ */
 const BATCH_CHANGES = 6000;
 const BATCH_BYTES = 8 * 1024 * 1024;
 /** A change waits at most this long for others: with 200 images/s that makes batches of 20. */
@@ -193,7 +197,6 @@ export class ChangeBatcher implements FeedSink {
 /** What an update left out because it did not change it stands in the change before, if that is still here. */
 function completed(change: Change, before: Change | undefined): Change {
   const known = before?.row;
-  if (!change.row || !known || isComplete(change.row)) return change;
-  const [row, older] = [readRow(change.row), readRow(known)];
-  return { ...change, row: row.map((text, column) => (text === undefined ? older[column] : text)) };
+  if (!change.row || !known || change.row.complete) return change;
+  return { ...change, row: filledUp(change.row, known) };
 }

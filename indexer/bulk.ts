@@ -80,7 +80,7 @@ async function writeRequest(first: BulkRequest, options: BulkOptions, outcome: B
 
 /** One request. `again`: what has no outcome yet and is to be tried again, because of `failure`. */
 async function writeOnce(
-  { operations, body }: BulkRequest,
+  { operations, body, release }: BulkRequest,
   options: BulkOptions,
   outcome: BulkOutcome,
 ): Promise<{ again: Operation[]; failure?: unknown }> {
@@ -96,6 +96,8 @@ async function writeOnce(
   } catch (error) {
     return requestFailed(error, operations, options, outcome);
   }
+  // Only now: what has failed may not be sent to its end.
+  release();
   const again: Operation[] = [];
   let failure: unknown;
   operations.forEach((operation, i) => {

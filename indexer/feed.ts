@@ -1,9 +1,9 @@
 import type { Client } from 'pg';
 import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
 import type { Logger } from '../log.ts';
-import { AT, type Column, COLUMNS, PRINTED_AS, type TextRow } from './documents.ts';
+import { AT, type Column, COLUMNS, PRINTED_AS } from './documents.ts';
 import { formatLsn, type Lsn, parseLsn } from './lsn.ts';
-import { newTuple, readTuple, type Tuple, TupleStore } from './tuple.ts';
+import { newTuple, type Tuple, TupleStore } from './tuple.ts';
 
 export const PUBLICATION = 'imagehub_changes';
 
@@ -13,19 +13,13 @@ export interface Change {
   id: string;
   revision: number;
   /**
-   * The row; null: deleted. A column is undefined when it is stored out of line and this update did not touch it:
-   * the log does not hold it then.
+   * The row; null: deleted. It is not complete when a column is stored out of line and this update did not touch it: the
+   * log does not hold it then.
    */
-  row: Tuple | TextRow | null;
+  row: Tuple | null;
   /** Size in the feed, in bytes. */
   bytes: number;
 }
-
-/** Whether every column is there. */
-export const isComplete = (row: Tuple | TextRow): boolean =>
-  'complete' in row ? row.complete : !row.includes(undefined);
-
-export const readRow = (row: Tuple | TextRow): TextRow => ('complete' in row ? readTuple(row) : row);
 
 /** Who takes the changes. A returned promise holds the feed back until it is settled. */
 export interface FeedSink {

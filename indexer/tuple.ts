@@ -1,9 +1,10 @@
-import { COLUMNS, FREE_TEXT, type TextRow } from './documents.ts';
+import { roomFor } from './byte-writer.ts';
+import { COLUMNS, type TextRow } from './documents.ts';
 
 /** Kinds of columns in a tuple. */
 const NULL = 0x6e; // n
 const UNCHANGED = 0x75; // u: stored out of line and not touched, so the log does not hold it
-const TEXT = 0x74; // t
+export const TEXT = 0x74; // t
 
 const NEW_TUPLE = 0x4e; // N
 /** Tag and relation. */
@@ -69,48 +70,69 @@ function skipTuple(message: Buffer, start: number): number {
 
 /** Some 300 rows of narrow columns: what a few rows that wait longer than the others keep with them is not much. */
 const BLOCK_BYTES = 256 * 1024;
+/** Kind and length. */
+const COLUMN_HEAD = 5;
+const EVERY_PLACE = COLUMNS.map((_, place) => place);
 
-/**
- * Takes tuples out of their messages, whose bytes are overwritten by the messages that follow, into blocks of
- * memory that last as long as one of their tuples.
- */
+/** Keeps tuples in blocks of memory that last as long as one of their tuples. */
 export class TupleStore {
   #block = Buffer.alloc(0);
   #used = 0;
 
-  keep(tuple: Tuple): Tuple {
-    const { bytes, start, end } = tuple;
-    const length = end - start;
-    if (this.#used + length > this.#block.length) {
-      this.#block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, length));
+  /** Takes a tuple out of its message, whose bytes the messages that follow overwrite. */
+  keep({ bytes, start, end, places, complete }: Tuple): Tuple {
+    const at = this.#reserve(end - start);
+    this.#used = at + bytes.copy(this.#block, at, start, end);
+    return { bytes: this.#block, start: at, end: this.#used, places, complete };
+  }
+
+  /** Makes a tuple of a row. */
+  add(row: TextRow): Tuple {
+    const most = row.reduce((sum, text) => sum + COLUMN_HEAD + roomFor(text ?? ''), 2);
+    const start = this.#reserve(most);
+    const bytes = this.#block;
+    let at = bytes.writeInt16BE(row.length, start);
+    for (const text of row) {
+      if (typeof text === 'string') {
+        const length = bytes.write(text, at + COLUMN_HEAD);
+        bytes[at] = TEXT;
+        bytes.writeInt32BE(length, at + 1);
+        at += COLUMN_HEAD + length;
+      } else bytes[at++] = text === null ? NULL : UNCHANGED;
+    }
+    this.#used = at;
+    return { bytes, start, end: at, places: EVERY_PLACE, complete: !row.includes(undefined) };
+  }
+
+  /** @returns where so many bytes have room in the block, perhaps a new one */
+  #reserve(bytes: number): number {
+    if (this.#used + bytes > this.#block.length) {
+      this.#block = Buffer.allocUnsafeSlow(Math.max(BLOCK_BYTES, bytes));
       this.#used = 0;
     }
-    const at = this.#used;
-    bytes.copy(this.#block, at, start, end);
-    this.#used += length;
-    return { ...tuple, bytes: this.#block, start: at, end: at + length };
+    return this.#used;
   }
 }
 
 /** The columns of a tuple. */
-export function readTuple({ bytes, start, end, places }: Tuple): TextRow {
-  // One character per byte, so that columns are cut out of it where they lie: far cheaper than decoding each.
-  const characters = bytes.toString('latin1', start, end);
+function readTuple({ bytes, start, places }: Tuple): TextRow {
   const row: TextRow = new Array<string | undefined>(COLUMNS.length).fill(undefined);
   const count = bytes.readInt16BE(start);
   let at = start + 2;
   for (let column = 0; column < count; column++) {
     const place = places[column]!;
     const kind = bytes[at++];
-    if (kind === TEXT) {
-      const from = at + 4;
-      at = from + bytes.readInt32BE(at);
-      if (place < 0) continue;
-      const text = characters.substring(from - start, at - start);
-      row[place] = FREE_TEXT[place] && NOT_ASCII.test(text) ? bytes.toString('utf8', from, at) : text;
-    } else if (kind === NULL && place >= 0) row[place] = null;
+    const from = at + 4;
+    if (kind === TEXT) at = from + bytes.readInt32BE(at);
+    if (place >= 0 && kind !== UNCHANGED)
+      row[place] = kind === NULL ? null : bytes.toString('utf8', from, at);
   }
   return row;
 }
 
-const NOT_ASCII = /[^\x00-\x7f]/;
+/** The newer row; what its update left out, because it did not touch it, is taken from the older one. */
+export function filledUp(newer: Tuple, older: Tuple): Tuple {
+  const known = readTuple(older);
+  const row = readTuple(newer).map((text, place) => (text === undefined ? known[place] : text));
+  return new TupleStore().add(row);
+}

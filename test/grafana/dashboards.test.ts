@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dashboards, dashboardText } from '../../grafana/dashboards.ts';
 import { ELASTICSEARCH, POSTGRES, PROMETHEUS } from '../../grafana/data-sources.ts';
-import { AT, documentJson } from '../../indexer/documents.ts';
+import { documentJson } from '../../indexer/document-json.ts';
 import {
   type Client,
   createNextIndex,
@@ -111,8 +111,8 @@ async function fillIndex(): Promise<void> {
     const answer = await elasticsearch.bulk({
       index: name,
       refresh: true,
-      operations: rows.flatMap((row) => [
-        { index: { _id: `mnist/${row[AT.id]}` } },
+      operations: rows.flatMap(({ id, row }) => [
+        { index: { _id: `mnist/${id}` } },
         JSON.parse(documentJson(row, [...'0123456789'])) as object,
       ]),
     });

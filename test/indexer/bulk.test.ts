@@ -49,7 +49,7 @@ const put = (id: string, revision: number, fields: object = {}): Operation => ({
   dataset: 'mnist',
   id,
   revision,
-  source: () => JSON.stringify({ id, revision, ...fields }),
+  source: (out) => out.text(JSON.stringify({ id, revision, ...fields })),
 });
 const remove = (id: string, revision: number): Operation => ({ ...put(id, revision), source: null });
 const revisionOf = async (id: string) => {
