@@ -61,7 +61,9 @@ async function indexBench(context: CommandContext, options: IndexOptions): Promi
       const documents = await documentsOf(hub, dataset);
       for (let round = 0; run === 0 && round < WARM_UP_ROUNDS; round++)
         await bulkLoop(client, `warm-up-${round}`, documents);
+      await settled(client);
       const theirs = documents.length / (await bulkLoop(client, `bare-${run}`, documents));
+      await settled(client);
       const mine = documents.length / (await catchUp(hub, documents.length));
       note(`run ${run}: helpers.bulk ${amount(theirs)}, imagehub ${amount(mine)} documents/s`);
       await compareDocuments(client, aliasOf(hub.config.indexPrefix, dataset), documents);
@@ -106,6 +108,15 @@ async function catchUp(hub: Hub, documents: number): Promise<number> {
     }
     return (performance.now() - began) / 1000;
   });
+}
+
+/** Until Elasticsearch has nothing left to do: what one has written would be refreshed and merged in the other one's time. */
+async function settled(client: Client): Promise<void> {
+  await client.indices.refresh();
+  for (; ; await sleep(50)) {
+    const { _all } = await client.indices.stats({ metric: 'merge' });
+    if (!_all.total?.merges?.current) return;
+  }
 }
 
 /** Until the dataset's index is there. */
