@@ -1,9 +1,11 @@
 import type { Pool } from 'pg';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { type BulkOptions, type BulkOutcome, type Operation, writeBulk } from './bulk.ts';
-import { type ImageRow, SELECT_LIST, toDocument } from './documents.ts';
-import { type Change, isComplete } from './feed.ts';
+import { type BulkOptions, type BulkOutcome, writeBulk } from './bulk.ts';
+import type { Operation } from './bulk-request.ts';
+import { writeDocument } from './document-json.ts';
+import type { Change } from './feed.ts';
+import { type FoundRow, readRows } from './scan.ts';
 import { recordError, recordRefused } from './state.ts';
 
 /** Where the documents of one dataset go. */
@@ -32,30 +34,36 @@ export async function applyChanges(
   targetOf: (dataset: string) => Target | null,
   context: ApplyContext,
 ): Promise<BulkOutcome> {
+  const targets = new Map<string, Target | null>();
+  for (const { dataset } of changes) if (!targets.has(dataset)) targets.set(dataset, targetOf(dataset));
   const wanted = changes.filter(({ dataset, revision }) => {
-    const target = targetOf(dataset);
-    return target !== null && revision > target.bornRevision;
+    const target = targets.get(dataset);
+    return target && revision > target.bornRevision;
   });
-  const rows = await completeRows(wanted, context.pool);
+  const read = await readAgain(wanted, context.pool);
   const operations: Operation[] = [];
   for (const change of wanted) {
-    const { dataset, id, revision } = change;
-    const target = targetOf(dataset)!;
-    if (change.row === null) operations.push({ index: target.index, dataset, id, revision, source: null });
+    const { dataset, id, revision, row } = change;
+    const target = targets.get(dataset)!;
+    if (row === null) operations.push({ index: target.index, dataset, id, revision, source: null });
+    else if (row.complete) operations.push(putOperation({ dataset, id, revision, row }, target));
     else {
-      const row = rows.get(change);
-      if (row) operations.push(putOperation(row, target));
+      const found = read.get(change);
+      if (found) operations.push(putOperation(found, target));
     }
   }
   return writeOperations(operations, context);
 }
 
-export const putOperation = (row: ImageRow, { index, classes }: Target): Operation => ({
+export const putOperation = (
+  { dataset, id, revision, row }: FoundRow,
+  { index, classes }: Target,
+): Operation => ({
   index,
-  dataset: row.dataset,
-  id: row.id,
-  revision: Number(row.revision),
-  source: JSON.stringify(toDocument(row, classes)),
+  dataset,
+  id,
+  revision,
+  source: (out) => writeDocument(out, row, classes),
 });
 
 /** Writes to Elasticsearch, records what it refused, and counts. */
@@ -96,23 +104,16 @@ function count({ indexed, deleted, superseded, refused }: BulkOutcome, { metrics
 }
 
 /**
- * The rows of the changes that put one. Where the feed left out a large value that the update did not touch (exif,
- * most likely), the row is read again. It may be newer than the change by then, which is as good: its revision comes
- * with it, and the change that made it follows. A row that is gone is left out: its deletion follows.
+ * The rows of the changes for which the feed left out a large value that the update did not touch (exif, most likely),
+ * read again. One may be newer than its change by then, which is as good: its revision comes with it, and the change
+ * that made it follows. A row that is gone is left out: its deletion follows.
  */
-async function completeRows(changes: Change[], pool: Pool): Promise<Map<Change, ImageRow>> {
-  const rows = new Map<Change, ImageRow>();
-  const incomplete: Change[] = [];
-  for (const change of changes) {
-    if (!change.row) continue;
-    if (isComplete(change.row)) rows.set(change, change.row);
-    else incomplete.push(change);
-  }
+async function readAgain(changes: Change[], pool: Pool): Promise<Map<Change, FoundRow>> {
+  const rows = new Map<Change, FoundRow>();
+  const incomplete = changes.filter(({ row }) => row !== null && !row.complete);
   for (const [dataset, lacking] of Map.groupBy(incomplete, (change) => change.dataset)) {
-    const { rows: found } = await pool.query<ImageRow>(
-      `select ${SELECT_LIST} from public.images where dataset = $1 and id = any ($2)`,
-      [dataset, lacking.map(({ id }) => id)],
-    );
+    const ids = lacking.map(({ id }) => id);
+    const found = await readRows(pool, 'where dataset = $1 and id = any ($2)', [dataset, ids]);
     const byId = new Map(found.map((row) => [row.id, row]));
     for (const change of lacking) {
       const row = byId.get(change.id);

@@ -1,6 +1,7 @@
 import { documentId } from './documents.ts';
 import type { Change, FeedSink } from './feed.ts';
 import type { Lsn } from './lsn.ts';
+import { filledUp } from './tuple.ts';
 
 export interface BatcherOptions {
   /** Writes a batch, each key once; the changes are durable when it resolves. */
@@ -9,8 +10,11 @@ export interface BatcherOptions {
   truncated(): Promise<void>;
 }
 
-/** Bulk requests of this size run at full speed; larger ones only wait longer. */
-const BATCH_CHANGES = 2000;
+/**
+ * Catching up 60,000 small documents, medians of 15 runs: 44,000 documents/s with batches of 2000, 46,600 with 6000; more gained
+ * nothing, nor did a smaller batch while Elasticsearch has nothing to do.
+ */
+const BATCH_CHANGES = 6000;
 const BATCH_BYTES = 8 * 1024 * 1024;
 /** A change waits at most this long for others: with 200 images/s that makes batches of 20. */
 const BATCH_WAIT_MS = 100;
@@ -192,12 +196,7 @@ export class ChangeBatcher implements FeedSink {
 
 /** What an update left out because it did not change it stands in the change before, if that is still here. */
 function completed(change: Change, before: Change | undefined): Change {
-  const { row } = change;
   const known = before?.row;
-  if (!row || !known) return change;
-  for (const [name, value] of Object.entries(known)) {
-    const column = name as keyof typeof row;
-    if (row[column] === undefined) row[column] = value as never;
-  }
-  return change;
+  if (!change.row || !known || change.row.complete) return change;
+  return { ...change, row: filledUp(change.row, known) };
 }

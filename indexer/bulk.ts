@@ -2,17 +2,14 @@ import { errors } from '@elastic/elasticsearch';
 import { HubError } from '../errors.ts';
 import type { Troubles } from '../troubles.ts';
 import { backoffMs, pause } from './backoff.ts';
-import { documentId } from './documents.ts';
+import {
+  type BulkRequest,
+  bulkRequests,
+  type Operation,
+  requestOf,
+  type VersionType,
+} from './bulk-request.ts';
 import { type Client, elasticsearchError, isUnavailable, shortText } from './elasticsearch.ts';
-
-/** One document to put (`source`: its JSON) or to delete (`source` null), at a version. */
-export interface Operation {
-  index: string;
-  dataset: string;
-  id: string;
-  revision: number;
-  source: string | null;
-}
 
 export interface RefusedDocument {
   operation: Operation;
@@ -41,18 +38,10 @@ export interface BulkOptions {
    * external: writes only what is newer than the document there. external_gte: the same version again, too, which
    * replaces a document by another one made from the same row.
    */
-  versionType: 'external' | 'external_gte';
+  versionType: VersionType;
   /** Stop trying after this long; absent: never. */
   giveUpAfterMs?: number;
 }
-
-/** Elasticsearch advises 5 to 15 MB; more only costs memory on both sides. */
-const REQUEST_BYTES = 8 * 1024 * 1024;
-/**
- * Elasticsearch refuses requests over 100 MB (http.max_content_length) by cutting the connection, which looks like
- * an outage; a document of that size must not be tried for ever.
- */
-const LARGEST_DOCUMENT = 64 * 1024 * 1024;
 
 /**
  * Writes all operations, each key at most once in `operations`. Resolves when every one has its outcome; waits and
@@ -61,69 +50,54 @@ const LARGEST_DOCUMENT = 64 * 1024 * 1024;
  */
 export async function writeBulk(operations: Operation[], options: BulkOptions): Promise<BulkOutcome> {
   const outcome: BulkOutcome = { indexed: [], deleted: [], superseded: [], refused: [], homeless: [] };
-  const tooLarge = ({ source }: Operation) => source !== null && source.length > LARGEST_DOCUMENT;
-  for (const operation of operations.filter(tooLarge)) {
-    outcome.refused.push({ operation, error: `the document has ${operation.source!.length} characters` });
+  const refuse = (operation: Operation, error: string) => outcome.refused.push({ operation, error });
+  for (const request of bulkRequests(operations, options.versionType, refuse)) {
+    await writeRequest(request, options, outcome);
   }
-  const fitting = operations.filter((operation) => !tooLarge(operation));
-  for (const part of partsOf(fitting)) await writePart(part, options, outcome);
   return outcome;
 }
 
-function* partsOf(operations: Operation[]): Generator<Operation[]> {
-  let part: Operation[] = [];
-  let bytes = 0;
-  for (const operation of operations) {
-    const size = operation.source?.length ?? 0;
-    if (part.length > 0 && bytes + size > REQUEST_BYTES) {
-      yield part;
-      part = [];
-      bytes = 0;
-    }
-    part.push(operation);
-    bytes += size;
-  }
-  if (part.length > 0) yield part;
-}
-
-async function writePart(part: Operation[], options: BulkOptions, outcome: BulkOutcome): Promise<void> {
+async function writeRequest(first: BulkRequest, options: BulkOptions, outcome: BulkOutcome): Promise<void> {
   const { troubles, signal, giveUpAfterMs = Infinity } = options;
-  const indexes = [...new Set(part.map(({ index }) => index))];
+  const indexes = [...new Set(first.operations.map(({ index }) => index))];
   const activity = `Elasticsearch does not take documents of ${indexes.join(', ')}`;
   const deadline = Date.now() + giveUpAfterMs;
-  let left = part;
-  for (let attempt = 1; left.length > 0; attempt++) {
-    const { again, failure } = await writeOnce(left, options, outcome);
-    left = again;
-    if (left.length === 0) return troubles.over(activity);
+  let request = first;
+  for (let attempt = 1; ; attempt++) {
+    const { again, failure } = await writeOnce(request, options, outcome);
+    if (again.length === 0) return troubles.over(activity);
     const cause = elasticsearchError(failure, options.url);
     if (signal.aborted || Date.now() > deadline) {
       troubles.forget(activity);
       if (!signal.aborted) throw cause;
       throw new HubError('INTERRUPTED', 'Interrupted while documents were being written.');
     }
-    troubles.notice(activity, shortText(cause), { documents: left.length });
+    troubles.notice(activity, shortText(cause), { documents: again.length });
+    request = requestOf(again, options.versionType);
     await pause(backoffMs(attempt), signal);
   }
 }
 
 /** One request. `again`: what has no outcome yet and is to be tried again, because of `failure`. */
 async function writeOnce(
-  operations: Operation[],
+  { operations, body, release }: BulkRequest,
   options: BulkOptions,
   outcome: BulkOutcome,
 ): Promise<{ again: Operation[]; failure?: unknown }> {
-  const { client, requireAlias, versionType } = options;
+  const { client, requireAlias } = options;
   let answer;
   try {
     answer = await client.bulk({
       require_alias: requireAlias,
-      operations: operations.flatMap((operation) => actionLines(operation, versionType)) as never,
+      // The client sends a buffer as it is; that it may be one is not in the types.
+      operations: body as never,
       filter_path: ['items.*.status', 'items.*.error'],
     });
   } catch (error) {
     return requestFailed(error, operations, options, outcome);
   }
+  // Only now: what has failed may not be sent to its end.
+  release();
   const again: Operation[] = [];
   let failure: unknown;
   operations.forEach((operation, i) => {
@@ -168,19 +142,10 @@ async function requestFailed(
     return { again: [] };
   }
   const middle = operations.length >> 1;
-  const first = await writeOnce(operations.slice(0, middle), options, outcome);
-  const second = await writeOnce(operations.slice(middle), options, outcome);
+  const half = (part: Operation[]) => writeOnce(requestOf(part, options.versionType), options, outcome);
+  const first = await half(operations.slice(0, middle));
+  const second = await half(operations.slice(middle));
   return { again: [...first.again, ...second.again], failure: first.failure ?? second.failure };
-}
-
-function actionLines({ index, dataset, id, revision, source }: Operation, versionType: string): string[] {
-  const target = {
-    _index: index,
-    _id: documentId(dataset, id),
-    version: revision,
-    version_type: versionType,
-  };
-  return source === null ? [JSON.stringify({ delete: target })] : [JSON.stringify({ index: target }), source];
 }
 
 function describe(error: {

@@ -1,8 +1,9 @@
 import type { Client } from 'pg';
 import { LogicalReplicationService, type Pgoutput, PgoutputPlugin } from 'pg-logical-replication';
 import type { Logger } from '../log.ts';
-import { COLUMNS, type ImageRow } from './documents.ts';
+import { AT, type Column, COLUMNS, PRINTED_AS } from './documents.ts';
 import { formatLsn, type Lsn, parseLsn } from './lsn.ts';
+import { newTuple, type Tuple, TupleStore } from './tuple.ts';
 
 export const PUBLICATION = 'imagehub_changes';
 
@@ -12,10 +13,10 @@ export interface Change {
   id: string;
   revision: number;
   /**
-   * The row; null: deleted. A column is undefined when it is stored out of line and this update did not touch it:
-   * the log does not hold it then.
+   * The row; null: deleted. It is not complete when a column is stored out of line and this update did not touch it: the
+   * log does not hold it then.
    */
-  row: Partial<ImageRow> | null;
+  row: Tuple | null;
   /** Size in the feed, in bytes. */
   bytes: number;
 }
@@ -67,9 +68,9 @@ export async function followFeed(options: FollowOptions): Promise<void> {
       keepAlive: true,
       connectionTimeoutMillis: 10_000,
     },
-    // The library would acknowledge what was received; we acknowledge what is indexed. Flow control pauses the
-    // socket while the sink is busy.
-    { acknowledge: { auto: false, timeoutSeconds: 0 }, flowControl: { enabled: true } },
+    // The library would acknowledge what was received; we acknowledge what is indexed. Its flow control makes promises
+    // for every message, and pauses for every one; `InOrder` does neither while the sink has room.
+    { acknowledge: { auto: false, timeoutSeconds: 0 }, flowControl: { enabled: false } },
   );
   const failure = Promise.withResolvers<never>();
   let failed = false;
@@ -80,7 +81,6 @@ export async function followFeed(options: FollowOptions): Promise<void> {
   service.on('error', fail);
   failure.promise.catch(() => undefined);
 
-  let handled = 0;
   let inTransaction = false;
   let heardAt = Date.now();
   let acknowledged: Lsn = 0n;
@@ -90,27 +90,25 @@ export async function followFeed(options: FollowOptions): Promise<void> {
     heardAt = Date.now();
     onStart(plugin.from);
   });
-  service.on('data', async (_lsn, event: FeedEvent) => {
-    if (failed) return;
-    try {
-      if (event.kind === 'change') await sink.change(event.change);
-      else if (event.kind === 'begin') inTransaction = true;
-      else if (event.kind === 'commit') {
-        inTransaction = false;
-        sink.reached(event.end, event.committedAt);
-      } else if (event.kind === 'classes') sink.classesChanged();
-      else if (event.kind === 'truncate') await sink.truncated();
-      else if (event.kind === 'unreadable') throw event.error;
-    } catch (error) {
-      fail(error);
-    }
-    handled++;
+  const handle = (event: FeedEvent): Promise<void> | void => {
+    if (event.kind === 'change') return sink.change(event.change);
+    if (event.kind === 'begin') inTransaction = true;
+    else if (event.kind === 'commit') {
+      inTransaction = false;
+      sink.reached(event.end, event.committedAt);
+    } else if (event.kind === 'classes') sink.classesChanged();
+    else if (event.kind === 'truncate') return sink.truncated();
+    else if (event.kind === 'unreadable') throw event.error;
+  };
+  const events = new InOrder(handle, plugin, fail);
+  service.on('data', (_lsn: string, event: FeedEvent) => {
     heardAt = Date.now();
+    events.push(event);
   });
-  // A keep-alive overtakes messages that wait in the library's queue: it counts only when none does.
+  // A keep-alive overtakes events that are kept: it counts only when there are none.
   service.on('heartbeat', (lsn) => {
     heardAt = Date.now();
-    if (!failed && !inTransaction && handled === plugin.received) sink.reached(parseLsn(lsn), null);
+    if (!failed && !inTransaction && !events.waiting) sink.reached(parseLsn(lsn), null);
   });
 
   const acknowledge = async () => {
@@ -123,7 +121,8 @@ export async function followFeed(options: FollowOptions): Promise<void> {
   const timer = setInterval(() => {
     if (service.isStop()) return;
     acknowledge().catch(fail);
-    if (handled === plugin.received && Date.now() - heardAt > SILENCE_LIMIT_MS) {
+    if (events.waiting) heardAt = Date.now();
+    if (Date.now() - heardAt > SILENCE_LIMIT_MS) {
       fail(new Error(`nothing heard from Postgres for ${SILENCE_LIMIT_MS / 1000} s`));
     }
   }, STATUS_INTERVAL_MS);
@@ -145,6 +144,61 @@ export async function followFeed(options: FollowOptions): Promise<void> {
   }
 }
 
+/** What comes through a socket can be held back. */
+interface Source {
+  pause(): void;
+  resume(): void;
+}
+
+/**
+ * Handles events one after the other. When one has to be waited for, the source is paused, and what comes all the same (it
+ * was read from the socket already) is kept until then. After a failure nothing more is handled.
+ */
+class InOrder<T> {
+  readonly #handle: (event: T) => Promise<void> | void;
+  readonly #source: Source;
+  readonly #fail: (error: unknown) => void;
+  #kept: T[] = [];
+  #waiting = false;
+
+  constructor(handle: (event: T) => Promise<void> | void, source: Source, fail: (error: unknown) => void) {
+    this.#handle = handle;
+    this.#source = source;
+    this.#fail = fail;
+  }
+
+  /** Whether an event is waited for; others may be kept behind it. */
+  get waiting(): boolean {
+    return this.#waiting;
+  }
+
+  push(event: T): void {
+    if (this.#waiting) this.#kept.push(event);
+    else this.#take(event);
+  }
+
+  #take(event: T): void {
+    try {
+      const wait = this.#handle(event);
+      if (!wait) return;
+      this.#waiting = true;
+      this.#source.pause();
+      wait.then(() => this.#goOn(), this.#fail);
+    } catch (error) {
+      this.#waiting = true;
+      this.#fail(error);
+    }
+  }
+
+  #goOn(): void {
+    this.#waiting = false;
+    const kept = this.#kept;
+    this.#kept = [];
+    for (const event of kept) this.push(event);
+    if (!this.#waiting) this.#source.resume();
+  }
+}
+
 type FeedEvent =
   | { kind: 'begin' }
   | { kind: 'commit'; end: Lsn; committedAt: Date }
@@ -154,10 +208,13 @@ type FeedEvent =
   | { kind: 'other' }
   | { kind: 'unreadable'; error: unknown };
 
-/** pgoutput's messages as our events; counts what came in, and makes the temporary slot on its own connection. */
-class FeedPlugin extends PgoutputPlugin {
+/** pgoutput's messages as our events; makes the temporary slot on its own connection. */
+class FeedPlugin extends PgoutputPlugin implements Source {
   readonly temporary: boolean;
-  received = 0;
+  #socket: Source | null = null;
+  /** The images as the feed has described them last. */
+  #images: Relation | null = null;
+  readonly #tuples = new TupleStore();
   from: Lsn = 0n;
 
   constructor(temporary: boolean) {
@@ -166,6 +223,10 @@ class FeedPlugin extends PgoutputPlugin {
   }
 
   override async start(client: Client, slot: string, lsn: string): Promise<unknown> {
+    // pg has it, but not in its types.
+    this.#socket = (client as unknown as { connection: { stream: Source } }).connection.stream;
+    // The rows are printed by this session's settings. (As options of the connection they would give way to those of the URL.)
+    for (const [name, value] of PRINTED_AS) await client.query(`set ${name} = '${value}'`);
     if (this.temporary) {
       // The replication protocol's own commands must be in capitals.
       await client.query(`CREATE_REPLICATION_SLOT "${slot}" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'nothing')`);
@@ -177,17 +238,58 @@ class FeedPlugin extends PgoutputPlugin {
     return super.start(client, slot, lsn);
   }
 
+  pause(): void {
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    this.#socket?.resume();
+  }
+
   // Called for every message as it arrives. An exception here would end the process: it becomes an event.
   override parse(buffer: Buffer): never {
-    this.received++;
     let event: FeedEvent;
     try {
-      event = eventOf(super.parse(buffer), buffer.length);
+      event = this.#imageChange(buffer) ?? this.#other(super.parse(buffer), buffer.length);
     } catch (error) {
       event = { kind: 'unreadable', error };
     }
     return event as never;
   }
+
+  /** Nearly every message: a row that came or changed. null: some other message, which the library reads. */
+  #imageChange(message: Buffer): FeedEvent | null {
+    const tag = message[0];
+    if ((tag !== INSERT && tag !== UPDATE) || message.readInt32BE(1) !== this.#images?.oid) return null;
+    const { tuple, columns } = newTuple(message, this.#images.places, KEY_AND_REVISION);
+    const change: Change = {
+      dataset: columns[0]!,
+      id: columns[1]!,
+      revision: Number(columns[2]),
+      row: this.#tuples.keep(tuple),
+      bytes: message.length,
+    };
+    return { kind: 'change', change };
+  }
+
+  #other(message: Pgoutput.Message, bytes: number): FeedEvent {
+    if (message.tag === 'relation' && `${message.schema}.${message.name}` === 'public.images') {
+      const places = message.columns.map(({ name }) => COLUMNS.indexOf(name as Column));
+      this.#images = { oid: message.relationOid, places };
+    }
+    return eventOf(message, bytes);
+  }
+}
+
+const INSERT = 0x49; // I
+const UPDATE = 0x55; // U
+
+const KEY_AND_REVISION = [AT.dataset, AT.id, AT.revision];
+
+interface Relation {
+  oid: number;
+  /** For each of its columns the place in COLUMNS, or −1. */
+  places: number[];
 }
 
 interface DeletedImage {
@@ -222,13 +324,6 @@ function eventOf(message: Pgoutput.Message, bytes: number): FeedEvent {
 }
 
 function rowEvent(table: string, tuple: Record<string, unknown>, bytes: number): FeedEvent {
-  if (table === 'public.images') {
-    const row = tuple as unknown as ImageRow;
-    return {
-      kind: 'change',
-      change: { dataset: row.dataset, id: row.id, revision: Number(row.revision), row, bytes },
-    };
-  }
   if (table === 'imagehub.deleted_images') {
     const { dataset, id, revision, restored_at } = tuple as unknown as DeletedImage;
     // A row that came back speaks for itself, with a higher revision.
@@ -237,7 +332,3 @@ function rowEvent(table: string, tuple: Record<string, unknown>, bytes: number):
   }
   return table === 'imagehub.classes' ? { kind: 'classes' } : { kind: 'other' };
 }
-
-/** Whether the feed gave every column of the row. */
-export const isComplete = (row: Partial<ImageRow>): row is ImageRow =>
-  COLUMNS.every((name) => row[name] !== undefined);

@@ -8,7 +8,7 @@ const float = { type: 'float' } as const;
 const double = { type: 'double' } as const;
 const date = { type: 'date' } as const;
 
-/** One property for every field that toDocument writes; an unknown field would be a bug of ours, and is refused. */
+/** One property for every field that writeDocument writes; an unknown field would be a bug of ours, and is refused. */
 export const MAPPINGS = {
   dynamic: 'strict',
   properties: {

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dashboards, dashboardText } from '../../grafana/dashboards.ts';
 import { ELASTICSEARCH, POSTGRES, PROMETHEUS } from '../../grafana/data-sources.ts';
-import { type ImageRow, SELECT_LIST, toDocument } from '../../indexer/documents.ts';
+import { documentJson } from '../../indexer/document-json.ts';
 import {
   type Client,
   createNextIndex,
@@ -11,6 +11,7 @@ import {
   openElasticsearch,
   pointAlias,
 } from '../../indexer/elasticsearch.ts';
+import { readRows } from '../../indexer/scan.ts';
 import { createMetrics } from '../../metrics.ts';
 import { elasticsearchRequest, expandSql, expandVariables, type Expansion } from '../support/grafana.ts';
 import { digitsDataset, insertImage, insertOutcomes } from '../support/image-rows.ts';
@@ -102,7 +103,7 @@ async function fillDatabase(): Promise<void> {
 
 /** The same images as documents behind the alias; and the same again in an index that does not serve. */
 async function fillIndex(): Promise<void> {
-  const { rows } = await db.pool.query<ImageRow>(`select ${SELECT_LIST} from mnist`);
+  const rows = await readRows(db.pool, "where dataset = 'mnist'", []);
   for (const serving of [true, false]) {
     const { name } = await createNextIndex(elasticsearch, `${prefix}-mnist`);
     indexes.push(name);
@@ -110,9 +111,9 @@ async function fillIndex(): Promise<void> {
     const answer = await elasticsearch.bulk({
       index: name,
       refresh: true,
-      operations: rows.flatMap((row) => [
-        { index: { _id: `mnist/${row.id}` } },
-        toDocument(row, [...'0123456789']),
+      operations: rows.flatMap(({ id, row }) => [
+        { index: { _id: `mnist/${id}` } },
+        JSON.parse(documentJson(row, [...'0123456789'])) as object,
       ]),
     });
     expect(answer.errors).toBe(false);

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { type BulkOptions, type Operation, writeBulk } from '../../indexer/bulk.ts';
+import { type BulkOptions, writeBulk } from '../../indexer/bulk.ts';
+import type { Operation } from '../../indexer/bulk-request.ts';
 import {
   aliasOf,
   type Client,
@@ -48,7 +49,7 @@ const put = (id: string, revision: number, fields: object = {}): Operation => ({
   dataset: 'mnist',
   id,
   revision,
-  source: JSON.stringify({ id, revision, ...fields }),
+  source: (out) => out.text(JSON.stringify({ id, revision, ...fields })),
 });
 const remove = (id: string, revision: number): Operation => ({ ...put(id, revision), source: null });
 const revisionOf = async (id: string) => {
