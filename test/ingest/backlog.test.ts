@@ -65,7 +65,7 @@ describe('the backlog', () => {
 
   test('an image over which the classifier hangs costs its neighbours nothing', async () => {
     await using pipeline = await testPipeline();
-    const slow = await sharp({ create: { width: 16_000, height: 16_000, channels: 3, background: 'teal' } })
+    const slow = await sharp({ create: { width: 12_000, height: 12_000, channels: 3, background: 'teal' } })
       .jpeg()
       .toBuffer();
     await goLive(pipeline.pool, pipeline.dataset, constantModel(7));

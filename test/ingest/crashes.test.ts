@@ -14,7 +14,7 @@ describe('crashes', () => {
   test('a batch that was in flight when the process died is done one by one; the image at fault becomes a dead letter', async () => {
     await using pipeline = await testPipeline();
     // A small file that takes far longer to decode than its neighbours, and longer than the limit in isolation.
-    const slow = await sharp({ create: { width: 16_000, height: 16_000, channels: 3, background: 'teal' } })
+    const slow = await sharp({ create: { width: 12_000, height: 12_000, channels: 3, background: 'teal' } })
       .jpeg()
       .toBuffer();
     await pipeline.produce([
@@ -33,7 +33,7 @@ describe('crashes', () => {
     await first.kill('SIGKILL');
     expect(await count(pipeline)).toBe(0);
 
-    const second = await runProcess(pipeline, { ...settings, IMAGEHUB_DECODE_TIMEOUT_MS: '300' });
+    const second = await runProcess(pipeline, { ...settings, IMAGEHUB_DECODE_TIMEOUT_MS: '200' });
     await pipeline.drained();
     await second.kill('SIGINT');
     const { rows } = await pipeline.pool.query(`select id from ${pipeline.dataset} order by id`);

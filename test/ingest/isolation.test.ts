@@ -14,9 +14,9 @@ import { TEN, until } from '../support/pipeline.ts';
 
 const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
 
-/** A file of a megabyte that takes more than a second, and 768 MB, to decode. */
+/** A file of a megabyte that takes a second, and 432 MB, to decode. */
 const slowImage = () =>
-  sharp({ create: { width: 16_000, height: 16_000, channels: 3, background: 'teal' } })
+  sharp({ create: { width: 12_000, height: 12_000, channels: 3, background: 'teal' } })
     .jpeg()
     .toBuffer();
 
@@ -35,11 +35,13 @@ function task(images: Buffer[]): BatchTask {
   return { ...rest, packed: pack(bytes) };
 }
 
+const isolate = (images: Buffer[], timeoutMs: number) => processIsolated(task(images), timeoutMs);
+
 /** Between what a child has in memory when it has loaded everything (150 MiB) and amid the slow image. */
-const BUSY_FROM_MIB = 400;
+const BUSY_FROM_MIB = 300;
 
 /** Far longer than a small image takes, also the first one in a process, and far shorter than the slow one. */
-const LIMIT_MS = 300;
+const LIMIT_MS = 200;
 
 const LOOK_EVERY_MS = 5;
 
@@ -82,14 +84,14 @@ describe('images in isolation', () => {
     const workers = new Workers(config, log);
     const inThread = await workers.ingest(unpacked(images), false);
     await workers.close();
-    const isolated = await processIsolated(task(images), 30_000);
+    const isolated = await isolate(images, 30_000);
     expect(unpack(isolated.rows)).toEqual(unpack(inThread.rows));
     expect(isolated.failures).toEqual(inThread.failures);
     expect(isolated.failures).toMatchObject([{ index: 1, reason: 'not-an-image' }]);
   });
 
   test('a child that somebody else kills costs no image', async () => {
-    const work = processIsolated(task([digitPng(1, 1), await slowImage(), digitPng(2, 2)]), 60_000);
+    const work = isolate([digitPng(1, 1), await slowImage(), digitPng(2, 2)], 60_000);
     await signalChildren(['SIGKILL'], 1, isBusy);
     const { rows, failures } = await work;
     expect(failures).toEqual([]);
@@ -97,7 +99,7 @@ describe('images in isolation', () => {
   });
 
   test('Ctrl-C, which every process of the terminal gets, does not end the child', async () => {
-    const work = childrenDuring(processIsolated(task([await slowImage()]), 60_000));
+    const work = childrenDuring(isolate([await slowImage()], 60_000));
     await signalChildren(['SIGINT', 'SIGTERM', 'SIGHUP'], 1, isBusy);
     const { result, children } = await work;
     expect(result.failures).toEqual([]);
@@ -106,7 +108,7 @@ describe('images in isolation', () => {
   });
 
   test('an image over which two children died is a failure, its neighbours are rows', async () => {
-    const work = processIsolated(task([digitPng(1, 1), await slowImage(), digitPng(2, 2)]), 60_000);
+    const work = isolate([digitPng(1, 1), await slowImage(), digitPng(2, 2)], 60_000);
     await signalChildren(['SIGKILL'], 2, isBusy);
     const { rows, failures } = await work;
     expect(failures).toEqual([
@@ -120,7 +122,7 @@ describe('images in isolation', () => {
   });
 
   test('a child that does not come up is an error, never an image’s fault', async () => {
-    const work = processIsolated(task([digitPng(1, 1)]), 30_000);
+    const work = isolate([digitPng(1, 1)], 30_000);
     const refused = expect(work).rejects.toThrow(/did not start.*SIGKILL/);
     await signalChildren(['SIGKILL'], 1, isThere);
     await refused;
@@ -128,9 +130,9 @@ describe('images in isolation', () => {
 
   test('an image over the time limit is a failure after one try', async () => {
     const images = [digitPng(1, 1), await slowImage(), digitPng(2, 2)];
-    const { result, children } = await childrenDuring(processIsolated(task(images), LIMIT_MS));
+    const { result, children } = await childrenDuring(isolate(images, LIMIT_MS));
     expect(result.failures).toMatchObject([
-      { index: 1, reason: KILLED_DECODER, detail: expect.stringMatching(/0\.3 s/) },
+      { index: 1, reason: KILLED_DECODER, detail: expect.stringMatching(/0\.2 s/) },
     ]);
     expect(result.rows.ends).toHaveLength(2);
     // One that was given up, and one for the image behind.
@@ -146,19 +148,23 @@ describe('a worker thread that hangs', () => {
     try {
       // Together over the limit of a batch, and each over that of one image.
       const slow = await slowImage();
-      const images = [digitPng(1, 1), slow, slow, slow, slow, digitPng(2, 2)];
+      const images = [digitPng(1, 1), slow, slow, slow, slow, slow, digitPng(2, 2)];
       const { failures, rows } = await workers.ingest(unpacked(images), false);
       expect(failures.map(({ index, reason }) => `${index} ${reason}`)).toEqual(
-        [1, 2, 3, 4].map((index) => `${index} ${KILLED_DECODER}`),
+        [1, 2, 3, 4, 5].map((index) => `${index} ${KILLED_DECODER}`),
       );
       expect(rows.ends).toHaveLength(2);
       expect(messages.join()).toMatch(/doing it one image at a time/);
       // The thread still works on what was given up; once it is through, batches take it again.
-      await until(async () => {
-        messages.length = 0;
-        expect((await workers.ingest(unpacked([digitPng(3, 3)]), false)).rows.ends).toHaveLength(1);
-        return messages.length === 0;
-      }, 'the thread is free again');
+      await until(
+        async () => {
+          messages.length = 0;
+          expect((await workers.ingest(unpacked([digitPng(3, 3)]), false)).rows.ends).toHaveLength(1);
+          return messages.length === 0;
+        },
+        'the thread is free again',
+        200_000,
+      );
     } finally {
       await workers.close();
     }
