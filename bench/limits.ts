@@ -9,7 +9,7 @@ import { type Price, priceColumns } from './columns.ts';
 import { watchProcessors, type Watched } from './cpu.ts';
 import { amount, type BenchResult, compare, printResult, printTable } from './result.ts';
 import { fillTopic, makeDataset, openScene, readMnist, type Scene, spawnPipeline } from './scene.ts';
-import { consumeAll, openStages, parseAll, prepareAll, processAll, writeAll } from './stages.ts';
+import { consumeAll, openStages, prepareAll, processAll, writeAll } from './stages.ts';
 
 interface LimitsOptions {
   data: string;
@@ -47,7 +47,7 @@ interface Stage {
 }
 
 /**
- * How fast the whole is beside its stages alone. Those of a worker thread (decode, classify, encode) run on one thread
+ * How fast the whole is beside its stages alone. Those of a worker thread (read, decode, classify, encode) run on one thread
  * here, while the pipeline has one per core.
  */
 async function limitsBench(context: CommandContext, options: LimitsOptions): Promise<BenchResult> {
@@ -107,12 +107,11 @@ async function measureStages(
   const partitions = await consumeAll(hub, topic, 'limits-2', count, timed('consume'));
   await using context = await openStages(hub);
   const { dataset, model } = await context.live.get(topic);
-  parseAll(dataset, topic, partitions);
-  const messages = await timed('read messages')(() => parseAll(dataset, topic, partitions));
 
-  const seconds = await processAll(dataset, model!, messages, hub.config);
+  const seconds = await processAll(dataset, model!, partitions.flat(), hub.config);
   const oneThread = (name: string, spent: number) =>
     stages.push(stageOf(name, count, spent, { imagehub: spent * 1e6, postgres: 0, kafka: 0 }));
+  oneThread('read messages', seconds.read);
   oneThread('decode and describe', seconds.describe);
   oneThread('classify', seconds.classify);
   oneThread('encode rows', seconds.encode);

@@ -1,9 +1,13 @@
 import { describe } from '../images/metadata.ts';
-import { type BatchTask, unpack } from '../ingest/batch-task.ts';
+import type { BatchTask } from '../ingest/batch-task.ts';
+import { unpackMessages } from '../ingest/packed-messages.ts';
 import { processBatch } from '../ingest/process-batch.ts';
+import { readMessages } from '../ingest/read-messages.ts';
 
 /** Seconds by what a worker thread does with images. */
 export interface WorkerSeconds {
+  /** Read messages. */
+  read: number;
   /** Decode and describe. */
   describe: number;
   classify: number;
@@ -11,19 +15,20 @@ export interface WorkerSeconds {
   encode: number;
 }
 
-/** A batch as the pipeline's threads do it, and once more its first step alone. */
+/** A batch as the pipeline's threads do it, and once more its first steps alone. */
 export default async function measureBatch(task: BatchTask): Promise<WorkerSeconds> {
   const { pgmMaxSide, background, columns } = task.dataset;
   const options = { maxPixels: task.maxPixels, pgmMaxSide, background, measure: columns === 'all' };
-  const images = unpack(task.packed);
-  const began = performance.now();
-  for (const image of images) {
-    const described = describe(image, options);
+  let began = performance.now();
+  const lap = () => (-began + (began = performance.now())) / 1000;
+  const { images } = readMessages(task, unpackMessages(task.messages));
+  const reading = lap();
+  for (const { parsed } of images) {
+    const described = describe(parsed.value as Buffer<ArrayBuffer>, options);
     if (described instanceof Promise) await described;
   }
-  const describing = (performance.now() - began) / 1000;
-  const started = performance.now();
+  const describing = lap();
   const { classifySeconds } = await processBatch(task);
-  const whole = (performance.now() - started) / 1000;
-  return { describe: describing, classify: classifySeconds, encode: whole - describing - classifySeconds };
+  const encode = lap() - reading - describing - classifySeconds;
+  return { read: reading, describe: describing, classify: classifySeconds, encode };
 }

@@ -2,11 +2,11 @@ import { Piscina } from 'piscina';
 import type { Hub } from '../cli/hub.ts';
 import type { Config } from '../config.ts';
 import { openIngest } from '../ingest/open-ingest.ts';
-import { type BatchTask, type ModelRef, pack, type TaskImage } from '../ingest/batch-task.ts';
+import type { BatchTask, ModelRef } from '../ingest/batch-task.ts';
 import { type Chunk, type IngestContext, prepareChunk } from '../ingest/engine.ts';
 import { BRIEF, createKafka } from '../ingest/kafka.ts';
 import { startConsumer } from '../ingest/kafka-consumer.ts';
-import { type ImageMessage, parseMessage } from '../ingest/message.ts';
+import { packMessages } from '../ingest/packed-messages.ts';
 import { createMetrics } from '../metrics.ts';
 import { withClient } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
@@ -58,17 +58,11 @@ export async function consumeAll(
   }
 }
 
-export function parseAll(dataset: Dataset, topic: string, partitions: SourceMessage[][]): ImageMessage[] {
-  return partitions.flatMap((messages, partition) =>
-    messages.map((message) => parseMessage(dataset, topic, partition, message) as ImageMessage),
-  );
-}
-
 /** Does the work of a worker thread in one, batch after batch. */
 export async function processAll(
   dataset: Dataset,
   model: ModelRef,
-  messages: ImageMessage[],
+  messages: SourceMessage[],
   { batchImages, maxPixels }: Pick<Config, 'batchImages' | 'maxPixels'>,
 ): Promise<WorkerSeconds> {
   const thread = new Piscina({
@@ -78,24 +72,25 @@ export async function processAll(
   });
   const { topic, promotionNo } = dataset;
   const measure = async (from: number): Promise<WorkerSeconds> => {
-    const batch = messages.slice(from, from + batchImages);
-    const images = batch.map(({ id, knownLabel, metadata }, index): TaskImage => ({
-      id,
-      knownLabel,
-      ...metadata,
-      offset: from + index,
-      timestamp: Date.now(),
-    }));
-    const packed = pack(batch.map(({ value }) => value));
+    const packed = packMessages(messages.slice(from, from + batchImages));
     const source = { topic, partition: 0, epoch: 0 };
-    const task: BatchTask = { dataset, model, promotionNo, source, maxPixels, images, packed };
-    return (await thread.run(task, { transferList: [packed.bytes.buffer] })) as WorkerSeconds;
+    const task: BatchTask = {
+      dataset,
+      model,
+      promotionNo,
+      source,
+      maxPixels,
+      messages: packed,
+      rowMemory: null,
+    };
+    return (await thread.run(task, { transferList: [packed.records.buffer] })) as WorkerSeconds;
   };
   try {
     for (let batch = 0; batch < WARM_UP_BATCHES; batch++) await measure(batch * batchImages);
-    const spent: WorkerSeconds = { describe: 0, classify: 0, encode: 0 };
+    const spent: WorkerSeconds = { read: 0, describe: 0, classify: 0, encode: 0 };
     for (let from = 0; from < messages.length; from += batchImages) {
-      const { describe, classify, encode } = await measure(from);
+      const { read, describe, classify, encode } = await measure(from);
+      spent.read += read;
       spent.describe += describe;
       spent.classify += classify;
       spent.encode += encode;

@@ -3,7 +3,15 @@
 // repository. Node strips types from 22.18 on; on an older Node the one that npm installed beside us is used.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import module from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+// Compiled code, and the TypeScript without its types, is kept in the folder for temporary files: a command starts in 0.6
+// instead of 0.9 s, and so do threads and child processes, which find the folder in the environment.
+module.enableCompileCache?.(); // from Node 22.1 on
+process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache');
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 const [major, minor] = process.versions.node.split('.').map(Number);

@@ -5,6 +5,7 @@ import { readOrientation } from './exif.ts';
 import { BadImage, badImage } from './headers/header.ts';
 import { decodeSmallJpeg, endsTooEarly, isSmallJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';
+import { decodeSmallPng } from './small-png.ts';
 import { sniff, type ImageFormat, type ImageHeader, type ImageLimits } from './sniff.ts';
 
 /** 1: grey, 2: grey + alpha, 3: RGB, 4: RGBA. */
@@ -52,7 +53,7 @@ export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise
   const native =
     NATIVE_FORMATS.has(header.format) &&
     (header.format !== 'png' || header.width * header.height <= NATIVE_MAX_PIXELS);
-  if (native) return decodeNative(bytes, header);
+  if (native) return smallPng(bytes, header) ?? decodeNative(bytes, header);
   if (!isSmallJpeg(bytes, header)) return decodeWithSharp(bytes, header, limits);
   const samples = decodeSmallJpeg(bytes, header);
   const finish = (data: Uint8Array | null) =>
@@ -75,6 +76,13 @@ export function releasePixels({ data }: Pixels): void {
     buffer instanceof ArrayBuffer
   )
     buffer.transfer(0);
+}
+
+function smallPng(bytes: Uint8Array, header: ImageHeader): Pixels | null {
+  if (header.format !== 'png') return null;
+  const { width, height, bitDepth } = header;
+  const plain = decodeSmallPng(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), header);
+  return plain && { format: 'png', width, height, bitDepth, ...plain, exif: null };
 }
 
 function smallJpeg(

@@ -1,6 +1,8 @@
 import type { Manifest } from '../classifier/manifest.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import type { Place } from '../sql/dead-letters.ts';
+import type { Place, Stage } from '../sql/dead-letters.ts';
+import type { Tombstone } from '../sql/write-batch.ts';
+import type { PackedMessages } from './packed-messages.ts';
 
 /** A model as the workers get it; the bytes lie in shared memory, so handing them over costs nothing. */
 export interface ModelRef {
@@ -16,42 +18,50 @@ export interface Packed {
   ends: Uint32Array<ArrayBuffer>;
 }
 
-/** One image of a task beside its bytes: what is known of it from its message. */
-export interface TaskImage {
-  id: string;
-  knownLabel: number | null;
-  capturedAt?: Date;
-  latitude?: number;
-  longitude?: number;
-  camera?: string;
-  offset: number;
-  timestamp: number;
-}
-
 /** What a worker makes rows of. */
 export interface BatchTask {
-  dataset: Pick<Dataset, 'name' | 'classes' | 'pgmMaxSide' | 'background' | 'columns'>;
+  dataset: TaskDataset;
   /** null: nothing is live, or no prediction is wanted. */
   model: ModelRef | null;
   promotionNo: number;
-  /** Where the images come from. */
+  /** Where the messages come from. */
   source: Omit<Place, 'dataset'>;
   maxPixels: number;
-  images: TaskImage[];
-  packed: Packed;
+  messages: PackedMessages;
+  /** For the rows, to be handed back with them; null: take some. */
+  rowMemory: ArrayBuffer | null;
 }
 
+/** As much of a dataset as it takes to read its messages and make its rows. */
+export type TaskDataset = Pick<
+  Dataset,
+  'name' | 'classes' | 'labelFrom' | 'labelPattern' | 'pgmMaxSide' | 'background' | 'columns'
+>;
+
 export interface BatchFailure {
-  /** Index into the task's images. */
+  /** Index into the task's messages, or images. */
   index: number;
   reason: string;
   detail: string;
 }
 
+/** Headers of one kind that made no sense and were left out; the images are stored without them. */
+export interface IgnoredHeader {
+  header: string;
+  count: number;
+  /** One of them in words, and its message's offset. */
+  example: string;
+  offset: number;
+}
+
+/** Every message is a row, a tombstone, a failure, or superseded by a later one of them. */
 export interface BatchResult {
-  /** A row in COPY format for every image that is not among the failures, in their order. */
-  rows: Packed;
-  failures: BatchFailure[];
+  /** In COPY format, and the index of each one's message. */
+  rows: Packed & { messages: Uint32Array<ArrayBuffer> };
+  tombstones: Tombstone[];
+  failures: (BatchFailure & { stage: Stage })[];
+  superseded: number;
+  ignored: IgnoredHeader[];
   /** Why no image of the batch, or which number of them, could be classified; they are stored without a prediction. */
   classifyError: { count: number; text: string } | null;
   decodeSeconds: number;

@@ -22,14 +22,19 @@ const cannotTake = (topic: string, partition: number) => `cannot take from ${top
 /**
  * Consumes the topics of all datasets in the group, until the signal is aborted: then what is in flight is finished and
  * the group is left. Waits for servers that are away; datasets made or dropped meanwhile are taken up or let go.
+ * @param warm the worker threads are there; the group is joined meanwhile, and the first messages wait for it
  */
-export async function consumeDatasets(context: IngestContext, brokers: string[]): Promise<void> {
+export async function consumeDatasets(
+  context: IngestContext,
+  brokers: string[],
+  warm: Promise<void>,
+): Promise<void> {
   const { log, signal, troubles } = context;
   troubles.starting(JOINING);
   while (!signal.aborted) {
     try {
       await using admin = await openKafkaAdmin(context.config, brokers, log);
-      await consumeWhileUnchanged(context, brokers, admin);
+      await consumeWhileUnchanged(context, brokers, admin, warm);
     } catch (error) {
       if (signal.aborted) return;
       troubles.notice(CANNOT_CONSUME, error);
@@ -43,6 +48,7 @@ async function consumeWhileUnchanged(
   context: IngestContext,
   brokers: string[],
   admin: KafkaAdmin,
+  warm: Promise<void>,
 ): Promise<void> {
   const { config, log, signal, troubles } = context;
   const datasets = await datasetsWithTopic(context, admin);
@@ -102,6 +108,7 @@ async function consumeWhileUnchanged(
       partitions.clear();
     },
     async onBatch(topic, partition, batch, beat) {
+      await warm;
       const ingest = partitionOf(topic, partition);
       inWork.add(ingest);
       const advice = await takePatiently(context, ingest, batch, beat).finally(() => inWork.delete(ingest));

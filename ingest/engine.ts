@@ -5,16 +5,11 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { errorCode, type Pool, withClient } from '../sql/database.ts';
 import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
-import {
-  type Batch,
-  type EncodedRow,
-  type Tombstone,
-  writeBatch,
-  type WriteOutcome,
-} from '../sql/write-batch.ts';
-import { type BatchResult, type TaskImage, unpack } from './batch-task.ts';
+import { EncodedRows } from '../sql/encoded-rows.ts';
+import { type Batch, writeBatch, type WriteOutcome } from '../sql/write-batch.ts';
+import type { BatchResult, IgnoredHeader } from './batch-task.ts';
 import type { LiveDatasets } from './live-datasets.ts';
-import { type ImageMessage, parseMessage } from './message.ts';
+import { imageId } from './message.ts';
 import type { Troubles } from '../troubles.ts';
 import type { Workers } from './workers.ts';
 
@@ -53,17 +48,7 @@ export async function prepareChunk(
 ): Promise<Batch> {
   const { live, workers, metrics, config } = context;
   const { dataset, model, version } = await live.get(place.dataset);
-  const images: { message: SourceMessage; parsed: ImageMessage }[] = [];
-  const tombstones: Tombstone[] = [];
-  const deadLetters: DeadLetter[] = [];
-  for (const message of chunk.messages) {
-    const parsed = parseMessage(dataset, place.topic, place.partition, message);
-    if (parsed.kind === 'image') images.push({ message, parsed });
-    else if (parsed.kind === 'tombstone') tombstones.push({ id: parsed.id, ...message });
-    else deadLetters.push({ message, stage: 'message', reason: parsed.reason, detail: parsed.detail });
-  }
-  const unknownLabels = countIgnored(context, place, images);
-
+  const { topic, partition, epoch } = place;
   const started = performance.now();
   metrics.batchesInFlight.inc({ stage: 'prepare' });
   const work = workers.ingest(
@@ -71,22 +56,17 @@ export async function prepareChunk(
       dataset: {
         name: dataset.name,
         classes: dataset.classes,
+        labelFrom: dataset.labelFrom,
+        labelPattern: dataset.labelPattern,
         pgmMaxSide: dataset.pgmMaxSide,
         background: dataset.background,
         columns: dataset.columns,
       },
       model,
       promotionNo: dataset.promotionNo,
-      source: { topic: place.topic, partition: place.partition, epoch: place.epoch },
+      source: { topic, partition, epoch },
       maxPixels: config.maxPixels,
-      images: images.map(({ message, parsed }): TaskImage => ({
-        id: parsed.id,
-        knownLabel: parsed.knownLabel,
-        ...parsed.metadata,
-        offset: message.offset,
-        timestamp: message.timestamp,
-      })),
-      bytes: images.map(({ parsed }) => parsed.value),
+      messages: chunk.messages,
     },
     isolated,
   );
@@ -99,25 +79,29 @@ export async function prepareChunk(
     );
   }
 
-  const failed = new Set<number>();
-  for (const { index, reason, detail } of result.failures) {
-    failed.add(index);
-    deadLetters.push({ message: images[index]!.message, stage: 'decode', reason, detail });
-  }
-  const encoded = unpack(result.rows);
-  const rows = images
-    .filter((_, index) => !failed.has(index))
-    .map(({ message, parsed }, i) => ({ id: parsed.id, message, bytes: encoded[i]! }));
+  const messageOf = (index: number) => chunk.messages[index]!;
   const last = chunk.messages.at(-1);
   return {
     ...place,
     from: chunk.from,
     to: chunk.to,
     datasetVersion: version,
-    ...newestPerId(rows, tombstones),
-    deadLetters,
+    rows: new EncodedRows(
+      result.rows.bytes,
+      result.rows.ends,
+      Array.from(result.rows.messages, messageOf),
+      (message) => imageId(topic, partition, message),
+    ),
+    tombstones: result.tombstones,
+    deadLetters: result.failures.map(({ index, stage, reason, detail }): DeadLetter => ({
+      message: messageOf(index),
+      stage,
+      reason,
+      detail,
+    })),
+    superseded: result.superseded,
     seen: chunk.messages.length,
-    unknownLabels,
+    unknownLabels: countIgnored(context, place, result.ignored),
     last: last ? { offset: last.offset, keyHash: keyHash(last), timestamp: last.timestamp } : null,
   };
 }
@@ -152,45 +136,26 @@ export const keyHash = (message: SourceMessage): Buffer =>
     .update(message.key ?? Buffer.alloc(0))
     .digest();
 
-/** Of rows and tombstones with one id only the last message counts; the others are superseded. */
-function newestPerId(
-  rows: (EncodedRow & { id: string })[],
-  tombstones: Tombstone[],
-): Pick<Batch, 'rows' | 'tombstones' | 'superseded'> {
-  const newest = new Map<string, number>();
-  const notice = (id: string, offset: number) => newest.set(id, Math.max(offset, newest.get(id) ?? -1));
-  for (const { id, message } of rows) notice(id, message.offset);
-  for (const { id, offset } of tombstones) notice(id, offset);
-  const kept = {
-    rows: rows.filter(({ id, message }) => newest.get(id) === message.offset),
-    tombstones: tombstones.filter(({ id, offset }) => newest.get(id) === offset),
-  };
-  return { ...kept, superseded: rows.length + tombstones.length - newest.size };
-}
-
 /** Counts headers and labels that made no sense and logs one example of each kind. @returns unknown labels. */
 function countIgnored(
   { metrics, log }: IngestContext,
   { dataset, topic, partition }: Place,
-  images: { message: SourceMessage; parsed: ImageMessage }[],
+  ignored: IgnoredHeader[],
 ): number {
-  const kinds = new Map<string, { count: number; example: string; offset: number }>();
-  for (const { message, parsed } of images) {
-    for (const { header, value, why } of parsed.ignored) {
-      const example = `“${value}” of image ${parsed.id} ${why}`;
-      const kind = kinds.get(header) ?? { count: 0, example, offset: message.offset };
-      kinds.set(header, { ...kind, count: kind.count + 1 });
+  let unknownLabels = 0;
+  for (const { header, count, example, offset } of ignored) {
+    if (header === 'known-label') {
+      unknownLabels += count;
+      metrics.unknownLabels.inc({ dataset }, count);
+    } else {
+      metrics.badHeaders.inc({ dataset, header }, count);
     }
-  }
-  for (const [header, { count, example, offset }] of kinds) {
-    if (header === 'known-label') metrics.unknownLabels.inc({ dataset }, count);
-    else metrics.badHeaders.inc({ dataset, header }, count);
     log.warn(
       { dataset, topic, partition, offset, header, images: count },
       `${header} left out, the image is stored without it: ${example}`,
     );
   }
-  return kinds.get('known-label')?.count ?? 0;
+  return unknownLabels;
 }
 
 /**
@@ -232,6 +197,7 @@ export async function writeChunk(
         break;
       case 'written':
         countWritten(context, batch, outcome);
+        context.workers.rowMemory.giveBack(batch.rows.bytes.buffer);
         return true;
     }
   }

@@ -1,16 +1,15 @@
 // The child process of isolation.ts: it takes a batch and answers image by image, in order, so that a crash names
 // its image.
-import { type BatchTask, pack, unpack } from './batch-task.ts';
+import type { BatchTask } from './batch-task.ts';
+import { packMessages, unpackMessages } from './packed-messages.ts';
 import { processBatch } from './process-batch.ts';
 
 /** Nobody to tell when the parent is gone: `disconnect` ends us. */
 const tell = (message: unknown) => process.send!(message, undefined, undefined, () => undefined);
 
 async function answerEach(task: BatchTask): Promise<void> {
-  const bytes = unpack(task.packed);
-  for (let i = 0; i < bytes.length; i++) {
-    const result = await processBatch({ ...task, images: [task.images[i]!], packed: pack([bytes[i]!]) });
-    tell({ result });
+  for (const message of unpackMessages(task.messages)) {
+    tell({ result: await processBatch({ ...task, messages: packMessages([message]) }) });
   }
 }
 

@@ -1,13 +1,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
-import {
-  type BatchFailure,
-  type BatchResult,
-  type BatchTask,
-  type ModelRef,
-  pack,
-  unpack,
-} from './batch-task.ts';
+import type { SourceMessage } from '../sql/dead-letters.ts';
+import { type BatchResult, type BatchTask, type ModelRef, pack, unpack } from './batch-task.ts';
+import { keepNewest } from './keep-newest.ts';
+import { packMessages } from './packed-messages.ts';
+import { addIgnored } from './read-messages.ts';
 
 /** Why an image that ended its decoder's process, or never came back from it, is a dead letter. */
 export const KILLED_DECODER = 'killed-the-decoder';
@@ -24,18 +21,23 @@ const CHILD = new URL(`./isolated-child${extname(import.meta.url)}`, import.meta
  * become rows as usual.
  * @throws when no child comes up: that is no image's fault.
  */
-export async function processIsolated(task: BatchTask, timeoutMs: number): Promise<BatchResult> {
+export async function processIsolated(
+  task: Omit<BatchTask, 'messages' | 'rowMemory'>,
+  messages: SourceMessage[],
+  timeoutMs: number,
+): Promise<BatchResult> {
   // Shared memory cannot cross processes.
   const model = task.model && {
     ...task.model,
     onnx: new Uint8Array(task.model.onnx) as unknown as ModelRef['onnx'],
   };
-  const bytes = unpack(task.packed);
   const rows: Uint8Array[] = [];
-  const failures: BatchFailure[] = [];
-  const total: BatchResult = {
-    rows: pack([]),
-    failures,
+  const rowMessages: number[] = [];
+  const total: Omit<BatchResult, 'rows'> = {
+    tombstones: [],
+    failures: [],
+    superseded: 0,
+    ignored: [],
     classifyError: null,
     decodeSeconds: 0,
     classifySeconds: 0,
@@ -43,8 +45,13 @@ export async function processIsolated(task: BatchTask, timeoutMs: number): Promi
   let next = 0;
   let deaths = 0;
   const onResult = (result: BatchResult) => {
-    rows.push(...unpack(result.rows));
-    failures.push(...result.failures.map((failure) => ({ ...failure, index: next })));
+    for (const row of unpack(result.rows)) {
+      rows.push(row);
+      rowMessages.push(next);
+    }
+    total.tombstones.push(...result.tombstones);
+    total.failures.push(...result.failures.map((failure) => ({ ...failure, index: next })));
+    total.ignored = addIgnored(total.ignored, result.ignored);
     if (result.classifyError) {
       total.classifyError = { text: result.classifyError.text, count: (total.classifyError?.count ?? 0) + 1 };
     }
@@ -53,14 +60,15 @@ export async function processIsolated(task: BatchTask, timeoutMs: number): Promi
     next++;
     deaths = 0;
   };
-  while (next < bytes.length) {
-    const rest = { ...task, model, images: task.images.slice(next), packed: pack(bytes.slice(next)) };
+  while (next < messages.length) {
+    const rest = { ...task, model, messages: packMessages(messages.slice(next)), rowMemory: null };
     const end = await runChild(rest, timeoutMs, onResult);
     if (end === null || (end.died && ++deaths < DEATHS)) continue;
-    failures.push({ index: next++, reason: KILLED_DECODER, detail: end.why });
+    total.failures.push({ index: next++, stage: 'decode', reason: KILLED_DECODER, detail: end.why });
     deaths = 0;
   }
-  return { ...total, rows: pack(rows) };
+  const packed = { ...pack(rows), messages: Uint32Array.from(rowMessages) };
+  return keepNewest({ ...total, rows: packed }, task.source, messages);
 }
 
 /** Why a child could not answer for the next image; `died`: it was not we who gave it up. */
@@ -103,7 +111,7 @@ function answers(
   onResult: (result: BatchResult) => void,
 ): Promise<ChildEnd | null> {
   return new Promise((resolve) => {
-    let waiting = task.images.length;
+    let waiting = task.messages.ends.length;
     const timer = setTimeout(
       () =>
         done({

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../errors.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from './kafka.ts';
+import { clampTimestamp, KafkaRecord } from './kafka-record.ts';
 import type { Advice, Beat, SourceBatch } from './partition.ts';
 
 /** Heartbeats per session: they go out while a batch is worked on too, however long the database makes it wait. */
@@ -245,20 +246,13 @@ interface Position {
   moveTo(offset: number | null): void;
 }
 
-/** A producer may write any 64-bit number as time; these are the years that a `timestamptz` and a `Date` both hold. */
-const EARLIEST_MS = Date.UTC(1900, 0, 1);
-const LATEST_MS = Date.UTC(9999, 11, 31);
-
-export function sourceMessage({
-  offset,
-  timestamp,
-  key,
-  value,
-  headers,
-}: Pick<KafkaMessage, 'offset' | 'timestamp' | 'key' | 'value' | 'headers'>): SourceMessage {
+/** A message as kafkajs hands it over: ours already, or kafkajs's own from a broker that speaks an older protocol. */
+export function sourceMessage(message: KafkaMessage | KafkaRecord): SourceMessage {
+  if (message instanceof KafkaRecord) return message;
+  const { offset, timestamp, key, value, headers } = message;
   return {
     offset: Number(offset),
-    timestamp: Math.min(Math.max(Number(timestamp), EARLIEST_MS), LATEST_MS),
+    timestamp: clampTimestamp(Number(timestamp)),
     key,
     value,
     headers: headers ? flatten(headers) : [],

@@ -5,6 +5,7 @@ import pRetry from 'p-retry';
 import type { Config } from '../config.ts';
 import { errorText, HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import './kafka-fetch.ts';
 import { type Codec, lz4Codec, snappyCodec, zstdCodec } from './kafka-codecs.ts';
 
 // Who talks to Kafka imports kafkajs from here, with the codecs registered and a fault patched.

@@ -41,6 +41,9 @@ export const MAX_ID_BYTES = 400;
 
 export type { MessageHeaders, SourceMessage };
 
+/** What reading a message takes. */
+type MessageDataset = Pick<Dataset, 'name' | 'classes' | 'labelFrom' | 'labelPattern'>;
+
 const NUL = '\0';
 
 /**
@@ -48,7 +51,7 @@ const NUL = '\0';
  * all optional. Without a key the id is `<topic>/<partition>/<offset>`.
  */
 export function parseMessage(
-  dataset: Dataset,
+  dataset: MessageDataset,
   topic: string,
   partition: number,
   message: SourceMessage,
@@ -62,7 +65,7 @@ export function parseMessage(
         'An empty message deletes the image named by its key, and this one has no key.',
       );
     // No rule reads a label out of an id that we made up.
-    return image(dataset, `${topic}/${partition}/${message.offset}`, value, message.headers, null);
+    return image(dataset, imageId(topic, partition, message), value, message.headers, null);
   }
   if (key.length > MAX_ID_BYTES) {
     return bad(
@@ -78,10 +81,17 @@ export function parseMessage(
     : image(dataset, id, value, message.headers, ruleLabel(dataset, id));
 }
 
+/** The id of the image that a message is about, whether or not it can be one. */
+export const imageId = (
+  topic: string,
+  partition: number,
+  { key, offset }: Pick<SourceMessage, 'key' | 'offset'>,
+): string => (key === null || key.length === 0 ? `${topic}/${partition}/${offset}` : key.toString('utf8'));
+
 const bad = (reason: string, detail: string): BadMessage => ({ kind: 'bad', reason, detail });
 
 function image(
-  dataset: Dataset,
+  dataset: MessageDataset,
   id: string,
   value: Buffer,
   headers: MessageHeaders,

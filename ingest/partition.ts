@@ -8,6 +8,7 @@ import {
   type PartitionState,
 } from '../sql/offsets.ts';
 import type { Batch } from '../sql/write-batch.ts';
+import { messageBytes } from './kafka-record.ts';
 import { type Chunk, type IngestContext, keyHash, prepareChunk, writeChunk } from './engine.ts';
 
 /** What one fetch from a partition brought. */
@@ -211,7 +212,7 @@ export class PartitionIngest {
       bytes = 0;
     };
     for (const message of messages) {
-      const size = message.value?.length ?? 0;
+      const size = messageBytes(message);
       const full = current.length >= batchImages || bytes + size > batchBytes;
       const leavesIsolation = from < this.#isolateBelow && message.offset >= this.#isolateBelow;
       if (current.length > 0 && (full || leavesIsolation)) close(message.offset);

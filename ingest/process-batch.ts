@@ -3,9 +3,11 @@ import { describe, type Described } from '../images/metadata.ts';
 import { pgmHeader } from '../images/pgm.ts';
 import { CopyWriter } from '../sql/binary-copy.ts';
 import { writeStagedRow } from '../sql/staged-rows.ts';
-import { type BatchFailure, type BatchResult, type BatchTask, type TaskImage, unpack } from './batch-task.ts';
+import type { BatchFailure, BatchResult, BatchTask } from './batch-task.ts';
 import { classifyAll, type Verdict } from './classify.ts';
 import { decodeGroups } from './decode-groups.ts';
+import { unpackMessages } from './packed-messages.ts';
+import { type BatchImage, readMessages } from './read-messages.ts';
 
 /** Base64 is 4/3 and the PGM of a small image about twice its PNG; the writer grows where this is too little. */
 const ROW_BYTES_PER_IMAGE_BYTE = 4;
@@ -14,18 +16,24 @@ const ROW_BYTES_BESIDE = 512;
 const UNCLASSIFIED: Verdict = { prediction: -1, confidence: null, scores: null, error: null };
 
 /**
- * Makes table rows of encoded images: decode, metadata, hash, classification, encoding for COPY. Runs in a worker
+ * Makes table rows of messages: decode, metadata, hash, classification, encoding for COPY. Runs in a worker
  * thread, or in a child process where a crash costs only one image. An image that cannot be decoded is a failure; one
- * that cannot be classified is a row without a prediction.
+ * that cannot be classified is a row without a prediction. Rows of one id are not compared yet (keepNewest).
+ * @param messages the task's, unpacked
  */
-export async function processBatch(task: BatchTask): Promise<BatchResult> {
-  const { dataset, model, maxPixels, images, packed } = task;
-  const bytes = unpack(packed);
+export async function processBatch(
+  task: BatchTask,
+  messages = unpackMessages(task.messages),
+): Promise<BatchResult> {
+  const { dataset, model, maxPixels } = task;
+  const { images, tombstones, failures, ignored } = readMessages(task, messages);
   const out = new CopyWriter(
-    packed.bytes.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
+    task.rowMemory ??
+      task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
   );
   const ends: number[] = [];
-  const failures: BatchFailure[] = [];
+  const indexes: number[] = [];
+  const bad: BatchFailure[] = [];
   const classifyErrors: string[] = [];
   let decodeSeconds = 0;
   let classifySeconds = 0;
@@ -39,10 +47,10 @@ export async function processBatch(task: BatchTask): Promise<BatchResult> {
   let started = performance.now();
   const lap = () => (-started + (started = performance.now())) / 1000;
   const groups = decodeGroups(
-    bytes,
+    images.map(({ parsed }) => parsed.value as Buffer<ArrayBuffer>),
     (image) => describe(image, options),
     ({ pixels }) => pixels.data.length,
-    failures,
+    bad,
     ({ pixels }) => releasePixels(pixels),
   );
   for await (const group of groups) {
@@ -56,14 +64,23 @@ export async function processBatch(task: BatchTask): Promise<BatchResult> {
     group.forEach(({ index, decoded }, i) => {
       const verdict = verdicts[i]!;
       if (verdict.error !== null) classifyErrors.push(verdict.error);
-      writeRow(out, task, images[index]!, bytes[index]!, decoded, { ...verdict, predictedAt });
+      const image = images[index]!;
+      writeRow(out, task, image, decoded, { ...verdict, predictedAt });
       ends.push(out.length);
+      indexes.push(image.index);
     });
   }
   decodeSeconds += lap();
+  for (const { index, reason, detail } of bad) {
+    failures.push({ index: images[index]!.index, stage: 'decode', reason, detail });
+  }
+  failures.sort((a, b) => a.index - b.index);
   return {
-    rows: { bytes: out.bytes(), ends: Uint32Array.from(ends) },
+    rows: { bytes: out.bytes(), ends: Uint32Array.from(ends), messages: Uint32Array.from(indexes) },
+    tombstones,
     failures,
+    superseded: 0,
+    ignored,
     classifyError:
       classifyErrors.length > 0 ? { count: classifyErrors.length, text: classifyErrors[0]! } : null,
     decodeSeconds,
@@ -74,15 +91,14 @@ export async function processBatch(task: BatchTask): Promise<BatchResult> {
 function writeRow(
   out: CopyWriter,
   { model, promotionNo, source }: BatchTask,
-  image: TaskImage,
-  bytes: Uint8Array<ArrayBuffer>,
+  { message, parsed }: BatchImage,
   { pixels, grey, facts, measures }: Described,
   verdict: Verdict & { predictedAt: number },
 ): void {
   const statistics = measures?.statistics;
   writeStagedRow(out, {
-    id: image.id,
-    bytes: Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length),
+    id: parsed.id,
+    bytes: parsed.value,
     pgmHeader: pgmHeader(grey),
     pgmPixels: grey.data,
     prediction: verdict.prediction,
@@ -92,7 +108,7 @@ function writeRow(
     modelId: model && model.id,
     promotionNo,
     predictedAt: verdict.predictedAt,
-    knownLabel: image.knownLabel,
+    knownLabel: parsed.knownLabel,
     format: pixels.format,
     width: pixels.width,
     height: pixels.height,
@@ -104,15 +120,15 @@ function writeRow(
     entropy: statistics?.entropy ?? null,
     sharpness: statistics?.sharpness ?? null,
     objectCount: statistics?.objectCount ?? null,
-    capturedAt: image.capturedAt ?? facts.capturedAt,
-    latitude: image.latitude ?? facts.latitude,
-    longitude: image.longitude ?? facts.longitude,
-    camera: image.camera ?? facts.camera,
+    capturedAt: parsed.metadata.capturedAt ?? facts.capturedAt,
+    latitude: parsed.metadata.latitude ?? facts.latitude,
+    longitude: parsed.metadata.longitude ?? facts.longitude,
+    camera: parsed.metadata.camera ?? facts.camera,
     exif: facts.exif,
     sourceTopic: source.topic,
     sourcePartition: source.partition,
     sourceEpoch: source.epoch,
-    sourceOffset: image.offset,
-    sourceTimestamp: image.timestamp,
+    sourceOffset: message.offset,
+    sourceTimestamp: message.timestamp,
   });
 }

@@ -11,11 +11,12 @@ import { warmUp } from './warm-up.ts';
  * Returns when the signal is aborted and everything in flight is finished.
  */
 export async function runIngest(context: IngestContext, brokers: string[] | null): Promise<void> {
+  const warm = warmUp(context);
   await Promise.all([
-    brokers ? consumeDatasets(context, brokers) : undefined,
+    brokers ? consumeDatasets(context, brokers, warm) : undefined,
     classifyBacklog(context),
     pruneDeletions(context),
     watchLockWaits(context),
-    warmUp(context),
+    warm,
   ]);
 }

@@ -3,6 +3,7 @@ import { HubError } from '../errors.ts';
 import { listDatasets } from '../sql/datasets.ts';
 import type { IngestContext } from './engine.ts';
 import type { LiveDataset } from './live-datasets.ts';
+import { practise } from './practice.ts';
 
 const CANNOT_LOAD = 'worker threads and live models cannot be loaded';
 const LOADING = 'loading worker threads and live models';
@@ -13,17 +14,22 @@ const PIXEL = Buffer.from('P5 1 1 255 \x80', 'latin1');
 
 /**
  * Starts the worker threads and lets them load every dataset's live model, so that neither shows only when the first
- * images come. Consuming does not wait for it; being ready does. Tried again while the database is away.
+ * images come. Being ready waits for it, and so do the first images. Tried again while the database is away.
  */
 export async function warmUp(context: IngestContext): Promise<void> {
   const { pool, live, troubles, signal } = context;
   troubles.starting(LOADING);
   while (!signal.aborted) {
     try {
+      const datasets: LiveDataset[] = [];
       for (const { name } of await listDatasets(pool)) {
         const dataset = await live.get(name).catch(unlessDropped);
-        if (dataset) await load(context, dataset);
+        if (!dataset) continue;
+        await load(context, dataset);
+        datasets.push(dataset);
       }
+      const first = datasets.find(({ model }) => model !== null) ?? datasets[0];
+      if (first) await practise(context, first);
       troubles.over(CANNOT_LOAD);
       troubles.started(LOADING);
       return;
@@ -50,8 +56,7 @@ async function load({ config, workers, log }: IngestContext, { dataset, model }:
       promotionNo: 0,
       source: { topic: '', partition: 0, epoch: 0 },
       maxPixels,
-      images: [],
-      bytes: [],
+      messages: [],
     },
     false,
   );

@@ -9,6 +9,8 @@ import {
 } from './batch-task.ts';
 import { classifyAll, failedVerdict, type Verdict } from './classify.ts';
 import { decodeGroups } from './decode-groups.ts';
+import { keepNewest } from './keep-newest.ts';
+import { unpackMessages } from './packed-messages.ts';
 import { processBatch } from './process-batch.ts';
 
 /** A task, and a flag in shared memory that says when a thread began with it. */
@@ -17,7 +19,8 @@ type Begun<T> = T & { begun: Int32Array<SharedArrayBuffer> };
 /** Runs in a worker thread: rows for the table, handed back without a copy. */
 export async function ingestBatch({ begun, ...task }: Begun<BatchTask>): Promise<BatchResult> {
   Atomics.store(begun, 0, 1);
-  const result = await processBatch(task);
+  const messages = unpackMessages(task.messages);
+  const result = keepNewest(await processBatch(task, messages), task.source, messages);
   const moved = { [transferableSymbol]: [result.rows.bytes.buffer], [valueSymbol]: result };
   return move(moved) as unknown as BatchResult;
 }

@@ -17,8 +17,9 @@ export class CopyWriter {
   #view: DataView;
   #length = 0;
 
-  constructor(capacity = 1 << 20) {
-    this.#buffer = Buffer.allocUnsafeSlow(capacity);
+  /** @param memory to write into, or how many bytes of it to take; more is taken when it is full. */
+  constructor(memory: ArrayBuffer | number = 1 << 20) {
+    this.#buffer = typeof memory === 'number' ? Buffer.allocUnsafeSlow(memory) : Buffer.from(memory);
     this.#view = viewOf(this.#buffer);
   }
 

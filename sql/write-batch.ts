@@ -6,15 +6,9 @@ import { COPY_HEADER, COPY_TRAILER } from './binary-copy.ts';
 import { errorText } from '../errors.ts';
 import { isDataError } from './database.ts';
 import { DATASET_VERSION } from './datasets.ts';
-import { type DeadLetter, insertDeadLetters, type SourceMessage } from './dead-letters.ts';
+import { type DeadLetter, insertDeadLetters } from './dead-letters.ts';
+import type { EncodedRows } from './encoded-rows.ts';
 import { applyTombstones, COPY_STAGED, copyNew, CREATE_STAGING, mergeStaged } from './staged-rows.ts';
-
-/** A row in COPY format, its image's id and the message it came from. */
-export interface EncodedRow {
-  id: string;
-  message: SourceMessage;
-  bytes: Uint8Array;
-}
 
 export interface Tombstone {
   id: string;
@@ -34,7 +28,7 @@ export interface Batch {
   /** The dataset as it was when the rows were made (readDatasetVersion). */
   datasetVersion: string;
   /** At most one row or tombstone per id: the newest in the batch. */
-  rows: EncodedRow[];
+  rows: EncodedRows;
   tombstones: Tombstone[];
   deadLetters: DeadLetter[];
   /** Messages in the batch that a later one of the same batch and id made void. */
@@ -144,7 +138,7 @@ async function lockOffset(
 export async function mergeRows(
   client: PoolClient,
   batch: Batch,
-  rows: EncodedRow[],
+  rows: EncodedRows,
   refused: DeadLetter[],
 ): Promise<{ inserted: number; updated: number }> {
   const { dataset } = batch;
@@ -160,7 +154,7 @@ export async function mergeRows(
     await client.query('rollback to rows; release rows');
     if (rows.length === 1) {
       refused.push({
-        message: rows[0]!.message,
+        message: rows.messages[0]!,
         stage: 'write',
         reason: 'refused-by-database',
         detail: errorText(error),
@@ -188,7 +182,7 @@ const MERGES_AFTER_MEETING = 20;
 async function insertIfAllNew(
   client: PoolClient,
   dataset: string,
-  rows: EncodedRow[],
+  rows: EncodedRows,
 ): Promise<{ inserted: number; updated: number } | null> {
   const left = mergesLeft.get(client) ?? new Map<string, number>();
   mergesLeft.set(client, left);
@@ -212,7 +206,7 @@ async function insertIfAllNew(
 async function mergeThroughStaging(
   client: PoolClient,
   dataset: string,
-  rows: EncodedRow[],
+  rows: EncodedRows,
 ): Promise<{ inserted: number; updated: number }> {
   await copyRows(client, COPY_STAGED, rows);
   const { rows: counts } = await client.query<{ inserted: number; updated: number }>({
@@ -225,39 +219,21 @@ async function mergeThroughStaging(
 }
 
 /** @returns whether any of the images had been deleted before; see the function in sql/migrations. */
-async function settleDeletions(client: PoolClient, dataset: string, rows: EncodedRow[]): Promise<boolean> {
+async function settleDeletions(client: PoolClient, dataset: string, rows: EncodedRows): Promise<boolean> {
   const { rows: any } = await client.query('select from imagehub.deleted_images where dataset = $1 limit 1', [
     dataset,
   ]);
   if (any.length === 0) return false;
   const { rows: found } = await client.query<{ settled: boolean }>(
     'select imagehub.settle_deletions($1, $2) as settled',
-    [dataset, rows.map(({ id }) => id)],
+    [dataset, rows.ids],
   );
   return found[0]!.settled;
 }
 
-async function copyRows(client: PoolClient, statement: string, rows: EncodedRow[]): Promise<void> {
+async function copyRows(client: PoolClient, statement: string, rows: EncodedRows): Promise<void> {
   const copy = client.query(copyFrom(statement));
-  await pipeline(Readable.from([COPY_HEADER, ...stretches(rows), COPY_TRAILER]), copy);
-}
-
-/** The rows' bytes, neighbours in one buffer taken together: what a worker wrote is not copied again. */
-function* stretches(rows: EncodedRow[]): Generator<Uint8Array> {
-  let current: Uint8Array | null = null;
-  for (const { bytes } of rows) {
-    if (
-      current &&
-      current.buffer === bytes.buffer &&
-      current.byteOffset + current.length === bytes.byteOffset
-    ) {
-      current = new Uint8Array(current.buffer, current.byteOffset, current.length + bytes.length);
-    } else {
-      if (current) yield current;
-      current = bytes;
-    }
-  }
-  if (current) yield current;
+  await pipeline(Readable.from([COPY_HEADER, rows.bytes, COPY_TRAILER]), copy);
 }
 
 /** @returns how many tombstones were newer than what they met. */

@@ -6,6 +6,7 @@ import type { SendReport } from '../../cli/send.ts';
 import { loadConfig } from '../../config.ts';
 import { encodeGreyPng } from '../../images/png.ts';
 import { openKafkaAdmin, createKafka } from '../../ingest/kafka.ts';
+import { sourceMessage } from '../../ingest/kafka-consumer.ts';
 import { createLogger } from '../../log.ts';
 import { createDataset, dropDataset, type NewDataset } from '../../sql/datasets.ts';
 import { idxImages, idxLabels } from '../support/idx-files.ts';
@@ -57,9 +58,10 @@ async function world(dataset: Partial<NewDataset> = {}) {
       await new Promise<void>((resolve) => {
         void consumer.run({
           eachMessage: ({ message }) => {
-            const key = message.key!.toString();
-            const label = message.headers?.['known-label']?.toString();
-            found.set(key, { times: (found.get(key)?.times ?? 0) + 1, label, value: message.value! });
+            const { key: id, value, headers } = sourceMessage(message);
+            const key = id!.toString();
+            const label = headers.find(([name]) => name === 'known-label')?.[1].toString();
+            found.set(key, { times: (found.get(key)?.times ?? 0) + 1, label, value: value! });
             if (++seen === total) resolve();
             return Promise.resolve();
           },

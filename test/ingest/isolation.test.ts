@@ -3,9 +3,10 @@ import { describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
 import sharp from 'sharp';
 import { loadConfig } from '../../config.ts';
-import { type BatchTask, pack, unpack } from '../../ingest/batch-task.ts';
+import { unpack } from '../../ingest/batch-task.ts';
 import { KILLED_DECODER, processIsolated } from '../../ingest/isolation.ts';
 import { Workers } from '../../ingest/workers.ts';
+import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { createLogger } from '../../log.ts';
 import { digitPng } from '../support/digits.ts';
 import { isolatedChildren } from '../support/isolated-children.ts';
@@ -20,22 +21,26 @@ const slowImage = () =>
     .jpeg()
     .toBuffer();
 
-const unpacked = (images: Buffer[]) => ({
-  dataset: { name: 'digits', classes: TEN, pgmMaxSide: 256, background: 255, columns: 'all' as const },
+const task = {
+  dataset: {
+    name: 'digits',
+    classes: TEN,
+    labelFrom: 'none' as const,
+    labelPattern: null,
+    pgmMaxSide: 256,
+    background: 255,
+    columns: 'all' as const,
+  },
   model: null,
   promotionNo: 0,
   source: { topic: 'topic', partition: 0, epoch: 0 },
   maxPixels: 1e9,
-  images: images.map((_, i) => ({ id: `${i}`, knownLabel: null, offset: i, timestamp: 1000 })),
-  bytes: images,
-});
+};
 
-function task(images: Buffer[]): BatchTask {
-  const { bytes, ...rest } = unpacked(images);
-  return { ...rest, packed: pack(bytes) };
-}
+const messagesOf = (images: Buffer[]): SourceMessage[] =>
+  images.map((value, i) => ({ offset: i, timestamp: 1000, key: Buffer.from(`${i}`), value, headers: [] }));
 
-const isolate = (images: Buffer[], timeoutMs: number) => processIsolated(task(images), timeoutMs);
+const isolate = (images: Buffer[], timeoutMs: number) => processIsolated(task, messagesOf(images), timeoutMs);
 
 /** Between what a child has in memory when it has loaded everything (150 MiB) and amid the slow image. */
 const BUSY_FROM_MIB = 300;
@@ -82,7 +87,7 @@ describe('images in isolation', () => {
     const images = [digitPng(1, 1), Buffer.from('no image'), digitPng(2, 2)];
     const config = { ...loadConfig({}), workers: 1 };
     const workers = new Workers(config, log);
-    const inThread = await workers.ingest(unpacked(images), false);
+    const inThread = await workers.ingest({ ...task, messages: messagesOf(images) }, false);
     await workers.close();
     const isolated = await isolate(images, 30_000);
     expect(unpack(isolated.rows)).toEqual(unpack(inThread.rows));
@@ -114,6 +119,7 @@ describe('images in isolation', () => {
     expect(failures).toEqual([
       {
         index: 1,
+        stage: 'decode',
         reason: KILLED_DECODER,
         detail: 'It ended the process that decoded it (SIGKILL).',
       },
@@ -149,7 +155,7 @@ describe('a worker thread that hangs', () => {
       // Together over the limit of a batch, and each over that of one image.
       const slow = await slowImage();
       const images = [digitPng(1, 1), slow, slow, slow, slow, slow, digitPng(2, 2)];
-      const { failures, rows } = await workers.ingest(unpacked(images), false);
+      const { failures, rows } = await workers.ingest({ ...task, messages: messagesOf(images) }, false);
       expect(failures.map(({ index, reason }) => `${index} ${reason}`)).toEqual(
         [1, 2, 3, 4, 5].map((index) => `${index} ${KILLED_DECODER}`),
       );
@@ -159,7 +165,9 @@ describe('a worker thread that hangs', () => {
       await until(
         async () => {
           messages.length = 0;
-          expect((await workers.ingest(unpacked([digitPng(3, 3)]), false)).rows.ends).toHaveLength(1);
+          expect(
+            (await workers.ingest({ ...task, messages: messagesOf([digitPng(3, 3)]) }, false)).rows.ends,
+          ).toHaveLength(1);
           return messages.length === 0;
         },
         'the thread is free again',

@@ -192,6 +192,7 @@ describe('a message as kafkajs gives it', () => {
       key: Buffer.from('a'),
       value: BYTES,
       headers: headersOfKafkajs as Record<string, Buffer>,
+      attributes: 0,
     });
 
   test('keeps headers in order, repeated ones each', () => {

@@ -32,7 +32,10 @@ export async function topicMessages(brokers: string[], topic: string): Promise<T
           autoCommit: false,
           eachBatch({ batch }) {
             const { partition } = batch;
-            for (const message of batch.messages) found.push({ partition, ...sourceMessage(message) });
+            for (const message of batch.messages) {
+              const { offset, timestamp, key, value, headers } = sourceMessage(message);
+              found.push({ partition, offset, timestamp, key, value, headers });
+            }
             if (Number(batch.lastOffset()) + 1 >= left.get(partition)!) left.delete(partition);
             if (left.size === 0) resolve();
             return Promise.resolve();

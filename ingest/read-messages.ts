@@ -1,0 +1,51 @@
+import type { SourceMessage } from '../sql/dead-letters.ts';
+import type { Tombstone } from '../sql/write-batch.ts';
+import type { BatchResult, BatchTask, IgnoredHeader } from './batch-task.ts';
+import { type ImageMessage, parseMessage } from './message.ts';
+
+/** An image to be made a row of, and the index of its message. */
+export interface BatchImage {
+  index: number;
+  message: SourceMessage;
+  parsed: ImageMessage;
+}
+
+/** Reads the messages of a batch: what each one is, and what is wrong with some. */
+export function readMessages(
+  { dataset, source }: Pick<BatchTask, 'dataset' | 'source'>,
+  messages: SourceMessage[],
+): { images: BatchImage[] } & Pick<BatchResult, 'tombstones' | 'failures' | 'ignored'> {
+  const images: BatchImage[] = [];
+  const tombstones: Tombstone[] = [];
+  const failures: BatchResult['failures'] = [];
+  messages.forEach((message, index) => {
+    const parsed = parseMessage(dataset, source.topic, source.partition, message);
+    const { offset, timestamp } = message;
+    if (parsed.kind === 'image') images.push({ index, message, parsed });
+    else if (parsed.kind === 'tombstone') tombstones.push({ id: parsed.id, offset, timestamp });
+    else failures.push({ index, stage: 'message', reason: parsed.reason, detail: parsed.detail });
+  });
+  return { images, tombstones, failures, ignored: ignoredHeaders(images) };
+}
+
+function ignoredHeaders(images: BatchImage[]): IgnoredHeader[] {
+  const kinds = new Map<string, IgnoredHeader>();
+  for (const { message, parsed } of images) {
+    for (const { header, value, why } of parsed.ignored) {
+      const example = `“${value}” of image ${parsed.id} ${why}`;
+      const kind = kinds.get(header) ?? { header, count: 0, example, offset: message.offset };
+      kinds.set(header, { ...kind, count: kind.count + 1 });
+    }
+  }
+  return [...kinds.values()];
+}
+
+/** Those of several stretches of messages, in their order. */
+export function addIgnored(to: IgnoredHeader[], more: IgnoredHeader[]): IgnoredHeader[] {
+  const kinds = new Map(to.map((kind) => [kind.header, kind]));
+  for (const kind of more) {
+    const known = kinds.get(kind.header);
+    kinds.set(kind.header, known ? { ...known, count: known.count + kind.count } : kind);
+  }
+  return [...kinds.values()];
+}

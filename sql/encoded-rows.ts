@@ -1,0 +1,53 @@
+import type { SourceMessage } from './dead-letters.ts';
+
+/** Rows in COPY format, one after the other in one buffer, and the messages they came from. */
+export class EncodedRows {
+  readonly messages: readonly SourceMessage[];
+  readonly #buffer: Uint8Array;
+  readonly #begin: number;
+  readonly #ends: Uint32Array;
+  readonly #idOf: (message: SourceMessage) => string;
+
+  /**
+   * @param ends where each row ends in the buffer, the first beginning at `begin`
+   * @param messages as many
+   * @param idOf the id of the image that a message is about
+   */
+  constructor(
+    buffer: Uint8Array,
+    ends: Uint32Array,
+    messages: readonly SourceMessage[],
+    idOf: (message: SourceMessage) => string,
+    begin = 0,
+  ) {
+    this.#buffer = buffer;
+    this.#begin = begin;
+    this.#ends = ends;
+    this.messages = messages;
+    this.#idOf = idOf;
+  }
+
+  get length(): number {
+    return this.messages.length;
+  }
+
+  /** Without COPY's header and trailer; a view. */
+  get bytes(): Uint8Array {
+    return this.#buffer.subarray(this.#begin, this.#ends.at(-1) ?? this.#begin);
+  }
+
+  /** Read from the messages each time, as they are rarely asked for. */
+  get ids(): string[] {
+    return this.messages.map(this.#idOf);
+  }
+
+  slice(from: number, to?: number): EncodedRows {
+    return new EncodedRows(
+      this.#buffer,
+      this.#ends.subarray(from, to),
+      this.messages.slice(from, to),
+      this.#idOf,
+      from === 0 ? this.#begin : this.#ends[from - 1],
+    );
+  }
+}
