@@ -6,6 +6,7 @@ import { decodeCommand } from './decode.ts';
 import { indexCommand } from './index.ts';
 import { latencyCommand } from './latency.ts';
 import { limitsCommand } from './limits.ts';
+import { soakCommand } from './soak.ts';
 import { streamCommand } from './stream.ts';
 
 /** Each benchmark is a file with options of its own. */
@@ -15,6 +16,7 @@ const BENCHMARKS: RegisterCommand[] = [
   indexCommand,
   decodeCommand,
   limitsCommand,
+  soakCommand,
 ];
 
 const program = new Command('npm run bench --').description('Benchmarks: ours beside peers, in one run.');

@@ -1,10 +1,10 @@
-import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Option } from 'commander';
 import { type CommandContext, commandContext, type RegisterCommand } from '../cli/command.ts';
 import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
 import type { Dataset } from '../sql/datasets.ts';
+import { memoryOf } from './memory.ts';
 import { parsePeers, runPeer } from './peers.ts';
 import { type BenchResult, compare, median, printResult } from './result.ts';
 import { fillTopic, makeDataset, openScene, PARTITIONS, readMnist, spawnPipeline } from './scene.ts';
@@ -86,16 +86,13 @@ async function runOurs(
     if (started === 0 && rows[0]!.begun > 0) started = now;
     if (rows[0]!.seen >= images) {
       await checkRows(pool, dataset, images);
-      return { rate: Math.round((images / (now - started)) * 1000), peakMib: await peakMemory(pipeline.pid) };
+      return {
+        rate: Math.round((images / (now - started)) * 1000),
+        peakMib: Math.round((await memoryOf(pipeline.pid)).peakMib),
+      };
     }
     await Promise.race([sleep(10), pipeline.died]);
   }
-}
-
-/** Most memory the process ever held, MiB (Linux: proc(5), VmHWM). */
-async function peakMemory(pid: number): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  return Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? NaN) / 1024);
 }
 
 async function checkRows(pool: Hub['pool'], dataset: string, images: number): Promise<void> {

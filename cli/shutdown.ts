@@ -4,8 +4,8 @@ import type { Logger } from '../log.ts';
 
 /** A terminal delivers Ctrl-C to the whole process group and the launcher passes it on: two signals, one wish. */
 const SAME_INTERRUPT_MS = 300;
-/** Ending takes milliseconds, unless a thread is in the middle of native code. */
-const EXIT_WITHIN_MS = 1000;
+/** Ending takes milliseconds, on a busy machine some hundreds of them, unless a thread is in the middle of native code. */
+const EXIT_WITHIN_MS = 3000;
 
 /**
  * The first interrupt aborts the signal: finish what is in flight and stop. The second ends the process now.

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
 /** Local servers listen here and nowhere else. */
@@ -15,9 +16,23 @@ export function tryPort(port: number): Promise<number | null> {
   });
 }
 
+/**
+ * Below those that systems give to outgoing connections (Linux: from 32768, others from 49152): until a server that takes
+ * seconds to start listens, a port from among them may become somebody's connection.
+ */
+const FROM_PORT = 20_000;
+const TO_PORT = 32_000;
+const ATTEMPTS = 50;
+
 /** The preferred port when it is free, otherwise any free one. */
 export async function freePort(preferred = 0): Promise<number> {
-  const port = (await tryPort(preferred)) ?? (await tryPort(0));
+  const first = preferred === 0 ? null : await tryPort(preferred);
+  if (first !== null) return first;
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const port = await tryPort(randomInt(FROM_PORT, TO_PORT));
+    if (port !== null) return port;
+  }
+  const port = await tryPort(0);
   if (port === null) throw new Error('No free port on 127.0.0.1.');
   return port;
 }

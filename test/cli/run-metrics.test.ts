@@ -31,9 +31,9 @@ beforeAll(async () => {
   });
   await run.says('imagehub runs');
   address = /"metrics":"http:\/\/([^"/]+)\/metrics"/.exec(run.stderr())![1]!;
-  await until(async () => (await fetch(`http://${address}/readyz`)).ok, 'it is ready', 30_000);
+  await until(async () => (await fetch(`http://${address}/readyz`)).ok, 'it is ready');
   prometheus = await startPrometheus(address);
-  // A rate needs scrapes before and after: Prometheus scrapes every second.
+  // A rate needs scrapes before and after: every round waits for one that shows it.
   for (let round = 0; round < 6; round++) {
     await pipeline.produce(
       Array.from({ length: 10 }, (_, i) => {
@@ -46,9 +46,12 @@ beforeAll(async () => {
       }),
     );
     await pipeline.drained();
-    await new Promise((resolve) => setTimeout(resolve, 1100));
+    await until(
+      async () => (await ask('sum(imagehub_messages_total)'))[''] === 10 * (round + 1),
+      'Prometheus has seen it',
+    );
   }
-}, 120_000);
+});
 
 afterAll(async () => {
   await prometheus?.[Symbol.asyncDispose]();
@@ -85,14 +88,10 @@ async function answers(query: string, expected: unknown): Promise<void> {
       return false;
     }
   };
-  await until(
-    async () => {
-      last = await ask(query);
-      return matches();
-    },
-    `an answer to ${query}`,
-    15_000,
-  ).catch(() => undefined);
+  await until(async () => {
+    last = await ask(query);
+    return matches();
+  }, `an answer to ${query}`).catch(() => undefined);
   expect(last).toEqual(expected);
 }
 
@@ -108,7 +107,7 @@ describe('Prometheus, which scrapes imagehub run, knows', () => {
     ],
     [
       'the rates',
-      'sum by (outcome) (rate(imagehub_messages_total[30s])) > 0',
+      'sum by (outcome) (rate(imagehub_messages_total[10m])) > 0',
       { inserted: some, dead: some },
     ],
     [
@@ -126,7 +125,7 @@ describe('Prometheus, which scrapes imagehub run, knows', () => {
     ],
     [
       'its distribution',
-      'histogram_quantile(0.95, sum by (stage, le) (rate(imagehub_batch_stage_seconds_bucket[30s]))) > 0',
+      'histogram_quantile(0.95, sum by (stage, le) (rate(imagehub_batch_stage_seconds_bucket[10m]))) > 0',
       { queue: some, decode: some, classify: some, wait: some, write: some },
     ],
     ['the depth of the queues', 'imagehub_batches_in_flight', { prepare: 0, write: 0 }],
@@ -161,8 +160,12 @@ describe('Prometheus, which scrapes imagehub run, knows', () => {
     const declared = (await createMetrics({ processMetrics: false }).registry.getMetricsAsJSON()).map(
       ({ name, type }) => (type.toString() === 'histogram' ? `${name}_count` : name),
     );
-    const known: string[] = [];
-    for (const name of declared) if (Object.keys(await ask(name)).length > 0) known.push(name);
-    expect(declared.filter((name) => !known.includes(name))).toEqual(['imagehub_write_retries_total']);
+    let unknown: string[] = [];
+    await until(async () => {
+      unknown = [];
+      for (const name of declared) if (Object.keys(await ask(name)).length === 0) unknown.push(name);
+      return unknown.join() === 'imagehub_write_retries_total';
+    }, 'all of them are known').catch(() => undefined);
+    expect(unknown).toEqual(['imagehub_write_retries_total']);
   });
 });

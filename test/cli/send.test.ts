@@ -166,7 +166,7 @@ test('a send that is interrupted and started again loses no image, and sends few
   expect(Math.max(...[...messages.values()].map(({ times }) => times))).toBe(1);
   // Done: the checkpoint is gone, and the same command would send all of it again.
   expect(await readdir(w.home.at('send'))).toEqual([]);
-}, 120_000);
+});
 
 test('a killed send goes on after the last batch that was acknowledged; a dataset made anew gets everything', async () => {
   await using w = await world();
@@ -195,7 +195,7 @@ test('a killed send goes on after the last batch that was acknowledged; a datase
   await createDataset(w.pool, { name: 'digits', topic: w.topic, classes: [...'0123456789'] });
   w.options.env!.IMAGEHUB_HOME = copy.path;
   expect(await w.send('train-images-idx3-ubyte')).toMatchObject({ sentBefore: 0, sent: count });
-}, 120_000);
+});
 
 test('--restart begins at the start, whatever an earlier send has done', async () => {
   await using w = await world();
@@ -209,7 +209,7 @@ test('--restart begins at the start, whatever an earlier send has done', async (
   for (let sent = 0; sent < 10;) sent = await w.sent();
   again.interrupt();
   expect(await again.ended).toMatchObject({ status: 0 });
-}, 120_000);
+});
 
 test('what is put into a watched folder is sent until the interrupt, and only once', async () => {
   await using w = await world();
@@ -228,7 +228,7 @@ test('what is put into a watched folder is sent until the interrupt, and only on
     ['new1.png', 1],
     ['new2.png', 1],
   ]);
-}, 120_000);
+});
 
 test('what cannot be sent says what to do, and fails', async () => {
   await using w = await world();

@@ -67,7 +67,7 @@ test('the demo streams 10,000 digits through Kafka, classifies those it never sa
   expect(summary.predictions.map(({ prediction }) => prediction)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
   expect(sum(summary.predictions)).toBe(10_000);
   expect(processesOf(folder.path)).toEqual([]);
-}, 300_000);
+}, 1_200_000);
 
 test('without Java and Maven the demo does the same with Postgres alone', async () => {
   const { output, ended } = startDemo(['--json'], {
@@ -86,7 +86,7 @@ test('without Java and Maven the demo does the same with Postgres alone', async 
   expect(summary.accuracyUnseen).toBeGreaterThan(0.95);
   expect(sum(summary.predictions)).toBe(10_000);
   expect(processesOf(folder.path)).toEqual([]);
-}, 300_000);
+}, 1_200_000);
 
 test('a demo that is interrupted stops everything in order, and one that is killed leaves no process behind', async () => {
   const embedded = { JAVA_HOME: '/nonexistent' };
@@ -101,7 +101,7 @@ test('a demo that is interrupted stops everything in order, and one that is kill
   await waitFor('training', () => killed.output.stderr.includes('Train'));
   killed.child.kill('SIGKILL');
   await waitFor('its processes to be gone', () => processesOf(folder.path).length === 0);
-}, 300_000);
+}, 1_200_000);
 
 test('the demo replaces its own dataset, and touches no other of that name', async () => {
   const env = { JAVA_HOME: '/nonexistent' };
@@ -120,4 +120,4 @@ test('the demo replaces its own dataset, and touches no other of that name', asy
     expect([await ended, output.stderr]).toEqual([0, expect.stringContaining('All of them run already')]);
     expect(JSON.parse(output.stdout)).toMatchObject({ rows: 10_000, consistent: true });
   }
-}, 300_000);
+}, 1_200_000);

@@ -11,6 +11,8 @@ import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 const KILLS = rounds(4, 25);
 const MESSAGES = rounds(4000, 20_000);
 const PER_ROUND = MESSAGES / KILLS;
+/** About a batch. */
+const FEW = 30;
 /** Small, so that a round's messages are many batches. */
 const SETTINGS = { IMAGEHUB_BATCH_IMAGES: '40' };
 /** So long after its first batch a process is killed at the latest. */
@@ -32,19 +34,20 @@ describe('kill −9', () => {
 
         for (let kill = 0; kill < KILLS; kill++) {
           await send(PER_ROUND / 2);
-          const [before, takenBefore] = [await inFlight(pipeline), await taken(pipeline)];
           if (kill % STILLBORN_EVERY === STILLBORN_EVERY - 1) {
             const stillborn = await runProcess(pipeline, SETTINGS);
             await sleep(random() * STARTS_WITHIN_MS);
             await stillborn.kill('SIGKILL');
           }
+          const [before, takenBefore] = [await inFlight(pipeline), await taken(pipeline)];
           const victim = await runProcess(pipeline, SETTINGS);
-          await until(async () => (await taken(pipeline)) > takenBefore, 'it works', 60_000, 5);
-          // More messages come while it works, and is killed.
+          await until(async () => (await taken(pipeline)) > takenBefore, 'it works', 120_000, 5);
+          // More messages come while it works, until it is killed: it may be faster than this round's.
           let killed = false;
           const producing = (async () => {
-            while (!killed && sent.length < (kill + 1) * PER_ROUND) {
-              await send(PER_ROUND / 20);
+            while (!killed) {
+              const isEnough = sent.length >= (kill + 1) * PER_ROUND;
+              await send(isEnough ? FEW : PER_ROUND / 20);
               await sleep(random() * 20);
             }
           })();
@@ -55,17 +58,17 @@ describe('kill −9', () => {
             killed = true;
             await producing;
           }
-          await send((kill + 1) * PER_ROUND - sent.length);
+          await send(Math.max(FEW, (kill + 1) * PER_ROUND - sent.length));
         }
-        expect(sent).toHaveLength(MESSAGES);
-        expect(await taken(pipeline)).toBeLessThan(MESSAGES);
+        expect(sent.length).toBeGreaterThanOrEqual(MESSAGES);
+        expect(await taken(pipeline)).toBeLessThan(sent.length);
 
         const last = await runProcess(pipeline, SETTINGS);
-        await pipeline.drained(60_000);
+        await pipeline.drained();
         expect(await last.kill('SIGTERM')).toBe(0);
         const { deadLetters } = await judge();
-        expect(deadLetters).toBe(damagedAmong(MESSAGES));
+        expect(deadLetters).toBe(damagedAmong(sent.length));
       }),
-    rounds(150_000, 600_000),
+    rounds(600_000, 1_800_000),
   );
 });

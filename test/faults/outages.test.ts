@@ -15,14 +15,16 @@ import {
 } from '../support/own-server.ts';
 import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 
-/** Seconds that each server is away. That of Postgres is longer than a session of the group (6 s). */
-const KAFKA_AWAY_S = rounds(5, 20);
-const POSTGRES_AWAY_S = rounds(8, 30);
-const ELASTICSEARCH_AWAY_S = rounds(8, 60);
+/** Seconds that each server is away: longer than a session of the group (6 s), and than a busy machine may take to answer /healthz. */
+const KAFKA_AWAY_S = rounds(10, 20);
+const POSTGRES_AWAY_S = rounds(12, 30);
+const ELASTICSEARCH_AWAY_S = rounds(12, 60);
 const MESSAGES = rounds(1000, 20_000);
 
-/** A log that tells of an outage and does not drown in it. */
-const LINES_PER_OUTAGE = 25;
+/** Whoever waits says so, and again at most so often when the words change … */
+const OTHER_WORDS_S = 5;
+/** … and these may wait: two activities of each partition, datasets, the backlog, the feed, indexes. */
+const MOST_WAITING = 15;
 
 let kafka: OwnServer;
 let postgres: OwnPostgres;
@@ -30,11 +32,11 @@ let elasticsearch: OwnServer;
 
 beforeAll(async () => {
   [kafka, postgres, elasticsearch] = await Promise.all([ownKafka(), ownPostgres(), ownElasticsearch()]);
-}, 120_000);
+});
 
 afterAll(async () => {
   for (const server of [kafka, postgres, elasticsearch]) await server?.[Symbol.asyncDispose]();
-}, 60_000);
+});
 
 const pipelineOnOwnServers = (name: string) =>
   testPipeline(
@@ -45,7 +47,7 @@ const pipelineOnOwnServers = (name: string) =>
 /** `imagehub run`, ingest and index in one process, with small batches, so that it is always in the middle of some. */
 async function wholeRun(pipeline: TestPipeline): Promise<IngestProcess & { health: HealthWatch }> {
   const run = await runProcess(pipeline, { IMAGEHUB_BATCH_IMAGES: '100', IMAGEHUB_LOG_LEVEL: 'debug' }, []);
-  await run.says('imagehub runs', 30_000);
+  await run.says('imagehub runs');
   return { ...run, health: watchHealth(run.operationsUrl) };
 }
 
@@ -78,8 +80,12 @@ const inStep = (pipeline: TestPipeline) =>
       return consistent && complete && documents === rows;
     },
     'everything is taken and indexed',
-    60_000,
+    180_000,
   );
+
+/** Waits until this part of the process is well, whatever the others are. */
+const partIsWell = ({ health }: { health: HealthWatch }, part: 'ingest' | 'index') =>
+  until(() => Promise.resolve(health.now()?.parts[part]?.state === 'ok'), `the ${part} is well`);
 
 describe('a server that goes away in the middle of a stream and comes back', () => {
   test(`Kafka, for ${KAFKA_AWAY_S} s`, async () => {
@@ -87,10 +93,10 @@ describe('a server that goes away in the middle of a stream and comes back', () 
     const stream = await judgedStream(pipeline);
     const run = await wholeRun(pipeline);
     await stream.send(MESSAGES);
-    await until(async () => (await taken(pipeline)) > 0, 'the first are taken', 60_000, 20);
+    await until(async () => (await taken(pipeline)) > 0, 'the first are taken', 120_000, 20);
     await whileAway(kafka, undefined, KAFKA_AWAY_S, async () => {
       await run.health.waits('ingest', /Kafka at .* cannot be reached/);
-      expect(run.health.now()?.parts.index).toEqual({ state: 'ok' });
+      await partIsWell(run, 'index');
     });
     await stream.send(MESSAGES);
     await inStep(pipeline);
@@ -99,14 +105,15 @@ describe('a server that goes away in the middle of a stream and comes back', () 
     await run.says(/Kafka at .* cannot be reached: .*; nothing is lost, trying again/);
     expect(await run.kill('SIGTERM')).toBe(0);
     await stream.judge();
-  }, 300_000);
+  }, 600_000);
 
   test(`Postgres, at once (-m immediate), for ${POSTGRES_AWAY_S} s`, async () => {
     await using pipeline = await pipelineOnOwnServers('postgres_away');
     const stream = await judgedStream(pipeline);
     const run = await wholeRun(pipeline);
     const producing = stream.send(MESSAGES);
-    await until(async () => (await taken(pipeline)) > 0, 'the first are taken', 60_000, 20);
+    await until(async () => (await taken(pipeline)) > 0, 'the first are taken', 120_000, 20);
+    const began = Date.now();
     await whileAway(postgres, ['SIGQUIT'], POSTGRES_AWAY_S, async () => {
       await producing;
       await stream.send(MESSAGES);
@@ -120,14 +127,21 @@ describe('a server that goes away in the middle of a stream and comes back', () 
     await run.health.stop();
     await run.says(/(take a batch of|cannot take from) .*; nothing is lost, trying again/);
     expect(run.lines.filter((line) => line.includes('following the change feed')).length).toBeGreaterThan(1);
-    // Each of those who wait says so, and then again when the words change or a minute has passed.
-    const told = run.lines.filter((line) => line.includes('nothing is lost, trying again'));
-    expect(told.length).toBeLessThan(LINES_PER_OUTAGE);
+    // A log that tells of an outage and does not drown in it.
+    const told = run.lines
+      .filter((line) => line.includes('nothing is lost, trying again'))
+      .map((line) => (JSON.parse(line) as { msg: string }).msg.replace(/:.*/s, ''));
+    const byActivity = Object.entries(Object.groupBy(told, (activity) => activity));
+    expect(byActivity.length).toBeLessThanOrEqual(MOST_WAITING);
+    const most = 2 + Math.ceil((Date.now() - began) / 1000 / OTHER_WORDS_S);
+    for (const [activity, lines] of byActivity) {
+      expect([activity, lines!.length <= most]).toEqual([activity, true]);
+    }
     // Heartbeats went on: the group never missed its member.
     expect(timesJoined(run)).toBe(1);
     expect(await run.kill('SIGTERM')).toBe(0);
     await stream.judge();
-  }, 300_000);
+  }, 600_000);
 
   test(`Elasticsearch, for ${ELASTICSEARCH_AWAY_S} s: rows are written, changed and deleted meanwhile`, async () => {
     await using pipeline = await pipelineOnOwnServers('elasticsearch_away');
@@ -141,8 +155,8 @@ describe('a server that goes away in the middle of a stream and comes back', () 
     await inStep(pipeline);
     await whileAway(elasticsearch, undefined, ELASTICSEARCH_AWAY_S, async () => {
       await stream.send(MESSAGES);
-      await until(async () => (await taken(pipeline)) === stream.sent.length, 'all is taken', 60_000);
-      expect(run.health.now()?.parts.ingest).toEqual({ state: 'ok' });
+      await until(async () => (await taken(pipeline)) === stream.sent.length, 'all is taken');
+      await partIsWell(run, 'ingest');
       await pool.query(`update ${dataset} set known_label = 3 where id like 'digit-1%'`);
       await pool.query(`delete from ${dataset} where id = 'by hand'`);
       await run.health.waits('index', /Elasticsearch at .* cannot be reached/);
@@ -156,5 +170,5 @@ describe('a server that goes away in the middle of a stream and comes back', () 
     expect(timesJoined(run)).toBe(1);
     expect(await run.kill('SIGTERM')).toBe(0);
     await stream.judge();
-  }, 300_000);
+  }, 600_000);
 });

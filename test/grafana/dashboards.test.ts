@@ -212,7 +212,7 @@ async function prometheusAnswer({ expr, instant }: Target): Promise<number> {
 
 /** Prometheus answers a rate only after some scrapes. */
 async function firstAnswer(target: Target): Promise<number> {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 90_000;
   for (;;) {
     const values = await answerOf(target);
     if (values > 0 || target.expr === undefined || Date.now() > deadline) return values;

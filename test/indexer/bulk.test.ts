@@ -11,6 +11,7 @@ import {
 } from '../../indexer/elasticsearch.ts';
 import { Troubles } from '../../troubles.ts';
 import { memoryLog } from '../support/indexer.ts';
+import { until } from '../support/pipeline.ts';
 import { testServers, uniqueName } from '../support/servers.ts';
 
 const prefix = uniqueName('bulk');
@@ -146,7 +147,7 @@ describe('writing documents in bulk', () => {
     const troubles = new Troubles(log);
     await client.indices.addBlock({ index: alias, block: 'write' });
     const writing = writeBulk([put('a', 1)], { ...options, troubles });
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await until(() => Promise.resolve(lines.length > 0), 'the log says so');
     expect(lines[0]!.msg).toMatch(/^Elasticsearch does not take documents of .*block.*trying again$/);
     expect(troubles.health()).toMatchObject({ state: 'waiting', detail: expect.stringMatching(/block/) });
     await client.indices.putSettings({ index: alias, settings: { 'index.blocks.write': null } as never });

@@ -93,6 +93,8 @@ describe('imagehub index', () => {
     await until(
       () => index.client.indices.exists({ index: `${index.config.indexPrefix}-mnist-000002` }),
       'the new index is there',
+      90_000,
+      10,
     );
     command.child.kill('SIGINT');
     expect(await command.exit).toBe(130);
@@ -112,6 +114,8 @@ describe('imagehub index', () => {
     await until(
       () => index.client.indices.exists({ index: `${index.config.indexPrefix}-mnist-000002` }),
       'the new index is there',
+      90_000,
+      10,
     );
     command.child.kill('SIGKILL');
     await command.exit;

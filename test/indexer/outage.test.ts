@@ -24,7 +24,7 @@ describe('what the indexer survives', () => {
     await server.start();
     index.start();
     await index.inStep();
-  }, 120_000);
+  });
 
   test('its connections cut by the database’s administrator', async () => {
     await using index = await testIndex();
@@ -78,7 +78,7 @@ describe('what the indexer cannot start with, it explains', () => {
       message: expect.stringMatching(/wal_level = replica/),
       hint: expect.stringMatching(/restart/),
     });
-  }, 60_000);
+  });
 
   test('a user without the right to replicate', async () => {
     await using index = await testIndex();

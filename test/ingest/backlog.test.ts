@@ -68,17 +68,22 @@ describe('the backlog', () => {
     const slow = await sharp({ create: { width: 12_000, height: 12_000, channels: 3, background: 'teal' } })
       .jpeg()
       .toBuffer();
-    for (const id of ['a', 'b', 'd', 'e']) {
-      await pipeline.pool.query(insert, [id, digitPng(4, 4).toString('base64')]);
-    }
-    await pipeline.pool.query(insert, ['c', slow.toString('base64')]);
     await goLive(pipeline.pool, pipeline.dataset, constantModel(7));
-    await pipeline.startIngest({ classifyAttempts: 1, decodeTimeoutMs: 100, maxPixels: 1e9 });
+    const ingest = await pipeline.startIngest({ classifyAttempts: 1, decodeTimeoutMs: 100, maxPixels: 1e9 });
+    // The threads have loaded the model, which takes longer than an image.
+    await until(() => Promise.resolve(ingest.health().state === 'ok'), 'it is ready');
+    const images = ['a', 'b', 'c', 'd', 'e'].map((id) =>
+      (id === 'c' ? slow : digitPng(4, 4)).toString('base64'),
+    );
+    await pipeline.pool.query(
+      `insert into digits (id, image_base64, image_pgm) select id, image, '' from unnest($1::text[], $2::text[]) as t (id, image)`,
+      [['a', 'b', 'c', 'd', 'e'], images],
+    );
     const rows = async () => (await pipeline.pool.query<Stored>(stored)).rows;
     await until(
       async () => (await rows()).every((row) => row.prediction >= 0 || row.classify_attempts > 0),
       'all were tried',
-      40_000,
+      200_000,
     );
     const found = await rows();
     expect(found.map(({ id, prediction }) => `${id}:${prediction}`)).toEqual([

@@ -77,6 +77,7 @@ describe('while the ingest runs', () => {
     await pipeline.drained();
     await dropDataset(pipeline.pool, pipeline.dataset);
     await pipeline.produce([labelled('b', '2')]);
+    await until(async () => (await ingest.metrics.consumerLag.get()).values.length === 0, 'it is let go');
     await until(() => Promise.resolve(ingest.health().state === 'ok'), 'nothing is waited for');
     await ingest.stop();
     await createDataset(pipeline.pool, { name: pipeline.dataset, topic: pipeline.topic, classes: TEN });

@@ -9,7 +9,7 @@ import { listPartitions } from '../../sql/offsets.ts';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { isolatedChildren } from '../support/isolated-children.ts';
-import { goLive, TEN } from '../support/pipeline.ts';
+import { goLive, TEN, until } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
 
 const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
@@ -87,6 +87,7 @@ describe('without Kafka', () => {
     try {
       await again.send([...digits(1, 'b'), { id: 'bad', bytes: Buffer.from('no image') }, ...digits(1, 'c')]);
       expect(children).toBe(1);
+      await until(() => Promise.resolve(isolatedChildren().length === 0), 'the child is gone');
       children = 0;
       await again.send(digits(1, 'd'));
       expect(children).toBe(0);

@@ -19,7 +19,6 @@ const lagIs = (ingest: RunningIngest, lag: Record<string, number>) =>
   until(
     async () => JSON.stringify(await byPartition(ingest, 'consumerLag')) === JSON.stringify(lag),
     `the lag is ${JSON.stringify(lag)}`,
-    10_000,
   );
 
 const reason = async (pipeline: TestPipeline) =>
@@ -80,7 +79,7 @@ describe('the lag that an ingest process shows', () => {
       const both = [...Object.keys(ours), ...Object.keys(theirs)].sort();
       return Object.keys(ours).length === 2 && JSON.stringify(both) === '["0","1","2","3"]';
     };
-    await until(shared, 'each process shows its own two partitions', 20_000);
+    await until(shared, 'each process shows its own two partitions');
     expect(Object.keys(await byPartition(first, 'ingestHalted'))).toHaveLength(2);
     await second.stop();
     expect(await byPartition(second, 'consumerLag')).toEqual({});
@@ -98,7 +97,7 @@ test('a topic that retention has emptied before it was read is stopped, although
   await pipeline.deleteMessagesBelow(8);
 
   const ingest = await pipeline.startIngest();
-  await until(async () => (await reason(pipeline)) !== null, 'the partition is stopped', 15_000);
+  await until(async () => (await reason(pipeline)) !== null, 'the partition is stopped');
   expect(await reason(pipeline)).toMatch(/Messages 3 to 7 are gone.*--accept-gap/s);
   expect(await byPartition(ingest, 'ingestHalted')).toEqual({ 0: 1 });
   await acceptGap(pipeline.pool, pipeline.topic, 0, 8);

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from '@jest/globals';
+import { afterEach, expect, jest, test } from '@jest/globals';
 import { spawn } from 'node:child_process';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
@@ -53,6 +53,9 @@ afterEach(async () => {
   expect(left).toEqual([]);
 });
 
+/** JVMs start and stop again and again here. */
+jest.setTimeout(900_000);
+
 test('up starts all three servers, a second up joins them, down ends every process, and the data are there after the next up', async () => {
   newHome();
   const up = await run('up', '--detach');
@@ -76,7 +79,7 @@ test('up starts all three servers, a second up joins them, down ends every proce
 
   expect(await run('up', '--detach')).toMatchObject({ status: 0 });
   expect(await findKept(await json<Status>('status'))).toEqual(put);
-}, 300_000);
+});
 
 async function keepSomething({ postgres, kafka, elasticsearch }: Status) {
   await onServer(postgres!.url!, 'create table kept as select 7 as n');
@@ -111,7 +114,6 @@ test.each([150, 600, 1200, 2500, 4500])(
     expect(processesOf(home)).toEqual([]);
     expect(isUp()).toBe(false);
   },
-  120_000,
 );
 
 test('an up that is interrupted while Maven downloads leaves no process and no half-filled cache', async () => {
@@ -124,7 +126,7 @@ test('an up that is interrupted while Maven downloads leaves no process and no h
   expect(up.stderr()).toContain('Downloading');
   expect(processesOf(home)).toEqual([]);
   expect(readdirSync(cache)).toEqual([]);
-}, 120_000);
+});
 
 test('Ctrl-C on a terminal, which hits npm, the launcher and the command at once, stops the servers in order', async () => {
   newHome();
@@ -139,7 +141,7 @@ test('Ctrl-C on a terminal, which hits npm, the launcher and the command at once
   process.kill(-npm.pid!, 'SIGINT');
   await waitFor('every process to be gone', () => processesOf(home).length === 0);
   expect(readFileSync(join(home, 'logs', 'postgres.log'), 'utf8')).toContain('database system is shut down');
-}, 120_000);
+});
 
 test('a first up that is interrupted in the middle of initdb can be repeated', async () => {
   newHome();
@@ -150,7 +152,7 @@ test('a first up that is interrupted in the middle of initdb can be repeated', a
   expect(up.stderr()).toContain('Interrupted');
   expect(processesOf(home)).toEqual([]);
   expect(await run('up', '--embedded', '--detach')).toMatchObject({ status: 0 });
-}, 120_000);
+});
 
 test('killing a foreground up with SIGKILL takes its servers with it, while they start and when they run', async () => {
   newHome();
@@ -163,7 +165,7 @@ test('killing a foreground up with SIGKILL takes its servers with it, while they
   await waitFor('the stack to be up', isUp);
   running.child.kill('SIGKILL');
   await waitFor('the servers to be gone', () => processesOf(home).length === 0);
-}, 240_000);
+});
 
 test('down in another terminal ends a foreground up in good order', async () => {
   newHome();
@@ -172,14 +174,14 @@ test('down in another terminal ends a foreground up in good order', async () => 
   expect(await run('down')).toMatchObject({ status: 0, stdout: expect.stringContaining('Stopped postgres') });
   expect(await up.exit).toBe(0);
   expect(up.stderr()).toContain('stopped (imagehub down)');
-}, 120_000);
+});
 
 test('two ups at the same time make one stack', async () => {
   newHome();
   const both = await Promise.all([1, 2].map(() => json<{ started: string }>('up', '--embedded', '--detach')));
   expect(both.map(({ started }) => started).sort()).toEqual(['before', 'now']);
   expect(processesOf(home).filter((line) => / -D /.test(line))).toHaveLength(1);
-}, 120_000);
+});
 
 test('servers whose supervisor was killed are found and ended by down, and replaced by up', async () => {
   newHome();
@@ -197,7 +199,7 @@ test('servers whose supervisor was killed are found and ended by down, and repla
   const up = await run('up', '--embedded', '--detach');
   expect(up).toMatchObject({ status: 0, stderr: expect.stringContaining('left behind: postgres') });
   expect(isAlive(second.processes.postgres!.process)).toBe(false);
-}, 180_000);
+});
 
 test('a stale state file never makes down or up touch a process that only has the same number', async () => {
   newHome();
@@ -222,7 +224,7 @@ test('a stale state file never makes down or up touch a process that only has th
   expect((await json<Status>('status')).postgres).toEqual({ url: null, state: 'stopped' });
   expect(await run('up', '--embedded', '--detach')).toMatchObject({ status: 0 });
   expect((await json<Status>('status')).postgres).toMatchObject({ state: 'running' });
-}, 120_000);
+});
 
 test('a server that dies is started again where it was, with its data', async () => {
   newHome();
@@ -234,7 +236,7 @@ test('a server that dies is started again where it was, with its data', async ()
     return now.process.pid !== before.process.pid && now.state === 'running';
   });
   expect((await json<Status>('status')).postgres).toEqual({ url: before.url, state: 'running' });
-}, 120_000);
+});
 
 test('a server that cannot start says why with the end of its log, and nothing is left running', async () => {
   newHome();
@@ -247,7 +249,7 @@ test('a server that cannot start says why with the end of its log, and nothing i
   expect(up.stderr).toContain('postgres: could not access the server configuration file');
   expect(up.stderr).toContain(join(home, 'logs', 'postgres.log'));
   expect(processesOf(home)).toEqual([]);
-}, 60_000);
+});
 
 test('when the usual port is taken the server gets another one', async () => {
   newHome();
@@ -266,7 +268,7 @@ test('when the usual port is taken the server gets another one', async () => {
   } finally {
     taken.close();
   }
-}, 60_000);
+});
 
 test('without Java, up starts Postgres alone and says what that means', async () => {
   newHome();
@@ -276,7 +278,7 @@ test('without Java, up starts Postgres alone and says what that means', async ()
   const status = await json<Status>('status');
   expect(status.postgres!.state).toBe('running');
   expect(status.kafka).toEqual({ url: null, state: 'not configured' });
-}, 60_000);
+});
 
 test('with servers named in the settings nothing is started, and they must answer', async () => {
   newHome();
@@ -302,4 +304,4 @@ test('with servers named in the settings nothing is started, and they must answe
   const nobody = imagehub(['up'], { ...given, IMAGEHUB_KAFKA_BROKERS: '127.0.0.1:1' });
   expect(await nobody.exit).toBe(1);
   expect(nobody.stderr()).toMatch(/Kafka at 127\.0\.0\.1:1 cannot be reached/);
-}, 60_000);
+});

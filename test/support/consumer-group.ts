@@ -28,10 +28,12 @@ export const untilShared = ({ brokers, config }: TestPipeline, members: number):
   withAdmin(brokers, (admin) =>
     until(
       async () => {
-        const [group] = (await admin.describeGroups([config.group])).groups;
-        return group!.state === 'Stable' && group!.members.length === members;
+        // Its coordinator may not be there yet.
+        const described = await admin.describeGroups([config.group]).catch(() => null);
+        const group = described?.groups[0];
+        return group?.state === 'Stable' && group.members.length === members;
       },
       `the group has ${members} members`,
-      60_000,
+      120_000,
     ),
   );

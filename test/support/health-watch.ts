@@ -11,7 +11,7 @@ const ASK_EVERY_MS = 200;
  * Nothing that the pipeline waits for may hold up the answer. In the short form other tests compete for the processor, and
  * what a wait would hold up lasts longer than this.
  */
-const ANSWERS_WITHIN_MS = rounds(4000, 1000);
+const ANSWERS_WITHIN_MS = rounds(8000, 1000);
 /** When this test itself stood still for so long, the answer may have waited here. */
 const STOOD_STILL_MS = 300;
 
@@ -67,7 +67,7 @@ export function watchHealth(operationsUrl: string): HealthWatch {
     ownDelay.disable();
   })();
   return {
-    async waits(part, reason, timeoutMs = 20_000) {
+    async waits(part, reason, timeoutMs = 90_000) {
       const detail = () => last?.parts[part]?.detail ?? '';
       await until(
         () => Promise.resolve(last?.state === 'waiting' && reason.test(detail())),
@@ -79,7 +79,7 @@ export function watchHealth(operationsUrl: string): HealthWatch {
       return detail();
     },
     now: () => last,
-    isWell: (timeoutMs = 30_000) =>
+    isWell: (timeoutMs = 90_000) =>
       until(() => Promise.resolve(last?.state === 'ok'), 'every part is well', timeoutMs),
     async stop() {
       watch.stopped = true;

@@ -126,7 +126,7 @@ export async function testIndex(
       return found.found ? found._source : undefined;
     },
     reconcile: (dataset = 'mnist') => reconcileIndex(pool, client, dataset, config.indexPrefix),
-    async inStep(dataset = 'mnist', timeoutMs = 30_000) {
+    async inStep(dataset = 'mnist', timeoutMs = 120_000) {
       let last: unknown;
       try {
         await until(

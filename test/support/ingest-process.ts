@@ -75,7 +75,7 @@ export async function runProcess(
     child,
     lines,
     operationsUrl: `http://127.0.0.1:${port}`,
-    async says(text, timeoutMs = 20_000) {
+    async says(text, timeoutMs = 90_000) {
       await until(
         () => {
           if (saidAll && !find(text))

@@ -5,11 +5,13 @@ import { listPartitions } from '../../sql/offsets.ts';
 import { committedOffsets } from './consumer-group.ts';
 import type { DigitMessage } from './digit-stream.ts';
 import { LINEAR_MANIFEST } from './linear-model.ts';
-import { TEN, type TestPipeline } from './pipeline.ts';
+import { TEN, type TestPipeline, until } from './pipeline.ts';
 import { type TopicMessage, topicMessages } from './topic-messages.ts';
 
 /** Problems shown of each kind: with thousands the first ones tell as much. */
 const SHOWN = 5;
+/** The last commit to Kafka is sent before a process ends, and not waited for longer than a second. */
+const KAFKA_KNOWS_WITHIN_MS = 30_000;
 
 export interface Judged {
   rows: number;
@@ -191,10 +193,19 @@ async function deadLetterProblems(
 /** Each partition must stand at its end, also for Kafka, with nothing begun and nothing stopped. */
 async function offsetProblems(pipeline: TestPipeline, messages: TopicMessage[]): Promise<string[]> {
   const { pool, dataset, topic, admin } = pipeline;
-  const committed = await committedOffsets(pipeline);
+  const ends = await admin.topicOffsets(topic);
+  let committed = new Map<number, number>();
+  await until(
+    async () => {
+      committed = await committedOffsets(pipeline);
+      return ends.every(({ partition, high }) => high === 0 || committed.get(partition) === high);
+    },
+    'Kafka’s offsets are at the end',
+    KAFKA_KNOWS_WITHIN_MS,
+  ).catch(() => undefined); // told below
   const states = await listPartitions(pool, dataset);
   const problems: string[] = [];
-  for (const { partition, high } of await admin.topicOffsets(topic)) {
+  for (const { partition, high } of ends) {
     const state = states.find((found) => found.topic === topic && found.partition === partition);
     const taken = messages.filter((message) => message.partition === partition).length;
     if (taken !== high) problems.push(`partition ${partition}: read ${taken} of ${high} messages back`);

@@ -8,7 +8,7 @@ import type { TestPipeline } from './pipeline.ts';
 const LOOK_AGAIN_MS = 20;
 /** Far longer than a small batch takes. */
 const STANDS_STILL_MS = 500;
-const PATIENCE_MS = 60_000;
+const PATIENCE_MS = 120_000;
 
 /** Partitions with a batch begun and not committed, each with where it stands. */
 export const inFlight = async ({ pool, dataset }: TestPipeline): Promise<Set<string>> =>

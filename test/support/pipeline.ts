@@ -102,6 +102,11 @@ export async function testPipeline(
       dataset,
     );
 
+  const deleteTopic = async () => {
+    await admin.deleteTopic(topic);
+    await until(async () => !(await admin.topicExists(topic)), 'the topic is gone');
+  };
+
   return {
     config,
     log,
@@ -141,8 +146,7 @@ export async function testPipeline(
       return ingest;
     },
     async remakeTopic() {
-      await admin.deleteTopic(topic);
-      await until(async () => !(await admin.topicExists(topic)), 'the topic is gone');
+      await deleteTopic();
       await admin.createTopic(topic, 1);
     },
     async deleteMessagesBelow(offset) {
@@ -153,24 +157,27 @@ export async function testPipeline(
       await raw.disconnect();
     },
     reconcile: check,
-    async drained(timeoutMs = 40_000) {
+    async drained(timeoutMs = 120_000) {
       await until(async () => (await check()).lag === 0, 'the topic is taken', timeoutMs);
     },
     async [Symbol.asyncDispose]() {
       for (const ingest of [...running]) await ingest.stop();
       await producer.disconnect();
-      await admin.deleteTopic(topic);
+      await deleteTopic();
       await admin.close();
       if (!given) await database[Symbol.asyncDispose]();
     },
   };
 }
 
-/** Waits for a condition; fails with its name. */
+/**
+ * Waits for a condition; fails with its name. The limit is for what never comes: what merely takes long on a busy machine
+ * is no failure.
+ */
 export async function until(
   condition: () => Promise<boolean>,
   name: string,
-  timeoutMs = 20_000,
+  timeoutMs = 90_000,
   lookEveryMs = 100,
 ): Promise<void> {
   for (const end = Date.now() + timeoutMs; !(await condition()); await sleep(lookEveryMs)) {

@@ -52,7 +52,7 @@ export function processesOf(home: string): string[] {
 }
 
 /** Polls until `condition` holds; throws what it was waiting for after `limitMs`. */
-export async function waitFor(what: string, condition: () => unknown, limitMs = 60_000): Promise<void> {
+export async function waitFor(what: string, condition: () => unknown, limitMs = 180_000): Promise<void> {
   for (const deadline = Date.now() + limitMs; !(await condition()); await sleep(50)) {
     if (Date.now() > deadline) throw new Error(`Waited ${limitMs / 1000} s in vain: ${what}`);
   }

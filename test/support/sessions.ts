@@ -3,7 +3,7 @@ import type { Pool, PoolClient } from '../../sql/database.ts';
 
 /** How often we look whether a session waits, and for how long at most. */
 const POLL_MS = 5;
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 90_000;
 
 /**
  * `count` connections of one pool, for transactions interleaved by hand; closed afterwards whatever state they

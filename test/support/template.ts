@@ -34,17 +34,25 @@ export async function prepareTemplate(server: string): Promise<string> {
   return name;
 }
 
+const FOLLOWER_ENDS_WITHIN_MS = 60_000;
+
 /** Drops a database although somebody may still be connected, or a change feed may still read from it. */
 export async function dropDatabase(server: string, name: string): Promise<void> {
   const client = new pg.Client({ connectionString: server });
   await client.connect();
   try {
     const { rows } = await client.query<{ slot_name: string }>(
-      `select slot_name, pg_terminate_backend(active_pid) from pg_replication_slots where database = $1`,
+      // Waits until whoever follows it has ended: before, it could not be dropped.
+      `select slot_name, pg_terminate_backend(active_pid, ${FOLLOWER_ENDS_WITHIN_MS}) from pg_replication_slots
+       where database = $1`,
       [name],
     );
     for (const { slot_name } of rows) {
-      await client.query('select pg_drop_replication_slot($1)', [slot_name]);
+      // A temporary one is gone with its follower.
+      await client.query(
+        'select pg_drop_replication_slot(slot_name) from pg_replication_slots where slot_name = $1',
+        [slot_name],
+      );
     }
     await client.query(`drop database if exists ${name} with (force)`);
   } finally {
