@@ -60,6 +60,14 @@ create trigger after_insert after insert on public.images
   for each row when (coalesce(current_setting('imagehub.settles', true), '') <> 'on')
   execute function imagehub.after_image_insert();
 
+-- Replays and reclassifying leave 35 MB of dead rows a second behind: at its default pace (10 dirty pages in 2 ms) autovacuum
+-- does not get through with a table before it has doubled.
+create function imagehub.tune_image_partition(dataset_name text) returns void language plpgsql as $$
+begin
+  execute format('alter table public.%I set (autovacuum_vacuum_cost_limit = 2000)', dataset_name);
+end $$;
+select imagehub.tune_image_partition(name) from imagehub.datasets;
+
 create or replace function imagehub.create_image_partition(dataset_name text) returns void language plpgsql as $$
 begin
   execute format('create table public.%I (like public.images including defaults including constraints including comments)', dataset_name);
@@ -69,6 +77,7 @@ begin
   execute format('alter table public.%I add constraint %I check (dataset = %L)', dataset_name, dataset_name || '-dataset', dataset_name);
   execute format('alter table public.images attach partition public.%I for values in (%L)', dataset_name, dataset_name);
   execute format('alter table public.%I drop constraint %I', dataset_name, dataset_name || '-dataset');
+  perform imagehub.tune_image_partition(dataset_name);
   -- Images that wait for the classifier; small, as it holds nothing else.
   execute format('create index %I on public.%I (id) where prediction = -1', dataset_name || '-unclassified', dataset_name);
   execute format('create trigger no_truncate before truncate on public.%I for each statement execute function imagehub.refuse_truncate()', dataset_name);
