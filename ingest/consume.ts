@@ -22,7 +22,7 @@ const cannotTake = (topic: string, partition: number) => `cannot take from ${top
 /**
  * Consumes the topics of all datasets in the group, until the signal is aborted: then what is in flight is finished and
  * the group is left. Waits for servers that are away; datasets made or dropped meanwhile are taken up or let go.
- * @param warm the worker threads are there; the group is joined meanwhile, and the first messages wait for it
+ * @param warm the worker threads are there, or will take a while: the first messages wait for it, joining the group does not
  */
 export async function consumeDatasets(
   context: IngestContext,

@@ -11,12 +11,12 @@ import { warmUp } from './warm-up.ts';
  * Returns when the signal is aborted and everything in flight is finished.
  */
 export async function runIngest(context: IngestContext, brokers: string[] | null): Promise<void> {
-  const warm = warmUp(context);
+  const { promise: warm, resolve: tried } = Promise.withResolvers<void>();
   await Promise.all([
     brokers ? consumeDatasets(context, brokers, warm) : undefined,
     classifyBacklog(context),
     pruneDeletions(context),
     watchLockWaits(context),
-    warm,
+    warmUp(context, tried),
   ]);
 }

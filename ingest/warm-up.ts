@@ -14,31 +14,39 @@ const PIXEL = Buffer.from('P5 1 1 255 \x80', 'latin1');
 
 /**
  * Starts the worker threads and lets them load every dataset's live model, so that neither shows only when the first
- * images come. Being ready waits for it, and so do the first images. Tried again while the database is away.
+ * images come. Tried again while the database is away, and until then we are not ready.
+ * @param onTried called after the first try, whatever came of it: the first images wait for that, and no longer
  */
-export async function warmUp(context: IngestContext): Promise<void> {
-  const { pool, live, troubles, signal } = context;
+export async function warmUp(context: IngestContext, onTried: () => void): Promise<void> {
+  const { troubles, signal } = context;
   troubles.starting(LOADING);
   while (!signal.aborted) {
     try {
-      const datasets: LiveDataset[] = [];
-      for (const { name } of await listDatasets(pool)) {
-        const dataset = await live.get(name).catch(unlessDropped);
-        if (!dataset) continue;
-        await load(context, dataset);
-        datasets.push(dataset);
-      }
-      const first = datasets.find(({ model }) => model !== null) ?? datasets[0];
-      if (first) await practise(context, first);
+      await loadAll(context);
       troubles.over(CANNOT_LOAD);
       troubles.started(LOADING);
       return;
     } catch (error) {
       if (signal.aborted) return;
       troubles.notice(CANNOT_LOAD, error);
-      await sleep(WAIT_MS, undefined, { signal }).catch(() => undefined);
+    } finally {
+      onTried();
     }
+    await sleep(WAIT_MS, undefined, { signal }).catch(() => undefined);
   }
+}
+
+async function loadAll(context: IngestContext): Promise<void> {
+  const { pool, live } = context;
+  const datasets: LiveDataset[] = [];
+  for (const { name } of await listDatasets(pool)) {
+    const dataset = await live.get(name).catch(unlessDropped);
+    if (!dataset) continue;
+    await load(context, dataset);
+    datasets.push(dataset);
+  }
+  const first = datasets.find(({ model }) => model !== null) ?? datasets[0];
+  if (first) await practise(context, first);
 }
 
 /** A dataset dropped since it was listed needs no model. */
