@@ -101,6 +101,11 @@ export const SETTINGS = {
     integer(1, 1024).default(availableParallelism()),
     'Worker threads that decode and classify, per process.',
   ),
+  practiceMs: setting(
+    'IMAGEHUB_PRACTICE_MS',
+    integer(0, 60_000).default(1000),
+    'Milliseconds that worker threads practise before the first images, so that these are as fast as later ones.',
+  ),
   batchImages: setting(
     'IMAGEHUB_BATCH_IMAGES',
     integer(1, 100_000).default(2000),

@@ -14,13 +14,13 @@ interface Decoder {
   readArrayAsync<T>(read: (decoder: Decoder) => Promise<T>): Promise<T[]>;
 }
 
-const kafkajs = createRequire(import.meta.url);
-const Decoder = kafkajs('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
-const decodeMessageSet = kafkajs('kafkajs/src/protocol/messageSet/decoder') as (
+const require = createRequire(import.meta.url);
+const Decoder = require('kafkajs/src/protocol/decoder') as new (bytes: Buffer) => Decoder;
+const decodeMessageSet = require('kafkajs/src/protocol/messageSet/decoder') as (
   decoder: Decoder,
   length: number,
 ) => Promise<unknown[]>;
-const { lookupCodecByAttributes } = kafkajs('kafkajs/src/protocol/message/compression') as {
+const { lookupCodecByAttributes } = require('kafkajs/src/protocol/message/compression') as {
   lookupCodecByAttributes(attributes: number): { decompress(bytes: Buffer): Promise<Buffer> | Buffer } | null;
 };
 
@@ -29,7 +29,7 @@ const { lookupCodecByAttributes } = kafkajs('kafkajs/src/protocol/message/compre
  * are decoded here instead, with messages that read themselves when asked: KafkaRecord. An older broker's come as
  * kafkajs makes them.
  */
-const answer = kafkajs('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch };
+const answer = require('kafkajs/src/protocol/requests/fetch/v11/response') as { decode: typeof decodeFetch };
 answer.decode = decodeFetch;
 
 /**

@@ -11,6 +11,8 @@ import { prepareTemplate } from './template.ts';
  */
 export default async function globalSetup() {
   const { env } = process;
+  // Every process that a test starts would keep two cores busy with it.
+  env.IMAGEHUB_PRACTICE_MS ??= '0';
   if (env.IMAGEHUB_TEST_NO_SERVERS === '1') return;
   if (env.IMAGEHUB_TEST_POSTGRES_URL === undefined) {
     const home = await mkdtemp(join(tmpdir(), 'imagehub-test-'));

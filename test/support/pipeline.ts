@@ -81,6 +81,7 @@ export async function testPipeline(
     logLevel: process.env.IMAGEHUB_TEST_LOG === '1' ? 'debug' : 'silent',
     operationsPort: 0,
     workers: 2,
+    practiceMs: 0,
   };
   const log = createLogger(config);
   const admin = await openKafkaAdmin(config, brokers, log);
