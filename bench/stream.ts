@@ -53,8 +53,10 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
     await fillTopic(hub, topic, images);
     for (const peer of peers) {
       const { python } = options;
+      await settle(hub.pool);
       peer.rates.push(await runPeer(hub, peer, { python, model, topic, images: images.length }));
     }
+    await settle(hub.pool);
     const { rate, peakMib } = await runOurs(hub, topic, images.length);
     ours.push(rate);
     peaks.push(peakMib);
@@ -65,6 +67,12 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
     columns: options.columns,
     peakMib: Math.max(...peaks),
   });
+}
+
+/** What Postgres would do about the rows of the run before (autovacuum, checkpoint) amid the next one, done before it. */
+async function settle(pool: Hub['pool']): Promise<void> {
+  await pool.query('vacuum (analyze)');
+  await pool.query('checkpoint');
 }
 
 /** `imagehub run ingest` as a process; the clock runs from its first batch to the last committed offset. */
