@@ -15,9 +15,9 @@ import { TEN, until } from '../support/pipeline.ts';
 
 const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
 
-/** A file of a megabyte that takes a second, and 432 MB, to decode. */
+/** A file of two megabytes that takes two seconds, and 768 MB, to decode. */
 const slowImage = () =>
-  sharp({ create: { width: 12_000, height: 12_000, channels: 3, background: 'teal' } })
+  sharp({ create: { width: 16_000, height: 16_000, channels: 3, background: 'teal' } })
     .jpeg()
     .toBuffer();
 
@@ -46,7 +46,7 @@ const isolate = (images: Buffer[], timeoutMs: number) => processIsolated(task, m
 const BUSY_FROM_MIB = 300;
 
 /** Far longer than a small image takes, also the first one in a process, and far shorter than the slow one. */
-const LIMIT_MS = 200;
+const LIMIT_MS = 600;
 
 const LOOK_EVERY_MS = 5;
 
@@ -138,7 +138,7 @@ describe('images in isolation', () => {
     const images = [digitPng(1, 1), await slowImage(), digitPng(2, 2)];
     const { result, children } = await childrenDuring(isolate(images, LIMIT_MS));
     expect(result.failures).toMatchObject([
-      { index: 1, reason: KILLED_DECODER, detail: expect.stringMatching(/0\.2 s/) },
+      { index: 1, reason: KILLED_DECODER, detail: expect.stringMatching(/0\.6 s/) },
     ]);
     expect(result.rows.ends).toHaveLength(2);
     // One that was given up, and one for the image behind.
