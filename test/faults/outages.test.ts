@@ -83,6 +83,9 @@ const inStep = (pipeline: TestPipeline) =>
     180_000,
   );
 
+const isThere = (): boolean => true;
+const isNotThere = (): boolean => false;
+
 /** Waits until this part of the process is well, whatever the others are. */
 const partIsWell = ({ health }: { health: HealthWatch }, part: 'ingest' | 'index') =>
   until(() => Promise.resolve(health.now()?.parts[part]?.state === 'ok'), `the ${part} is well`);
@@ -99,7 +102,8 @@ describe('a server that goes away in the middle of a stream and comes back', () 
       await partIsWell(run, 'index');
     });
     // All partitions have their leader again: with some of them away kafkajs would send a request twice to the others.
-    await pipeline.admin.topicOffsets(pipeline.topic);
+    const { admin, topic } = pipeline;
+    await until(() => admin.topicOffsets(topic).then(isThere, isNotThere), 'the partitions have leaders');
     await stream.send(MESSAGES);
     await inStep(pipeline);
     await run.health.isWell();
