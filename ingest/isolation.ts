@@ -4,7 +4,7 @@ import type { SourceMessage } from '../sql/dead-letters.ts';
 import { type BatchResult, type BatchTask, type ModelRef, pack, unpack } from './batch-task.ts';
 import { keepNewest } from './keep-newest.ts';
 import { packMessages } from './packed-messages.ts';
-import { addIgnored } from './read-messages.ts';
+import { sumIgnored } from './read-messages.ts';
 
 /** Why an image that ended its decoder's process, or never came back from it, is a dead letter. */
 export const KILLED_DECODER = 'killed-the-decoder';
@@ -51,7 +51,7 @@ export async function processIsolated(
     }
     total.tombstones.push(...result.tombstones);
     total.failures.push(...result.failures.map((failure) => ({ ...failure, index: next })));
-    total.ignored = addIgnored(total.ignored, result.ignored);
+    total.ignored.push(...result.ignored);
     if (result.classifyError) {
       total.classifyError = { text: result.classifyError.text, count: (total.classifyError?.count ?? 0) + 1 };
     }
@@ -68,7 +68,8 @@ export async function processIsolated(
     deaths = 0;
   }
   const packed = { ...pack(rows), messages: Uint32Array.from(rowMessages) };
-  return keepNewest({ ...total, rows: packed }, task.source, messages);
+  const ignored = sumIgnored(total.ignored);
+  return keepNewest({ ...total, ignored, rows: packed }, task.source, messages);
 }
 
 /** Why a child could not answer for the next image; `died`: it was not we who gave it up. */

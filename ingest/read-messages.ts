@@ -29,23 +29,23 @@ export function readMessages(
 }
 
 function ignoredHeaders(images: BatchImage[]): IgnoredHeader[] {
-  const kinds = new Map<string, IgnoredHeader>();
-  for (const { message, parsed } of images) {
-    for (const { header, value, why } of parsed.ignored) {
-      const example = `“${value}” of image ${parsed.id} ${why}`;
-      const kind = kinds.get(header) ?? { header, count: 0, example, offset: message.offset };
-      kinds.set(header, { ...kind, count: kind.count + 1 });
-    }
-  }
-  return [...kinds.values()];
+  return sumIgnored(
+    images.flatMap(({ message: { offset }, parsed }) =>
+      parsed.ignored.map(({ header, value, why }) => {
+        const example = `“${value}” of image ${parsed.id} ${why}`;
+        return { header, count: 1, example, offset };
+      }),
+    ),
+  );
 }
 
-/** Those of several stretches of messages, in their order. */
-export function addIgnored(to: IgnoredHeader[], more: IgnoredHeader[]): IgnoredHeader[] {
-  const kinds = new Map(to.map((kind) => [kind.header, kind]));
-  for (const kind of more) {
-    const known = kinds.get(kind.header);
-    kinds.set(kind.header, known ? { ...known, count: known.count + kind.count } : kind);
+/** One of each kind of header, with the example that came first. */
+export function sumIgnored(all: IgnoredHeader[]): IgnoredHeader[] {
+  const kinds = new Map<string, IgnoredHeader>();
+  for (const one of all) {
+    const kind = kinds.get(one.header);
+    if (kind) kind.count += one.count;
+    else kinds.set(one.header, { ...one });
   }
   return [...kinds.values()];
 }
