@@ -1,5 +1,5 @@
 import { type Packed, unpack } from '../ingest/batch-task.ts';
-import { decodeGroups } from '../ingest/decode-groups.ts';
+import { decodeGroups } from '../images/decode-groups.ts';
 import { decode, releasePixels } from '../images/decode.ts';
 
 /** Decodes a batch in a worker thread as the pipeline's threads do. @returns how many pixels there were. */

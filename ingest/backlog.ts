@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { ThreadsBusy } from '../classifier/threads.ts';
 import { errorText } from '../errors.ts';
 import { countUnclassified, takeUnclassified, writeVerdicts } from '../sql/backlog.ts';
 import { transaction } from '../sql/database.ts';
 import { listDatasets } from '../sql/datasets.ts';
 import type { IngestContext } from './engine.ts';
-import { ThreadsBusy } from './workers.ts';
 
 /** How often datasets are looked at while nothing waits. */
 const LOOK_EVERY_MS = 1000;

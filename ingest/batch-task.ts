@@ -1,15 +1,9 @@
-import type { Manifest } from '../classifier/manifest.ts';
+import type { ModelRef } from '../classifier/model-ref.ts';
+import type { ImageFailure } from '../images/bad-image.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { Place, Stage } from '../sql/dead-letters.ts';
 import type { Tombstone } from '../sql/write-batch.ts';
 import type { PackedMessages } from './packed-messages.ts';
-
-/** A model as the workers get it; the bytes lie in shared memory, so handing them over costs nothing. */
-export interface ModelRef {
-  id: number;
-  onnx: Uint8Array<SharedArrayBuffer>;
-  manifest: Manifest;
-}
 
 /** Many byte strings as one buffer, which can be moved to another thread without a copy. */
 export interface Packed {
@@ -38,13 +32,6 @@ export type TaskDataset = Pick<
   'name' | 'classes' | 'labelFrom' | 'labelPattern' | 'pgmMaxSide' | 'background' | 'columns'
 >;
 
-export interface BatchFailure {
-  /** Index into the task's messages, or images. */
-  index: number;
-  reason: string;
-  detail: string;
-}
-
 /** Headers of one kind that made no sense and were left out; the images are stored without them. */
 export interface IgnoredHeader {
   header: string;
@@ -59,7 +46,8 @@ export interface BatchResult {
   /** In COPY format, and the index of each one's message. */
   rows: Packed & { messages: Uint32Array<ArrayBuffer> };
   tombstones: Tombstone[];
-  failures: (BatchFailure & { stage: Stage })[];
+  /** By index of the message. */
+  failures: (ImageFailure & { stage: Stage })[];
   superseded: number;
   ignored: IgnoredHeader[];
   /** Why no image of the batch, or which number of them, could be classified; they are stored without a prediction. */

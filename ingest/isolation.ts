@@ -1,7 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
+import type { ModelRef } from '../classifier/model-ref.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
-import { type BatchResult, type BatchTask, type ModelRef, pack, unpack } from './batch-task.ts';
+import { type BatchResult, type BatchTask, pack, unpack } from './batch-task.ts';
 import { keepNewest } from './keep-newest.ts';
 import { packMessages } from './packed-messages.ts';
 import { sumIgnored } from './read-messages.ts';

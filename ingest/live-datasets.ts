@@ -1,9 +1,8 @@
-import { parseManifest } from '../classifier/manifest.ts';
+import { loadModelRef, type ModelRef } from '../classifier/model-ref.ts';
 import { HubError } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Queryable } from '../sql/database.ts';
 import { type Dataset, getDataset, readDatasetVersion } from '../sql/datasets.ts';
-import type { ModelRef } from './batch-task.ts';
 
 /** A dataset as it is now, with the model that its new images are classified by. */
 export interface LiveDataset {
@@ -72,18 +71,8 @@ export class LiveDatasets {
       () => null,
     );
     if (dataset.liveModelId === null) return { dataset, model: null, version };
-    const model = known?.id === dataset.liveModelId ? known : await this.#loadModel(dataset.liveModelId);
+    const model =
+      known?.id === dataset.liveModelId ? known : await loadModelRef(this.#db, dataset.liveModelId);
     return { dataset, model, version };
-  }
-
-  async #loadModel(id: number): Promise<ModelRef> {
-    const { rows } = await this.#db.query<{ onnx: Buffer; manifest: unknown }>(
-      'select onnx, manifest from imagehub.models where id = $1',
-      [id],
-    );
-    if (!rows[0]) throw new HubError('NOT_FOUND', `There is no model ${id}.`);
-    const onnx = new Uint8Array(new SharedArrayBuffer(rows[0].onnx.length));
-    onnx.set(rows[0].onnx);
-    return { id, onnx, manifest: parseManifest(rows[0].manifest) };
   }
 }

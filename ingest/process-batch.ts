@@ -1,11 +1,12 @@
+import { classifyAll, type Verdict } from '../classifier/classify-all.ts';
+import type { ImageFailure } from '../images/bad-image.ts';
 import { releasePixels } from '../images/decode.ts';
+import { decodeGroups } from '../images/decode-groups.ts';
 import { describe, type Described } from '../images/metadata.ts';
 import { pgmHeader } from '../images/pgm.ts';
 import { CopyWriter } from '../sql/binary-copy.ts';
 import { writeStagedRow } from '../sql/staged-rows.ts';
-import type { BatchFailure, BatchResult, BatchTask } from './batch-task.ts';
-import { classifyAll, type Verdict } from './classify.ts';
-import { decodeGroups } from './decode-groups.ts';
+import type { BatchResult, BatchTask } from './batch-task.ts';
 import { unpackMessages } from './packed-messages.ts';
 import { type BatchImage, readMessages } from './read-messages.ts';
 
@@ -33,7 +34,7 @@ export async function processBatch(
   );
   const ends: number[] = [];
   const indexes: number[] = [];
-  const bad: BatchFailure[] = [];
+  const bad: ImageFailure[] = [];
   const classifyErrors: string[] = [];
   let decodeSeconds = 0;
   let classifySeconds = 0;

@@ -1,5 +1,5 @@
-import { Classifier } from '../classifier/inference.ts';
-import type { ModelRef } from './batch-task.ts';
+import { Classifier } from './inference.ts';
+import type { ModelRef } from './model-ref.ts';
 
 /** A dataset has one live model and maybe a shadow; a few datasets share a worker. */
 const MOST_MODELS = 8;

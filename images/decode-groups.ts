@@ -1,5 +1,4 @@
-import { badImage } from './bad-image.ts';
-import type { BatchFailure } from './batch-task.ts';
+import { badImage, type ImageFailure } from './bad-image.ts';
 
 /** Images decoded before they are classified together; the network is as fast at 64 as at 512. */
 const MOST_IMAGES = 512;
@@ -18,7 +17,7 @@ export async function* decodeGroups<T>(
   images: Uint8Array<ArrayBuffer>[],
   decode: (bytes: Uint8Array<ArrayBuffer>) => Promise<T> | T,
   pixelBytes: (decoded: T) => number,
-  failures: BatchFailure[],
+  failures: ImageFailure[],
   release: (decoded: T) => void,
 ): AsyncGenerator<{ index: number; decoded: T }[]> {
   let group: { index: number; decoded: T }[] = [];

@@ -1,6 +1,6 @@
 import { expect, test } from '@jest/globals';
-import type { BatchFailure } from '../../ingest/batch-task.ts';
-import { decodeGroups } from '../../ingest/decode-groups.ts';
+import type { ImageFailure } from '../../images/bad-image.ts';
+import { decodeGroups } from '../../images/decode-groups.ts';
 
 const images = Array.from({ length: 6 }, (_, i) => Uint8Array.of(i));
 const MIB = 1024 * 1024;
@@ -9,7 +9,7 @@ const collect = async (
   bytes: number,
   events: string[] = [],
 ) => {
-  const failures: BatchFailure[] = [];
+  const failures: ImageFailure[] = [];
   const groups: number[][] = [];
   const release = (value: number) => void events.push(`release ${value}`);
   for await (const group of decodeGroups(images, decode, () => bytes, failures, release)) {

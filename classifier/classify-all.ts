@@ -1,8 +1,8 @@
-import type { Classifier, Pixels } from '../classifier/inference.ts';
 import { errorText } from '../errors.ts';
 import type { Verdict } from '../sql/backlog.ts';
-import type { ModelRef } from './batch-task.ts';
-import { classifierFor } from './models-in-worker.ts';
+import type { Classifier, Pixels } from './inference.ts';
+import type { ModelRef } from './model-ref.ts';
+import { classifierFor } from './models-in-thread.ts';
 
 export type { Verdict };
 
