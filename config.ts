@@ -108,7 +108,7 @@ export const SETTINGS = {
   ),
   batchImages: setting(
     'IMAGEHUB_BATCH_IMAGES',
-    integer(1, 100_000).default(2000),
+    integer(1, 100_000).default(1000),
     'Most images in one transaction.',
   ),
   batchBytes: setting(
