@@ -2,8 +2,9 @@ import { createHash } from 'node:crypto';
 import type { Pool, PoolClient } from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { decode } from '../images/decode.ts';
-import { errorCode, transaction } from '../sql/database.ts';
+import { transaction } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
+import { selectionError } from '../sql/selection.ts';
 import type { ManifestInput } from './manifest.ts';
 import { type Preprocessor, preprocessor } from './preprocess.ts';
 
@@ -123,16 +124,7 @@ async function countRows(
     );
     return { perClass, widest: Math.max(1, ...rows.map(({ widest }) => widest)) };
   } catch (error) {
-    // 42: syntax error or access rule violation; 22: data exception; 25006: an attempt to write.
-    if (!options.where || !/^(42|22|25006)/.test(errorCode(error) ?? '')) throw error;
-    throw new HubError(
-      'USAGE',
-      `The condition --where ${options.where} cannot be used: ${errorText(error)}`,
-      {
-        hint: `It is SQL over the columns of ${dataset.name}, e.g. --where "id like 'train/%'".`,
-        cause: error,
-      },
-    );
+    throw selectionError(error, dataset.name, options);
   }
 }
 

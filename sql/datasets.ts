@@ -18,6 +18,8 @@ export interface Dataset {
   /** Class names in index order. */
   classes: string[];
   liveModelId: number | null;
+  /** The candidate that predicts new images beside the live model. */
+  shadowModelId: number | null;
   /** Rises with every promotion and roll-back; 0: never promoted. */
   promotionNo: number;
 }
@@ -25,6 +27,7 @@ export interface Dataset {
 const SELECT = `
   select d.name, d.topic, d.label_from as "labelFrom", d.label_pattern as "labelPattern",
          d.pgm_max_side as "pgmMaxSide", d.background, d.columns, d.live_model_id as "liveModelId",
+         d.shadow_model_id as "shadowModelId",
          d.promotion_no as "promotionNo",
          array(select c.name from imagehub.classes c where c.dataset = d.name order by c.index) as classes
   from imagehub.datasets d`;
@@ -127,7 +130,13 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
 export async function dropDataset(pool: Pool, name: string): Promise<void> {
   await transaction(pool, async (client) => {
     await getDataset(client, name);
-    await client.query('update imagehub.datasets set live_model_id = null where name = $1', [name]);
+    await client.query(
+      'update imagehub.datasets set live_model_id = null, shadow_model_id = null where name = $1',
+      [name],
+    );
+    await client.query('select imagehub.drop_predictions(id) from imagehub.models where dataset = $1', [
+      name,
+    ]);
     await client.query('delete from imagehub.promotions where dataset = $1', [name]);
     await client.query(`drop table public."${name}"`);
     await client.query('delete from imagehub.deleted_images where dataset = $1', [name]);

@@ -9,7 +9,7 @@ export interface StoredModel {
   dataset: string;
   /** Hex SHA-256 of the ONNX bytes. */
   sha256: string;
-  /** Length of the ONNX bytes. */
+  /** Length of the ONNX bytes; 0: deleted. */
   bytes: number;
   /** As stored; `parseManifest` checks it. */
   manifest: unknown;
@@ -21,6 +21,13 @@ export interface StoredModel {
   createdBy: string;
   createdAt: Date;
   live: boolean;
+  /** It predicts new images beside the live one. */
+  shadow: boolean;
+  /** It was live before the live one: what a roll-back goes to. */
+  previous: boolean;
+  /** Its bytes are gone; what it was stays on record. */
+  deletedAt: Date | null;
+  deletedBy: string | null;
 }
 
 export interface NewModel {
@@ -53,12 +60,15 @@ export async function insertModel(db: Queryable, model: NewModel): Promise<numbe
 }
 
 const SELECT = `
-  select m.id as model, m.dataset, encode(m.sha256, 'hex') as sha256, length(m.onnx) as bytes, m.manifest, m.metrics,
+  select m.id as model, m.dataset, encode(m.sha256, 'hex') as sha256, coalesce(length(m.onnx), 0) as bytes, m.manifest, m.metrics,
          m.run_id as run, m.source, m.created_by as "createdBy", m.created_at as "createdAt",
-         coalesce(m.id = d.live_model_id, false) as live
+         coalesce(m.id = d.live_model_id, false) as live, coalesce(m.id = d.shadow_model_id, false) as shadow,
+         coalesce(m.id = (select p.previous_model_id from imagehub.promotions p where p.dataset = m.dataset
+                          order by p.promotion_no desc limit 1), false) as previous,
+         m.deleted_at as "deletedAt", m.deleted_by as "deletedBy"
   from imagehub.models m join imagehub.datasets d on d.name = m.dataset`;
 
-/** A dataset's models, oldest first. */
+/** A dataset's models, deleted ones too, oldest first. */
 export async function listModels(db: Queryable, dataset: string): Promise<StoredModel[]> {
   return (await db.query<StoredModel>(`${SELECT} where m.dataset = $1 order by m.id`, [dataset])).rows;
 }
@@ -83,12 +93,51 @@ export async function getModel(db: Queryable, dataset: string, model: number): P
   );
 }
 
+const ALIASES = ['live', 'previous', 'shadow'] as const;
+
+/**
+ * The model that a person names: by its number, or `live`, `previous` (what a roll-back goes to), `shadow`.
+ * @throws HubError USAGE when it is neither, NOT_FOUND when there is none, or it was deleted
+ */
+export async function resolveModel(
+  db: Queryable,
+  dataset: string,
+  named: string | number,
+): Promise<StoredModel> {
+  const alias = ALIASES.find((each) => each === named);
+  if (alias) {
+    const found = (await listModels(db, dataset)).find((model) => model[alias]);
+    if (found && !found.deletedAt) return found;
+    throw new HubError(
+      'NOT_FOUND',
+      found
+        ? `The ${alias} model of ${dataset}, ${found.model}, was deleted.`
+        : `Dataset ${dataset} has no ${alias} model.`,
+      {
+        hint: `imagehub model list ${dataset} shows its models.`,
+      },
+    );
+  }
+  const number = /^\d{1,15}$/.test(String(named)) ? Number(named) : 0;
+  if (number === 0) {
+    throw new HubError('USAGE', `“${named}” is no model: give its number, or ${ALIASES.join(', ')}.`, {
+      hint: `imagehub model list ${dataset} shows its models.`,
+    });
+  }
+  const model = await getModel(db, dataset, number);
+  if (!model.deletedAt) return model;
+  throw new HubError('NOT_FOUND', `Model ${number} of ${dataset} was deleted.`, {
+    hint: `imagehub model list ${dataset} shows its models.`,
+  });
+}
+
 /** The ONNX bytes. @throws HubError NOT_FOUND */
 export async function readModelBytes(db: Queryable, dataset: string, model: number): Promise<Buffer> {
-  const { rows } = await db.query<{ onnx: Buffer }>(
+  const { rows } = await db.query<{ onnx: Buffer | null }>(
     'select onnx from imagehub.models where id = $1 and dataset = $2',
     [model, dataset],
   );
   if (!rows[0]) throw new HubError('NOT_FOUND', `Dataset ${dataset} has no model ${model}.`);
+  if (!rows[0].onnx) throw new HubError('NOT_FOUND', `Model ${model} of ${dataset} was deleted.`);
   return rows[0].onnx;
 }

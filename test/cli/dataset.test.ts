@@ -46,6 +46,7 @@ test('a dataset is created with its topic, listed, shown and dropped with it', a
       labelFrom: 'first-character',
       background: 0,
       liveModelId: null,
+      shadowModelId: null,
     },
     topic: { name, state: 'created' },
   });

@@ -13,6 +13,7 @@ const dataset = (overrides: Partial<Dataset> = {}): Dataset => ({
   columns: 'all',
   classes: ['cat', 'dog', '0'],
   liveModelId: null,
+  shadowModelId: null,
   promotionNo: 0,
   ...overrides,
 });

@@ -1,0 +1,138 @@
+import { extname } from 'node:path';
+import pg from 'pg';
+import { HubError } from '../../errors.ts';
+import type { Logger } from '../../log.ts';
+import { copyOut } from '../../sql/copy-out.ts';
+import type { Pool } from '../../sql/database.ts';
+import type { Dataset } from '../../sql/datasets.ts';
+import { checkSelection, type Selection, selectionError, selectionSql } from '../../sql/selection.ts';
+import type { ModelRef } from '../model-ref.ts';
+import { Threads } from '../threads.ts';
+import {
+  SHA256_BYTES,
+  STORED_COLUMNS,
+  type StoredBatch,
+  type StoredTask,
+  type ThreadResult,
+} from './task.ts';
+
+export type { StoredBatch } from './task.ts';
+
+/** What one thread takes at a time: some 30 ms of digits, or a few photos. */
+const TASK = { rows: 500, bytes: 4 * 1024 * 1024 };
+/** Beside those being worked on, so that no thread waits for the database. */
+const TASKS_PER_THREAD = 2;
+/** For one task, in units of one image's limit. */
+const TIMEOUT_FACTOR = 4;
+
+export interface StoredClassifierOptions {
+  /** Threads (IMAGEHUB_WORKERS). */
+  workers: number;
+  /** IMAGEHUB_MAX_PIXELS */
+  maxPixels: number;
+  /** IMAGEHUB_DECODE_TIMEOUT_MS */
+  decodeTimeoutMs: number;
+  log: Logger;
+}
+
+/** Threads that apply models to stored images. */
+export interface StoredClassifier extends AsyncDisposable {
+  readonly tasksAtOnce: number;
+  classify(task: Omit<StoredTask, 'maxPixels'>): Promise<StoredBatch>;
+}
+
+/** Close it with `await using`; one serves any number of models and datasets, at the same time too. */
+export function openStoredClassifier(options: StoredClassifierOptions): StoredClassifier {
+  const { workers, maxPixels, decodeTimeoutMs, log } = options;
+  const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
+  const threads = new Threads(file, workers, log);
+  return {
+    tasksAtOnce: workers * TASKS_PER_THREAD,
+    async classify(task) {
+      const limitMs = decodeTimeoutMs * TIMEOUT_FACTOR;
+      const result = await threads.run<ThreadResult>(
+        'classifyStoredRows',
+        { ...task, maxPixels },
+        [task.rows.buffer],
+        limitMs,
+      );
+      const { sha256, hashed, ...rest } = result;
+      const hashAt = (i: number) => sha256.subarray(i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
+      return { ...rest, sha256: Array.from(hashed, (has, i) => (has ? hashAt(i) : null)) };
+    },
+    [Symbol.asyncDispose]: () => threads.close(),
+  };
+}
+
+export interface StoredRequest {
+  dataset: Dataset;
+  model: ModelRef;
+  selection?: Selection | undefined;
+  /** Ids from this one on. */
+  from?: string | undefined;
+  /** Ids below this one. */
+  before?: string | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/**
+ * Applies a model to stored images, in worker threads: batches in the order of the ids, all from one snapshot, a bounded
+ * number of them in memory. Reading, decoding and the caller's work on a batch go on side by side.
+ * @throws HubError USAGE when the selection's condition cannot be used, INTERRUPTED when the signal is aborted
+ */
+export async function* classifyStored(
+  pool: Pool,
+  classifier: StoredClassifier,
+  { dataset, model, selection, from, before, signal }: StoredRequest,
+): AsyncGenerator<StoredBatch> {
+  const { name, classes } = dataset;
+  const running: Promise<StoredBatch>[] = [];
+  for await (const { bytes } of storedRows(pool, name, selection, { from, before })) {
+    if (running.length >= classifier.tasksAtOnce) yield await running.shift()!;
+    if (signal?.aborted)
+      throw new HubError('INTERRUPTED', 'Interrupted while stored images were classified.');
+    const batch = classifier.classify({ model, classes, rows: bytes });
+    // Heard of when it is that batch's turn.
+    batch.catch(() => undefined);
+    running.push(batch);
+  }
+  for (const batch of running) yield await batch;
+}
+
+/** The rows in the order of their ids, from one snapshot in a transaction that cannot write. */
+async function* storedRows(
+  pool: Pool,
+  dataset: string,
+  selection: Selection | undefined,
+  range: Pick<StoredRequest, 'from' | 'before'>,
+) {
+  const client = await pool.connect();
+  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
+  client.on('error', ignore);
+  let complete = false;
+  try {
+    await client.query('begin isolation level repeatable read, read only');
+    if (selection?.where) await checkSelection(client, dataset, selection);
+    yield* copyOut(client, statement(dataset, selection, range), TASK);
+    await client.query('commit');
+    complete = true;
+  } catch (error) {
+    throw selectionError(error, dataset, selection ?? {});
+  } finally {
+    client.off('error', ignore);
+    // One that still has rows to deliver is of no more use.
+    client.release(!complete);
+  }
+}
+
+function statement(
+  dataset: string,
+  selection: Selection | undefined,
+  { from, before }: Pick<StoredRequest, 'from' | 'before'>,
+): string {
+  const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
+  const range =
+    (from === undefined ? '' : ` and i.id >= ${pg.escapeLiteral(from)}`) +
+    (before === undefined ? '' : ` and i.id < ${pg.escapeLiteral(before)}`);
+  return `select ${columns} from ${selectionSql(dataset, selection)}${range} order by i.dataset, i.id`;
+}

@@ -1,0 +1,70 @@
+/**
+ * Reads rows in COPY's binary format field by field, in the order of their columns. Nothing is checked: the caller knows
+ * the statement that the rows come from. Format: see sql/binary-copy.ts.
+ */
+export class RowReader {
+  readonly #bytes: Buffer;
+  readonly #view: DataView;
+  #at = 0;
+
+  constructor({ buffer, byteOffset, byteLength }: Uint8Array<ArrayBuffer>) {
+    this.#bytes = Buffer.from(buffer, byteOffset, byteLength);
+    this.#view = new DataView(buffer, byteOffset, byteLength);
+  }
+
+  /** Moves on to the next row's first field. @returns false behind the last row. */
+  next(): boolean {
+    if (this.#at >= this.#view.byteLength) return false;
+    this.#at += 2;
+    return true;
+  }
+
+  /** @returns the field's length; −1: null, and the field is passed. */
+  #length(): number {
+    const length = this.#view.getInt32(this.#at);
+    this.#at += 4;
+    return length;
+  }
+
+  int4(): number | null {
+    if (this.#length() < 0) return null;
+    this.#at += 4;
+    return this.#view.getInt32(this.#at - 4);
+  }
+
+  /** Exact below 2⁵³. */
+  int8(): number | null {
+    if (this.#length() < 0) return null;
+    this.#at += 8;
+    return this.#view.getInt32(this.#at - 8) * 2 ** 32 + this.#view.getUint32(this.#at - 4);
+  }
+
+  float4(): number | null {
+    if (this.#length() < 0) return null;
+    this.#at += 4;
+    return this.#view.getFloat32(this.#at - 4);
+  }
+
+  text(): string | null {
+    const length = this.#length();
+    if (length < 0) return null;
+    this.#at += length;
+    return this.#bytes.toString('utf8', this.#at - length, this.#at);
+  }
+
+  /** A view, valid as long as the rows' memory. */
+  bytea(): Buffer | null {
+    const length = this.#length();
+    if (length < 0) return null;
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+
+  /** Text that is base64, decoded. */
+  base64(): Buffer | null {
+    const length = this.#length();
+    if (length < 0) return null;
+    this.#at += length;
+    return Buffer.from(this.#bytes.toString('latin1', this.#at - length, this.#at), 'base64');
+  }
+}

@@ -1,0 +1,69 @@
+import pg from 'pg';
+import { errorText, HubError } from '../errors.ts';
+import { type ClientBase, errorCode } from './database.ts';
+
+/** Which images of a dataset a command is about; left out: all. */
+export interface Selection {
+  /** A condition in SQL over the dataset's columns, as a user wrote it. */
+  where?: string | null | undefined;
+  /** Ingested at or after this. */
+  since?: Date | null | undefined;
+  /** Ingested before this. */
+  until?: Date | null | undefined;
+}
+
+/**
+ * The selected rows, for use after FROM or as the end of `select … from`, where more may follow with AND: the table is
+ * called `i`. All values stand in the text, as COPY takes no parameters. A user's condition is run only after
+ * `checkSelection`, and only in a transaction that is read only.
+ */
+export function selectionSql(dataset: string, { where, since, until }: Selection = {}): string {
+  const conditions = [`i.dataset = ${pg.escapeLiteral(dataset)}`];
+  if (since) conditions.push(`i.ingested_at >= ${pg.escapeLiteral(since.toISOString())}`);
+  if (until) conditions.push(`i.ingested_at < ${pg.escapeLiteral(until.toISOString())}`);
+  // The line break ends a comment in the condition.
+  if (where) conditions.push(`(${where}\n)`);
+  return `public."${dataset}" i where ${conditions.join(' and ')}`;
+}
+
+/**
+ * Runs the selection's condition once: it must be one, and must not write.
+ * @param client in a transaction that is read only, which fails where this throws
+ * @returns how many images are selected
+ * @throws HubError USAGE
+ */
+export async function checkSelection(
+  client: ClientBase,
+  dataset: string,
+  selection: Selection = {},
+): Promise<number> {
+  try {
+    // A statement with parameters is one statement: what would end it, or begin another, is refused here.
+    const { rows } = await client.query<{ images: number }>(
+      `select count(*) + $1 as images from ${selectionSql(dataset, selection)}`,
+      [0],
+    );
+    return rows[0]!.images;
+  } catch (error) {
+    throw selectionError(error, dataset, selection);
+  }
+}
+
+/** What a failed statement with a selection in it is to the user: their condition's fault, or the error as it is. */
+export function selectionError(error: unknown, dataset: string, { where }: Selection): unknown {
+  // 42: syntax error or access rule violation; 22: data exception; 25006: an attempt to write.
+  if (!where || !/^(42|22|25006)/.test(errorCode(error) ?? '')) return error;
+  return new HubError('USAGE', `The condition --where ${where} cannot be used: ${errorText(error)}`, {
+    hint: `It is SQL over the columns of ${dataset}, e.g. --where "id like 'train/%'".`,
+    cause: error,
+  });
+}
+
+/** In words, for reports and records: `id like 'train%', since 2026-01-01T00:00:00.000Z`; empty: all images. */
+export function describeSelection({ where, since, until }: Selection): string {
+  return [
+    ...(where ? [where] : []),
+    ...(since ? [`since ${since.toISOString()}`] : []),
+    ...(until ? [`until ${until.toISOString()}`] : []),
+  ].join(', ');
+}
