@@ -22,7 +22,10 @@ const WARM_UP_BATCHES = 3;
 /** Measures what it is given to do. */
 export type Clock = <T>(work: () => Promise<T> | T) => Promise<T>;
 
-/** The messages of a topic by partition, through our consumer with its settings. The clock starts with the first batch. */
+/**
+ * The messages of a topic by partition, through our consumer with its settings. The clock starts when the group is joined:
+ * the first answer to a fetch may hold all of them.
+ */
 export async function consumeAll(
   { config, servers, log }: Hub,
   topic: string,
@@ -32,18 +35,17 @@ export async function consumeAll(
 ): Promise<SourceMessage[][]> {
   const partitions: SourceMessage[][] = [];
   let seen = 0;
-  const began = Promise.withResolvers<void>();
+  const joined = Promise.withResolvers<void>();
   const done = Promise.withResolvers<void>();
   const consumer = await startConsumer(createKafka(config, servers.kafka!, log, BRIEF), {
     groupId: group,
     sessionMs: config.kafkaSessionMs,
     topics: [topic],
     concurrency: config.workers + 1,
-    onJoin: () => undefined,
+    onJoin: () => joined.resolve(),
     onLag: () => undefined,
     onCrash: (error) => done.reject(error),
     onBatch: async (_, partition, { messages, endOffset }) => {
-      began.resolve();
       (partitions[partition] ??= []).push(...messages);
       seen += messages.length;
       if (seen >= count) done.resolve();
@@ -51,7 +53,7 @@ export async function consumeAll(
     },
   });
   try {
-    await began.promise;
+    await joined.promise;
     await clock(() => done.promise);
     return partitions;
   } finally {
