@@ -101,6 +101,20 @@ export const SETTINGS = {
     integer(1, 1024).default(availableParallelism()),
     'Worker threads that decode and classify, per process.',
   ),
+  jobParts: setting(
+    'IMAGEHUB_JOB_PARTS',
+    integer(1, 1024).default(2),
+    'Parts of jobs that a process works on at the same time: while one waits for the database, another computes.',
+  ),
+  devices: setting(
+    'IMAGEHUB_DEVICES',
+    z
+      .string()
+      .transform((list) => list.split(',').map((device) => device.trim()))
+      .pipe(z.array(z.enum(['cpu', 'cuda'])).min(1))
+      .default(['cpu']),
+    'What this process has for jobs, comma-separated: cpu, cuda. Work for a GPU waits for a process that has one.',
+  ),
   practiceMs: setting(
     'IMAGEHUB_PRACTICE_MS',
     integer(0, 60_000).default(1000),

@@ -12,6 +12,9 @@ const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1500, 2000, 500
 /** What becomes of a message. */
 export const MESSAGE_OUTCOMES = ['inserted', 'updated', 'superseded', 'dead', 'deleted', 'replay'] as const;
 
+/** What becomes of an attempt at a part of a job. */
+export const PART_OUTCOMES = ['done', 'discarded', 'retry', 'released', 'failed'] as const;
+
 /** Everything imagehub exports on /metrics, with the metric’s name and help beside it. */
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -111,6 +114,25 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       registers,
     }),
 
+    /** `inc({ outcome })` when an attempt at a part is over. */
+    jobParts: new Counter({
+      name: 'imagehub_job_parts_total',
+      help: `Attempts at parts of jobs in this process, by what became of them (${PART_OUTCOMES.join(', ')}).`,
+      labelNames: ['outcome'],
+      registers,
+    }),
+    jobUnits: new Counter({
+      name: 'imagehub_job_units_total',
+      help: 'Units (images, as a rule) in parts of jobs that this process did.',
+      registers,
+    }),
+    openJobs: new Gauge({
+      name: 'imagehub_open_jobs',
+      help: 'Jobs that are not at their end, by state (waiting, running, paused), as a worker sees them.',
+      labelNames: ['state'],
+      registers,
+    }),
+
     indexLagBytes: new Gauge({
       name: 'imagehub_index_lag_bytes',
       help: 'WAL bytes between the database’s newest change and what the index has confirmed; NaN: not known here.',
@@ -131,5 +153,6 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
   // A gauge without labels would start as 0, which for these says that the index is in step.
   metrics.indexLagBytes.set(NaN);
   metrics.indexLagSeconds.set(NaN);
+  for (const outcome of PART_OUTCOMES) metrics.jobParts.inc({ outcome }, 0);
   return metrics;
 }

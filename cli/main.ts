@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
 import type { RegisterCommand } from './command.ts';
+import { JOB_COMMANDS } from './job-kinds.ts';
 import { runCli } from './run-cli.ts';
 import { dieWithLauncher } from './shutdown.ts';
 
@@ -20,6 +21,14 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   model: async () => (await import('./model.ts')).modelCommand,
   report: async () => (await import('./report.ts')).reportCommand,
   index: async () => (await import('./index-command.ts')).indexCommand,
+  job: async () => (await import('./job.ts')).jobCommand,
+  schedule: async () => (await import('./schedule.ts')).scheduleCommand,
+  ...Object.fromEntries(
+    Object.entries(JOB_COMMANDS).map(([name, load]) => [
+      name,
+      async () => (await import('./job-command.ts')).registerJobCommand(await load()),
+    ]),
+  ),
   'dead-letters': async () => (await import('./dead-letters.ts')).deadLettersCommand,
   reconcile: async () => (await import('./reconcile.ts')).reconcileCommand,
   resume: async () => (await import('./resume.ts')).resumeCommand,

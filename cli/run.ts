@@ -12,13 +12,13 @@ import { type Hub, openHub } from './hub.ts';
 import { note } from './output.ts';
 import { interruptSignal, limitShutdown } from './shutdown.ts';
 
-const ROLES = ['ingest', 'index'] as const;
+const ROLES = ['ingest', 'index', 'worker'] as const;
 type Role = (typeof ROLES)[number];
 
 export const runCommand: RegisterCommand = (program) => {
   program
     .command('run')
-    .description('run the pipeline until interrupted: ingest topics into the table, keep the index in step')
+    .description('run the pipeline until interrupted: ingest topics into the table, keep the index in step, work on jobs')
     .addArgument(
       new Argument('[roles...]', 'only these parts (default: all that have a server)').choices(ROLES),
     )
@@ -26,7 +26,7 @@ export const runCommand: RegisterCommand = (program) => {
       'after',
       '\nThe first interrupt finishes the batches in flight (within IMAGEHUB_SHUTDOWN_TIMEOUT_MS), the second stops at once;' +
         '\nnothing is lost either way.' +
-        '\nAny number of processes may run: they share the partitions of the topics.',
+        '\nAny number of processes may run: they share the partitions of the topics, and the parts of jobs.',
     )
     .option(
       '-d, --detach',
@@ -96,7 +96,7 @@ async function runRoles(hub: Hub, roles: Role[], { metrics, parts, signal }: Rol
   if (!servers.kafka) log.info('no Kafka here: senders bring their images themselves (embedded mode)');
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
-  const start = { ingest: startIngest, index: startIndex };
+  const start = { ingest: startIngest, index: startIndex, worker: startWorker };
   for (const role of roles) parts.set(role, () => ({ state: 'starting' }));
   await Promise.all([
     // In every process: a feed that nobody follows must not fill the database's disk.
@@ -136,4 +136,33 @@ async function startIndex(
   healthIs(() => troubles.health());
   const { runIndexer } = await import('../indexer/indexer.ts');
   await runIndexer({ ...hub, metrics, troubles, signal });
+}
+
+/** Takes parts of jobs, and starts what is scheduled. */
+async function startWorker(
+  hub: Hub,
+  metrics: Metrics,
+  signal: AbortSignal,
+  healthIs: (now: () => Health) => void,
+): Promise<void> {
+  const { pool, config, log, servers } = hub;
+  const troubles = new Troubles(log);
+  healthIs(() => troubles.health());
+  const { runWorker } = await import('../jobs/worker.ts');
+  const { runSchedules } = await import('../jobs/scheduler.ts');
+  const { findKind } = await import('./job-kinds.ts');
+  const { parseJobCommand } = await import('./job-command.ts');
+  await runWorker({
+    pool,
+    config,
+    log,
+    metrics,
+    troubles,
+    signal,
+    postgres: servers.postgres,
+    kinds: findKind,
+    devices: config.devices,
+    beside: (worker, dispatcher) =>
+      runSchedules({ pool, config, log, dispatcher, worker, parse: parseJobCommand }),
+  });
 }
