@@ -11,7 +11,7 @@ import { getJob } from '../../sql/jobs.ts';
 import { freePort } from '../../stack/ports.ts';
 import { type Counting, COUNTING, COUNTING_TABLES } from './counting-job.ts';
 import type { CommandResult } from './imagehub.ts';
-import { until } from './pipeline.ts';
+import { waitFor } from './processes.ts';
 import { freshDatabase } from './servers.ts';
 
 const CLI = new URL('./counting-cli.ts', import.meta.url).pathname;
@@ -91,10 +91,10 @@ export async function jobHub(): Promise<JobHub> {
       operationsUrl: `http://127.0.0.1:${port}`,
       async says(text) {
         const found = () => lines.find((line) => (typeof text === 'string' ? line.includes(text) : text.test(line)));
-        await until(() => {
+        await waitFor(`it says ${text}`, () => {
           if (!found() && child.exitCode !== null) throw new Error(`It ended and did not say ${text}:\n${result.stderr}`);
-          return found() !== undefined;
-        }, `it says ${text}`);
+          return found();
+        });
         return found()!;
       },
       async kill(signal) {
@@ -130,7 +130,7 @@ export async function jobHub(): Promise<JobHub> {
       return rows;
     },
     async reaches(job, state, timeoutMs = 60_000) {
-      await until(async () => (await getJob(pool, job)).state === state, `job ${job} is ${state}`, timeoutMs);
+      await waitFor(`job ${job} is ${state}`, async () => (await getJob(pool, job)).state === state, timeoutMs);
       return await getJob(pool, job);
     },
     async [Symbol.asyncDispose]() {
