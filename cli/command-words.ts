@@ -1,7 +1,7 @@
 import { HubError } from '../errors.ts';
 
 /** A quoted stretch, with quotes; a character after a backslash; or plain characters. */
-const PIECE = /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^\s'"\\]+)/ysu;
+const PIECE = /'([^']*)'|"((?:[^"\\]|\\.)*)"|\\(.)|([^\s'"\\]+)/suy;
 
 /**
  * Splits a command line as a shell does, without its variables and patterns: `a 'b c' "d \"e\""` → `a`, `b c`, `d "e"`.

@@ -36,7 +36,10 @@ export function stateText(job: Job, unit = IMAGES): string {
 }
 
 /** Draws a job's progress until stopped. */
-export function showJob({ job, kind, dataset, units }: Job, unit = IMAGES): {
+export function showJob(
+  { job, kind, dataset, units }: Job,
+  unit = IMAGES,
+): {
   onProgress(progress: JobProgress): void;
   stop(): void;
 } {
@@ -81,7 +84,11 @@ export async function workOffShown(
   if (!devices.includes(job.device)) {
     note(`Job ${job.job} needs ${job.device}, which this process has not (IMAGEHUB_DEVICES).`);
     const workers = await liveWorkers(desk.pool, job.device);
-    note(workers.length === 0 ? noWorker(job) : `It is left to ${workers.length} running worker(s) with ${job.device}.`);
+    note(
+      workers.length === 0
+        ? noWorker(job)
+        : `It is left to ${workers.length} running worker(s) with ${job.device}.`,
+    );
   }
   const unit = await unitOf(job);
   const shown = showJob(job, unit);

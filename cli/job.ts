@@ -1,6 +1,5 @@
 import Table from 'cli-table3';
 import { type Command, InvalidArgumentError } from 'commander';
-import { HubError } from '../errors.ts';
 import { cancelJob, pauseJob, resumeJob, throttleJob } from '../jobs/control.ts';
 import { openSender } from '../jobs/dispatcher.ts';
 import type { Job } from '../jobs/job.ts';
@@ -12,7 +11,15 @@ import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { throttleOf } from './job-command.ts';
 import { findKind } from './job-kinds.ts';
-import { countsText, describePart, leaveToWorkers, showJob, stateText, unitOf, workOffShown } from './job-shown.ts';
+import {
+  countsText,
+  describePart,
+  leaveToWorkers,
+  showJob,
+  stateText,
+  unitOf,
+  workOffShown,
+} from './job-shown.ts';
 import { report } from './output.ts';
 import { duration } from './progress.ts';
 import { interruptSignal } from './shutdown.ts';
@@ -25,7 +32,8 @@ const figures = new Intl.NumberFormat('en');
 
 function jobNumber(text: string): number {
   const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('A job is named by its number.');
+  if (!Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError('A job is named by its number.');
   return value;
 }
 
@@ -68,20 +76,20 @@ export const jobCommand: RegisterCommand = (program) => {
       );
     });
 
-  json(one(command.command('watch'), 'look on until it is at its end or paused; status 1 unless it is done')).action(
-    async (id: number, options: JsonOption) => {
-      await using hub = await openHub(commandContext());
-      const before = await jobProgress(hub.pool, id);
-      const unit = await unitOf(before);
-      const shown = showJob(before, unit);
-      const job = await watchJob(hub.pool, id, {
-        signal: interruptSignal(),
-        onProgress: shown.onProgress,
-      }).finally(shown.stop);
-      if (job.state !== 'done') process.exitCode = 1;
-      report(options, job, () => stateText(job, unit));
-    },
-  );
+  json(
+    one(command.command('watch'), 'look on until it is at its end or paused; status 1 unless it is done'),
+  ).action(async (id: number, options: JsonOption) => {
+    await using hub = await openHub(commandContext());
+    const before = await jobProgress(hub.pool, id);
+    const unit = await unitOf(before);
+    const shown = showJob(before, unit);
+    const job = await watchJob(hub.pool, id, {
+      signal: interruptSignal(),
+      onProgress: shown.onProgress,
+    }).finally(shown.stop);
+    if (job.state !== 'done') process.exitCode = 1;
+    report(options, job, () => stateText(job, unit));
+  });
 
   json(one(command.command('pause'), 'finish the parts in hand and begin no more')).action(
     steer((desk, id) => pauseJob(desk, id)),
@@ -96,7 +104,9 @@ export const jobCommand: RegisterCommand = (program) => {
       await steer((desk) => throttleJob(desk, id, throttle))(id, options);
     });
 
-  json(one(command.command('resume'), 'go on with a job that is paused or failed; failed parts are tried again'))
+  json(
+    one(command.command('resume'), 'go on with a job that is paused or failed; failed parts are tried again'),
+  )
     .option('--here', 'work on it in this process too, until it is done')
     .action(async (id: number, options: JsonOption & { here?: boolean }) => {
       await using hub = await openHub(commandContext());
@@ -137,7 +147,9 @@ const rateText = ({ perSecond }: JobProgress): string =>
   perSecond === null ? '' : `${figures.format(Number(perSecond.toPrecision(3)))}/s`;
 
 function jobsText({ jobs, workers }: { jobs: JobProgress[]; workers: JobWorker[] }): string {
-  const table = new Table({ head: ['job', 'kind', 'dataset', 'state', 'done', 'rate', 'left', 'started by', 'counts'] });
+  const table = new Table({
+    head: ['job', 'kind', 'dataset', 'state', 'done', 'rate', 'left', 'started by', 'counts'],
+  });
   for (const job of jobs) {
     table.push([
       job.job,

@@ -18,7 +18,9 @@ type Role = (typeof ROLES)[number];
 export const runCommand: RegisterCommand = (program) => {
   program
     .command('run')
-    .description('run the pipeline until interrupted: ingest topics into the table, keep the index in step, work on jobs')
+    .description(
+      'run the pipeline until interrupted: ingest topics into the table, keep the index in step, work on jobs',
+    )
     .addArgument(
       new Argument('[roles...]', 'only these parts (default: all that have a server)').choices(ROLES),
     )

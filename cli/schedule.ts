@@ -2,7 +2,13 @@ import Table from 'cli-table3';
 import { InvalidArgumentError } from 'commander';
 import { checkCron, nextRun } from '../jobs/scheduler.ts';
 import { liveWorkers } from '../sql/jobs.ts';
-import { deleteSchedule, insertSchedule, listSchedules, type Schedule, type ScheduleRun } from '../sql/schedules.ts';
+import {
+  deleteSchedule,
+  insertSchedule,
+  listSchedules,
+  type Schedule,
+  type ScheduleRun,
+} from '../sql/schedules.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { parseJobCommand } from './job-command.ts';
@@ -28,7 +34,10 @@ export const scheduleCommand: RegisterCommand = (program) => {
   command
     .command('add <command> <cron>')
     .description('run a command that starts a job, e.g. every day at 3:00: 0 3 * * *')
-    .option('--timezone <name>', 'IANA name of the zone that the times are in (default: that of this machine)')
+    .option(
+      '--timezone <name>',
+      'IANA name of the zone that the times are in (default: that of this machine)',
+    )
     .option('--json', 'one JSON document on standard output')
     .action(async (line: string, cron: string, options: JsonOption & { timezone?: string }) => {
       const timezone = options.timezone ?? Intl.DateTimeFormat().resolvedOptions().timeZone;

@@ -13,7 +13,8 @@ type Desk = Pick<JobDesk, 'pool' | 'dispatcher'>;
  */
 export async function pauseJob({ pool, dispatcher }: Desk, id: number): Promise<Job> {
   const job = await getJob(pool, id);
-  if (!(await changeState(pool, id, ['waiting', 'running', 'paused'], 'paused'))) throw atItsEnd(job, 'paused');
+  if (!(await changeState(pool, id, ['waiting', 'running', 'paused'], 'paused')))
+    throw atItsEnd(job, 'paused');
   await dispatcher.recall(job);
   return await getJob(pool, id);
 }

@@ -50,18 +50,18 @@ export interface Dispatcher extends AsyncDisposable {
    * Sends parts of a job to the workers.
    * @param client send in its transaction: they are on their way when it is committed
    */
-  send(
-    job: Pick<Job, 'job' | 'kind' | 'device'>,
-    parts: OutgoingPart[],
-    client?: Queryable,
-  ): Promise<void>;
+  send(job: Pick<Job, 'job' | 'kind' | 'device'>, parts: OutgoingPart[], client?: Queryable): Promise<void>;
   /** Takes back what has been sent and not been taken. */
   recall(job: Pick<Job, 'job' | 'device'>): Promise<void>;
   /**
    * Has `handle` called for messages of the devices, `slots` at a time, until the dispatcher is disposed of. When it
    * throws, the message comes again, later and later.
    */
-  deliver(devices: readonly Device[], slots: number, handle: (message: PartMessage) => Promise<void>): Promise<void>;
+  deliver(
+    devices: readonly Device[],
+    slots: number,
+    handle: (message: PartMessage) => Promise<void>,
+  ): Promise<void>;
 }
 
 const queueOf = (device: Device): string => `parts-${device}`;

@@ -144,4 +144,3 @@ export class PartInterrupted extends Error {
     this.name = 'PartInterrupted';
   }
 }
-

@@ -142,7 +142,12 @@ async function inTurn(
 }
 
 /** One transaction: the part's results, the part, the job. */
-async function finish(runner: PartRunner, kind: JobKind, claimed: ClaimedPart, write: WritePart): Promise<void> {
+async function finish(
+  runner: PartRunner,
+  kind: JobKind,
+  claimed: ClaimedPart,
+  write: WritePart,
+): Promise<void> {
   for (let tried = 1; ; tried++) {
     try {
       await transaction(runner.pool, async (client) => {
@@ -197,7 +202,8 @@ async function recordFailure(
     }
     return 'failed';
   });
-  if (outcome === 'retry') log.warn(about, `part ${claimed.part} of job ${claimed.job} failed; it is tried again`);
+  if (outcome === 'retry')
+    log.warn(about, `part ${claimed.part} of job ${claimed.job} failed; it is tried again`);
   if (outcome === 'failed') log.error(about, `part ${claimed.part} of job ${claimed.job} failed for good`);
   return outcome;
 }
@@ -208,6 +214,7 @@ const failedParts = ({ partsFailed, parts }: Job): string =>
 /** Connections refused or lost, a server that shuts down: not the part's fault. */
 function isDatabaseAway(error: unknown): boolean {
   const code = errorCode(error);
-  if (code !== undefined) return /^(08...|57P0[1-4]|ECONN.*|EPIPE|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH)$/.test(code);
+  if (code !== undefined)
+    return /^(08...|57P0[1-4]|ECONN.*|EPIPE|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH)$/.test(code);
   return error instanceof Error && /^Connection terminated/.test(error.message);
 }

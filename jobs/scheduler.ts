@@ -103,7 +103,10 @@ function followThese(
     const fire = ({ date }: { date: Date }) => {
       const fired = startDue(options, schedule, date)
         .catch((error: unknown) =>
-          options.log.error({ err: error, ...schedule, due: date }, 'a scheduled command could not be started'),
+          options.log.error(
+            { err: error, ...schedule, due: date },
+            'a scheduled command could not be started',
+          ),
         )
         .finally(() => firing.delete(fired));
       firing.add(fired);
@@ -131,7 +134,10 @@ async function startDue(options: SchedulerOptions, schedule: Schedule, due: Date
     try {
       const before = await openJobOfSchedule(client, id);
       if (before) {
-        throw new HubError('CONFLICT', `Skipped: job ${before.job}, which it started before, is ${before.state}.`);
+        throw new HubError(
+          'CONFLICT',
+          `Skipped: job ${before.job}, which it started before, is ${before.state}.`,
+        );
       }
       const { kind, request } = await options.parse(schedule.command);
       const wanted = { ...(await request(options)), schedule: id };

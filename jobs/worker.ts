@@ -29,8 +29,7 @@ export interface WorkerOptions extends JobContext {
 }
 
 /** A name for this process that no other has, and that tells a person where to look. */
-export const workerName = (): string =>
-  `${hostname()}/${process.pid}/${randomBytes(3).toString('hex')}`;
+export const workerName = (): string => `${hostname()}/${process.pid}/${randomBytes(3).toString('hex')}`;
 
 /**
  * Takes parts of jobs as they are delivered, until the signal is aborted; then finishes those in hand (IMAGEHUB_SHUTDOWN_TIMEOUT_MS
@@ -97,7 +96,10 @@ async function take(runner: PartRunner, dispatcher: Dispatcher, message: PartMes
 }
 
 /** Until the signal: the worker's sign of life, and the gauges that come from the tables. */
-async function sayThere({ pool, metrics, troubles, devices, signal }: WorkerOptions, worker: string): Promise<void> {
+async function sayThere(
+  { pool, metrics, troubles, devices, signal }: WorkerOptions,
+  worker: string,
+): Promise<void> {
   while (!signal.aborted) {
     try {
       await workerIsThere(pool, worker, [...devices]);

@@ -48,7 +48,9 @@ export class Workshops implements AsyncDisposable {
     if (this.#entries.get(job) === entry) this.#entries.delete(job);
     const closing = entry.opening
       .then((workshop) => workshop[Symbol.asyncDispose]())
-      .catch((error: unknown) => this.#context.log.warn({ job, err: error }, 'what a job held could not be let go'))
+      .catch((error: unknown) =>
+        this.#context.log.warn({ job, err: error }, 'what a job held could not be let go'),
+      )
       .finally(() => this.#closing.delete(closing));
     this.#closing.add(closing);
   }

@@ -75,7 +75,9 @@ export async function listJobs(
 }
 
 /** Open jobs by state, for a gauge; every open state is named. */
-export async function countOpenJobs(db: Queryable): Promise<Record<'waiting' | 'running' | 'paused', number>> {
+export async function countOpenJobs(
+  db: Queryable,
+): Promise<Record<'waiting' | 'running' | 'paused', number>> {
   const { rows } = await db.query<{ state: 'waiting' | 'running' | 'paused'; n: number }>(
     `select state, count(*) as n from imagehub.jobs where state in ${OPEN_STATES} group by state`,
   );

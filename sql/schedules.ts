@@ -78,12 +78,7 @@ export async function listSchedules(db: Queryable): Promise<(Schedule & { last: 
  * transaction, and gets it only if that is rolled back.
  * @returns false: another has it, or there is no such schedule any more
  */
-export async function claimRun(
-  db: Queryable,
-  schedule: number,
-  due: Date,
-  worker: string,
-): Promise<boolean> {
+export async function claimRun(db: Queryable, schedule: number, due: Date, worker: string): Promise<boolean> {
   const { rowCount } = await db.query(
     `insert into imagehub.schedule_runs (schedule, due, worker) select id, $2, $3 from imagehub.schedules where id = $1
      on conflict do nothing`,

@@ -7,14 +7,30 @@ test('a command starts a job, works on it, and reports how it ended', async () =
   await using hub = await jobHub();
   const done = await hub.cli(['count', 'digits', '--parts', '4', '--json']);
   expect(done.status).toBe(0);
-  expect(JSON.parse(done.stdout)).toMatchObject({ job: 1, state: 'done', unitsDone: 40, counts: { counted: 4 } });
+  expect(JSON.parse(done.stdout)).toMatchObject({
+    job: 1,
+    state: 'done',
+    unitsDone: 40,
+    counts: { counted: 4 },
+  });
   const text = await hub.cli(['count', 'digits']);
-  expect(text.stdout).toMatch(/^Job 2 \(count digits\) is done: 30 of 30 images in 3 parts in \d+ s \(.*counted 3/);
+  expect(text.stdout).toMatch(
+    /^Job 2 \(count digits\) is done: 30 of 30 images in 3 parts in \d+ s \(.*counted 3/,
+  );
 });
 
 test('with --detach it is left to workers, and says when none runs; list, show, watch and the rest steer it', async () => {
   await using hub = await jobHub();
-  const left = await hub.cli(['count', 'digits', '--detach', '--throttle', '50', '--needs', 'cuda', '--json']);
+  const left = await hub.cli([
+    'count',
+    'digits',
+    '--detach',
+    '--throttle',
+    '50',
+    '--needs',
+    'cuda',
+    '--json',
+  ]);
   expect(left).toMatchObject({ status: 0, stderr: expect.stringContaining('No worker with cuda runs now') });
   expect(JSON.parse(left.stdout)).toMatchObject({ job: 1, state: 'waiting', throttle: 50, workers: [] });
   const list = JSON.parse((await hub.cli(['job', 'list', 'digits', '--json'])).stdout) as object;
@@ -35,7 +51,10 @@ test('with --detach it is left to workers, and says when none runs; list, show, 
     [['pause', 'all'], 'A job is named by its number'],
     [['throttle', '1', 'fast'], 'A throttle of fast'],
   ] as const) {
-    expect(await hub.cli(['job', ...args])).toMatchObject({ status: 1, stderr: expect.stringContaining(message) });
+    expect(await hub.cli(['job', ...args])).toMatchObject({
+      status: 1,
+      stderr: expect.stringContaining(message),
+    });
   }
 });
 

@@ -25,14 +25,22 @@ const here = (hub: JobHub, options: Partial<WorkOffOptions> = {}): WorkOffOption
   ...options,
 });
 
-const parts = async (hub: JobHub, job: number) => (await hub.counted(job)).map(({ part }) => part).sort((a, b) => a - b);
+const parts = async (hub: JobHub, job: number) =>
+  (await hub.counted(job)).map(({ part }) => part).sort((a, b) => a - b);
 
 test('a job is worked off in this process: each part once, counts summed, its last step with the last part', async () => {
   await using hub = await jobHub();
   const { job } = await hub.start({ parts: 7, units: 100 });
   const seen: number[] = [];
   const ended = await workOff(here(hub, { onProgress: ({ unitsDone }) => seen.push(unitsDone) }), job);
-  expect(ended).toMatchObject({ state: 'done', units: 700, unitsDone: 700, parts: 7, partsDone: 7, error: null });
+  expect(ended).toMatchObject({
+    state: 'done',
+    units: 700,
+    unitsDone: 700,
+    parts: 7,
+    partsDone: 7,
+    error: null,
+  });
   expect(ended.counts).toEqual({ counted: 7, sum: 21, rows: 7 });
   expect(seen.at(-1)).toBe(700);
   expect(await parts(hub, job)).toEqual([0, 1, 2, 3, 4, 5, 6]);
@@ -77,27 +85,47 @@ test('a part that fails once is tried again; one that always fails is failed aft
     { part: 1, attempts: MAX_ATTEMPTS, error: 'It does not want to.' },
   ]);
   // It does now.
-  await hub.desk.pool.query(`update imagehub.jobs set parameters = parameters - 'how' || '{"failing": -1}' where id = $1`, [job]);
+  await hub.desk.pool.query(
+    `update imagehub.jobs set parameters = parameters - 'how' || '{"failing": -1}' where id = $1`,
+    [job],
+  );
   await resumeJob(hub.desk, job);
-  expect(await workOff(here(hub), job)).toMatchObject({ state: 'done', partsDone: 3, partsFailed: 0, error: null });
+  expect(await workOff(here(hub), job)).toMatchObject({
+    state: 'done',
+    partsDone: 3,
+    partsFailed: 0,
+    error: null,
+  });
   expect(await parts(hub, job)).toEqual([0, 1, 2]);
 });
 
 test('when what a job needs is gone it fails at once, and is not tried for ever', async () => {
   await using hub = await jobHub();
   const { job } = await hub.start({ parts: 50, ms: 20, failing: 0, how: 'hopeless' });
-  expect(await workOff(here(hub), job)).toMatchObject({ state: 'failed', error: 'The model it needs was deleted.' });
+  expect(await workOff(here(hub), job)).toMatchObject({
+    state: 'failed',
+    error: 'The model it needs was deleted.',
+  });
   expect((await parts(hub, job)).length).toBeLessThan(5);
-  expect(await listParts(hub.desk.pool, job, { states: ['failed'] })).toMatchObject([{ part: 0, attempts: 1 }]);
+  expect(await listParts(hub.desk.pool, job, { states: ['failed'] })).toMatchObject([
+    { part: 0, attempts: 1 },
+  ]);
 });
 
 test('when its dataset is dropped it has failed, what was in hand is not written, and it cannot be resumed', async () => {
   await using hub = await jobHub();
   const { job } = await hub.start({ parts: 4, ms: 1000 });
   const working = workOff(here(hub), job);
-  await waitFor('a part runs', async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0);
+  await waitFor(
+    'a part runs',
+    async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0,
+  );
   await dropDataset(hub.desk.pool, 'digits');
-  expect(await working).toMatchObject({ state: 'failed', error: 'Dataset digits was dropped.', resumable: false });
+  expect(await working).toMatchObject({
+    state: 'failed',
+    error: 'Dataset digits was dropped.',
+    resumable: false,
+  });
   expect(await parts(hub, job)).toEqual([]);
   await expect(resumeJob(hub.desk, job)).rejects.toMatchObject({
     code: 'USAGE',
@@ -128,7 +156,10 @@ test('cancel drops what is in hand and keeps what is done, for good', async () =
   await using hub = await jobHub();
   const { job } = await hub.start({ parts: 6, ms: 4000 });
   const working = workOff(here(hub), job);
-  await waitFor('a part runs', async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0);
+  await waitFor(
+    'a part runs',
+    async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0,
+  );
   const began = Date.now();
   await cancelJob(hub.desk, job);
   expect(await working).toMatchObject({ state: 'cancelled', partsDone: 0 });
@@ -159,7 +190,10 @@ test('a long part that stops for an interrupt waits as if it had not been begun'
   const interrupt = new AbortController();
   const { job } = await hub.start({ parts: 1, ms: 60_000, interruptible: true });
   const working = workOff(here(hub, { signal: interrupt.signal }), job);
-  await waitFor('a part runs', async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0);
+  await waitFor(
+    'a part runs',
+    async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0,
+  );
   interrupt.abort();
   await expect(working).rejects.toMatchObject({ code: 'INTERRUPTED' });
   expect(await listParts(hub.desk.pool, job)).toMatchObject([{ state: 'waiting', attempts: 0, error: null }]);
@@ -185,7 +219,9 @@ test('a part that two believe to have counts once: the later attempt, not the on
   const { job } = await hub.start({ parts: 1 });
   const dead = (await claimPart(pool, { job, worker: 'dead' }))!;
   expect(await claimPart(pool, { job, worker: 'other' })).toBeUndefined();
-  await pool.query(`update imagehub.job_parts set lease_until = now() - interval '1 second' where job = $1`, [job]);
+  await pool.query(`update imagehub.job_parts set lease_until = now() - interval '1 second' where job = $1`, [
+    job,
+  ]);
   const other = (await claimPart(pool, { job, worker: 'other' }))!;
   expect(other.attempt).toBe(2);
   expect(await holdPart(pool, dead)).toBe(false);
@@ -198,7 +234,10 @@ test('a part whose worker ends again and again is failed, not tried for ever', a
   const { job } = await hub.start({ parts: 1 });
   for (let n = 0; n < MAX_ATTEMPTS; n++) {
     expect(await claimPart(pool, { job, worker: `dead ${n}` })).toBeDefined();
-    await pool.query(`update imagehub.job_parts set lease_until = now() - interval '1 second' where job = $1`, [job]);
+    await pool.query(
+      `update imagehub.job_parts set lease_until = now() - interval '1 second' where job = $1`,
+      [job],
+    );
   }
   expect(await workOff(here(hub), job)).toMatchObject({
     state: 'failed',
@@ -234,7 +273,11 @@ test('a job whose parts cannot be cut leaves nothing behind', async () => {
   await using hub = await jobHub();
   const broken = { ...COUNTING, cut: () => Promise.reject(new Error('no parts today')) };
   await expect(
-    startJob(hub.desk, broken, { dataset: 'digits', kind: 'count', parameters: { parts: 1, units: 1, ms: 1 } }),
+    startJob(hub.desk, broken, {
+      dataset: 'digits',
+      kind: 'count',
+      parameters: { parts: 1, units: 1, ms: 1 },
+    }),
   ).rejects.toThrow('no parts today');
   expect((await hub.desk.pool.query('select from imagehub.jobs')).rowCount).toBe(0);
 });

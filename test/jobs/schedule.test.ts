@@ -19,7 +19,11 @@ const runs = async ({ desk }: JobHub) =>
 test('with two workers what is scheduled is started once each time it is due', async () => {
   await using hub = await jobHub();
   await Promise.all([hub.worker(), hub.worker()]);
-  await insertSchedule(hub.desk.pool, { command: 'count digits --parts 2', cron: EVERY_SECOND, timezone: 'UTC' });
+  await insertSchedule(hub.desk.pool, {
+    command: 'count digits --parts 2',
+    cron: EVERY_SECOND,
+    timezone: 'UTC',
+  });
   await waitFor('it was due six times', async () => (await runs(hub)).length >= 6);
   await hub.desk.pool.query('delete from imagehub.schedules where false');
   const fired = await runs(hub);
@@ -33,14 +37,19 @@ test('with two workers what is scheduled is started once each time it is due', a
   expect(rows[0]!.jobs).toBeGreaterThanOrEqual(started.length);
   expect(rows[0]!.jobs).toBe((await runs(hub)).filter(({ job }) => job !== null).length);
   expect(new Set(started.map(({ job }) => job)).size).toBe(started.length);
-  for (const { job, error } of fired) if (job === null) expect(error).toMatch(/^Skipped: job \d+, which it started/);
+  for (const { job, error } of fired)
+    if (job === null) expect(error).toMatch(/^Skipped: job \d+, which it started/);
   await hub.reaches(started[0]!.job!, 'done');
 });
 
 test('a due time whose process dies before it started the job is taken by the other', async () => {
   await using hub = await jobHub();
   const { pool } = hub.desk;
-  const { schedule } = await insertSchedule(pool, { command: 'count digits', cron: EVERY_SECOND, timezone: 'UTC' });
+  const { schedule } = await insertSchedule(pool, {
+    command: 'count digits',
+    cron: EVERY_SECOND,
+    timezone: 'UTC',
+  });
   const due = new Date('2026-01-01T00:00:00Z');
   let second: Promise<boolean> | undefined;
   const first = transaction(pool, async (client) => {
@@ -57,7 +66,11 @@ test('a due time whose process dies before it started the job is taken by the ot
 
 test('nothing is started while the job of the time before is not at its end', async () => {
   await using hub = await jobHub();
-  await insertSchedule(hub.desk.pool, { command: 'count digits --ms 60000', cron: EVERY_SECOND, timezone: 'UTC' });
+  await insertSchedule(hub.desk.pool, {
+    command: 'count digits --ms 60000',
+    cron: EVERY_SECOND,
+    timezone: 'UTC',
+  });
   await hub.worker();
   await waitFor('it was due three times', async () => (await runs(hub)).length >= 3);
   const fired = await runs(hub);
@@ -66,7 +79,9 @@ test('nothing is started while the job of the time before is not at its end', as
     job: null,
     error: expect.stringMatching(/^Skipped: job 1, which it started before, is (waiting|running)\.$/),
   });
-  expect(await listSchedules(hub.desk.pool)).toMatchObject([{ last: { error: expect.stringContaining('Skipped') } }]);
+  expect(await listSchedules(hub.desk.pool)).toMatchObject([
+    { last: { error: expect.stringContaining('Skipped') } },
+  ]);
 });
 
 test('a command that has become wrong is recorded as such, and goes on being tried', async () => {
@@ -83,19 +98,43 @@ test('a command that has become wrong is recorded as such, and goes on being tri
 test('schedules are added, listed with their next and last run, and removed', async () => {
   await using hub = await jobHub();
   const added = await hub.cli([
-    'schedule', 'add', 'imagehub count digits --parts 2', '0 3 * * *', '--timezone', 'Europe/Zurich', '--json',
+    'schedule',
+    'add',
+    'imagehub count digits --parts 2',
+    '0 3 * * *',
+    '--timezone',
+    'Europe/Zurich',
+    '--json',
   ]);
   expect(added).toMatchObject({ status: 0, stderr: expect.stringContaining('No worker runs now') });
-  expect(JSON.parse(added.stdout)).toMatchObject({ schedule: 1, command: 'count digits --parts 2', cron: '0 3 * * *' });
+  expect(JSON.parse(added.stdout)).toMatchObject({
+    schedule: 1,
+    command: 'count digits --parts 2',
+    cron: '0 3 * * *',
+  });
   const { next } = JSON.parse(added.stdout) as { next: string };
   const zurich = new Intl.DateTimeFormat('en-GB', { timeZone: 'Europe/Zurich', timeStyle: 'short' });
   expect(zurich.format(new Date(next))).toBe('03:00');
   expect(+new Date(next) - Date.now()).toBeLessThan(25 * 3600 * 1000);
 
-  const again = await hub.cli(['schedule', 'add', 'count digits --parts 2', '0 3 * * *', '--timezone', 'Europe/Zurich']);
-  expect(again).toMatchObject({ status: 1, stderr: expect.stringContaining('scheduled at 0 3 * * * already') });
+  const again = await hub.cli([
+    'schedule',
+    'add',
+    'count digits --parts 2',
+    '0 3 * * *',
+    '--timezone',
+    'Europe/Zurich',
+  ]);
+  expect(again).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('scheduled at 0 3 * * * already'),
+  });
 
-  const soon = await insertSchedule(hub.desk.pool, { command: 'count digits', cron: EVERY_SECOND, timezone: 'UTC' });
+  const soon = await insertSchedule(hub.desk.pool, {
+    command: 'count digits',
+    cron: EVERY_SECOND,
+    timezone: 'UTC',
+  });
   await hub.worker();
   await waitFor('it ran', async () => (await listSchedules(hub.desk.pool))[1]?.last?.state === 'done');
   const listed = JSON.parse((await hub.cli(['schedule', 'list', '--json'])).stdout) as object[];

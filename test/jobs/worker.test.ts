@@ -7,8 +7,10 @@ import { jobHub, type JobHub } from '../support/job-hub.ts';
 import { waitFor } from '../support/processes.ts';
 
 const numbers = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-const parts = async (hub: JobHub, job: number) => (await hub.counted(job)).map(({ part }) => part).sort((a, b) => a - b);
-const running = async (hub: JobHub, job: number) => await listParts(hub.desk.pool, job, { states: ['running'] });
+const parts = async (hub: JobHub, job: number) =>
+  (await hub.counted(job)).map(({ part }) => part).sort((a, b) => a - b);
+const running = async (hub: JobHub, job: number) =>
+  await listParts(hub.desk.pool, job, { states: ['running'] });
 
 test('two workers share a job and a SIGTERM lets one finish what it has in hand; its health and metrics say so', async () => {
   await using hub = await jobHub();
@@ -58,9 +60,15 @@ test('kill -9 of a worker in the middle of its parts: another does them within 2
   });
   // A second of work, 10 s of silence, up to 5 s until it is seen, and some for a busy machine.
   expect(Date.now() - killed).toBeLessThan(22_000);
-  expect(await hub.reaches(job, 'done')).toMatchObject({ partsDone: 12, unitsDone: 120, counts: { counted: 12, rows: 12 } });
+  expect(await hub.reaches(job, 'done')).toMatchObject({
+    partsDone: 12,
+    unitsDone: 120,
+    counts: { counted: 12, rows: 12 },
+  });
   expect(await parts(hub, job)).toEqual(numbers(12));
-  expect((await listParts(hub.desk.pool, job)).filter(({ attempts }) => attempts === 2).length).toBe(left.length);
+  expect((await listParts(hub.desk.pool, job)).filter(({ attempts }) => attempts === 2).length).toBe(
+    left.length,
+  );
   await other.kill('SIGTERM');
 });
 

@@ -38,7 +38,11 @@ export const COUNTING: JobKind<Counting, { n: number }> = {
           if (how === 'always' || attempt === 1) throw new Error('It does not want to.');
         }
         return async (client) => {
-          await client.query('insert into public.counted (job, part, pid) values ($1, $2, $3)', [job, n, process.pid]);
+          await client.query('insert into public.counted (job, part, pid) values ($1, $2, $3)', [
+            job,
+            n,
+            process.pid,
+          ]);
           return { counted: 1, sum: n };
         };
       },
@@ -48,7 +52,10 @@ export const COUNTING: JobKind<Counting, { n: number }> = {
     };
   },
   async whenDone(client, { job }) {
-    const { rows } = await client.query<{ n: number }>('select count(*) as n from public.counted where job = $1', [job]);
+    const { rows } = await client.query<{ n: number }>(
+      'select count(*) as n from public.counted where job = $1',
+      [job],
+    );
     return { rows: rows[0]!.n };
   },
   describe: ({ n }) => `number ${n}`,

@@ -90,9 +90,11 @@ export async function jobHub(): Promise<JobHub> {
       lines,
       operationsUrl: `http://127.0.0.1:${port}`,
       async says(text) {
-        const found = () => lines.find((line) => (typeof text === 'string' ? line.includes(text) : text.test(line)));
+        const found = () =>
+          lines.find((line) => (typeof text === 'string' ? line.includes(text) : text.test(line)));
         await waitFor(`it says ${text}`, () => {
-          if (!found() && child.exitCode !== null) throw new Error(`It ended and did not say ${text}:\n${result.stderr}`);
+          if (!found() && child.exitCode !== null)
+            throw new Error(`It ended and did not say ${text}:\n${result.stderr}`);
           return found();
         });
         return found()!;
@@ -130,7 +132,11 @@ export async function jobHub(): Promise<JobHub> {
       return rows;
     },
     async reaches(job, state, timeoutMs = 60_000) {
-      await waitFor(`job ${job} is ${state}`, async () => (await getJob(pool, job)).state === state, timeoutMs);
+      await waitFor(
+        `job ${job} is ${state}`,
+        async () => (await getJob(pool, job)).state === state,
+        timeoutMs,
+      );
       return await getJob(pool, job);
     },
     async [Symbol.asyncDispose]() {
