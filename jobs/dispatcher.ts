@@ -139,11 +139,10 @@ async function open(
     async deliver(devices, slots, handle) {
       for (const device of devices) {
         for (let slot = 0; slot < slots; slot++) {
-          let worker: string | undefined;
-          worker = await boss.work<PartMessage>(queueOf(device), POLLING, async ([message]) => {
+          const worker: string = await boss.work<PartMessage>(queueOf(device), POLLING, async ([message]) => {
             await handle(message!.data);
             // Where there was one there may be another: without this it would wait for the next poll.
-            if (worker) boss.notifyWorker(worker);
+            boss.notifyWorker(worker);
           });
         }
       }
