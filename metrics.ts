@@ -95,6 +95,13 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       labelNames: ['dataset'],
       registers,
     }),
+    /** After a batch is committed. */
+    shadowPredictions: new Counter({
+      name: 'imagehub_shadow_predictions_total',
+      help: 'Predictions of the shadow that were stored: predicted, or failed with the reason in them; refused: batches whose predictions the database did not take.',
+      labelNames: ['dataset', 'model', 'outcome'],
+      registers,
+    }),
     writeRetries: new Counter({
       name: 'imagehub_write_retries_total',
       help: 'Batches written again after a failure that passes (lost connection, deadlock, disk full, model changed).',

@@ -81,6 +81,7 @@ export async function processAll(
       dataset,
       model,
       promotionNo,
+      shadow: null,
       source,
       maxPixels,
       messages: packed,

@@ -1,6 +1,6 @@
 import { errorText } from '../errors.ts';
 import type { Verdict } from '../sql/backlog.ts';
-import type { Classifier, Pixels } from './inference.ts';
+import type { Classifier, PartialClassification, Pixels } from './inference.ts';
 import type { ModelRef } from './model-ref.ts';
 import { classifierFor } from './models-in-thread.ts';
 
@@ -22,14 +22,20 @@ export async function classifyAll(model: ModelRef, classes: string[], images: Pi
   } catch (error) {
     return images.map(() => failedVerdict(errorText(error)));
   }
-  const { prediction, confidence, scores, errors } = await classifier.classifyEach(images);
-  return images.map((_, i) => {
+  return verdictsOf(await classifier.classifyEach(images), classes.length);
+}
+
+export function verdictsOf(
+  { prediction, confidence, scores, errors }: PartialClassification,
+  classes: number,
+): Verdict[] {
+  return Array.from(prediction, (value, i) => {
     const error = errors.get(i);
     if (error) return failedVerdict(errorText(error));
     return {
-      prediction: prediction[i]!,
+      prediction: value,
       confidence: confidence[i]!,
-      scores: scores.subarray(i * classes.length, (i + 1) * classes.length),
+      scores: scores.subarray(i * classes, (i + 1) * classes),
       error: null,
     };
   });

@@ -87,10 +87,43 @@ export class Classifier {
   /** Classifies what can be classified; an image that cannot costs its neighbours nothing. */
   async classifyEach(images: Pixels[]): Promise<PartialClassification> {
     const result = this.#emptyResult(images.length);
+    await this.#classifyInto(images, [[this, result]]);
+    return result;
+  }
+
+  /** What this model and another say about the same images; where both take the same input, it is made once. */
+  async classifyEachWith(
+    other: Classifier,
+    images: Pixels[],
+  ): Promise<[PartialClassification, PartialClassification]> {
+    if (!this.#sharesInputWith(other)) {
+      return [await this.classifyEach(images), await other.classifyEach(images)];
+    }
+    const own = this.#emptyResult(images.length);
+    const others = other.#emptyResult(images.length);
+    await this.#classifyInto(images, [
+      [this, own],
+      [other, others],
+    ]);
+    return [own, others];
+  }
+
+  /** The same numbers in batches of the same size; what the tensors are called does not matter. */
+  #sharesInputWith(other: Classifier): boolean {
+    const input = ({ input }: Manifest) => JSON.stringify({ ...input, name: '' });
+    return (
+      this.#batch.size === other.#batch.size &&
+      this.#batch.fixed === other.#batch.fixed &&
+      input(this.#manifest) === input(other.#manifest)
+    );
+  }
+
+  /** @param runs this model, others that share its input, and where their results go */
+  async #classifyInto(images: Pixels[], runs: [Classifier, PartialClassification][]): Promise<void> {
     const buffer = this.#takeBuffer();
     const places: number[] = [];
     const runPlaces = async (): Promise<void> => {
-      await this.#run(buffer, 0, places, result);
+      for (const [classifier, result] of runs) await classifier.#run(buffer, 0, places, result);
       places.length = 0;
     };
     for (let image = 0; image < images.length; image++) {
@@ -98,13 +131,12 @@ export class Classifier {
         this.#preprocess(images[image]!, buffer, places.length * inputSize(this.#manifest.input));
         places.push(image);
       } catch (error) {
-        result.errors.set(image, asHubError(error));
+        for (const [, result] of runs) result.errors.set(image, asHubError(error));
       }
       if (places.length === this.#batch.size) await runPlaces();
     }
     if (places.length > 0) await runPlaces();
     this.#spareBuffer = buffer;
-    return result;
   }
 
   /** Frees the model's memory; it cannot be used afterwards. */

@@ -17,6 +17,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   run: async () => (await import('./run.ts')).runCommand,
   train: async () => (await import('./train.ts')).trainCommand,
   promote: async () => (await import('./promote.ts')).promoteCommand,
+  shadow: async () => (await import('./shadow.ts')).shadowCommand,
   rollback: async () => (await import('./rollback.ts')).rollbackCommand,
   model: async () => (await import('./model.ts')).modelCommand,
   report: async () => (await import('./report.ts')).reportCommand,

@@ -3,7 +3,8 @@ import { ThreadsBusy } from '../classifier/threads.ts';
 import { errorText } from '../errors.ts';
 import { countUnclassified, takeUnclassified, writeVerdicts } from '../sql/backlog.ts';
 import { transaction } from '../sql/database.ts';
-import { listDatasets } from '../sql/datasets.ts';
+import { type Dataset, listDatasets } from '../sql/datasets.ts';
+import { shadowBacklog } from './backlog-shadow.ts';
 import type { IngestContext } from './engine.ts';
 
 /** How often datasets are looked at while nothing waits. */
@@ -26,9 +27,9 @@ export async function classifyBacklog(context: IngestContext): Promise<void> {
     try {
       const datasets = await listDatasets(pool);
       troubles.over(CANNOT_LIST);
-      for (const { name, promotionNo } of datasets) {
+      for (const dataset of datasets) {
         if (signal.aborted) return;
-        done += await classifyPatiently(context, name, promotionNo, atOnce);
+        done += await classifyPatiently(context, dataset, atOnce);
       }
     } catch (error) {
       troubles.notice(CANNOT_LIST, error);
@@ -40,14 +41,14 @@ export async function classifyBacklog(context: IngestContext): Promise<void> {
 /** What fails is tried again with half as many images: a slow model needs less of them, and one bad image is found. */
 async function classifyPatiently(
   context: IngestContext,
-  name: string,
-  promotionNo: number,
+  listed: Dataset,
   atOnce: Map<string, number>,
 ): Promise<number> {
   const { troubles, signal } = context;
+  const { name } = listed;
   const most = atOnce.get(name) ?? IMAGES_AT_ONCE;
   try {
-    const done = await classifySome(context, name, promotionNo, most);
+    const done = await classifySome(context, listed, most);
     atOnce.set(name, Math.min(most * 2, IMAGES_AT_ONCE));
     troubles.over(cannotClassify(name));
     return done;
@@ -61,13 +62,15 @@ async function classifyPatiently(
 /** One transaction's worth. @returns how many images were looked at. */
 async function classifySome(
   { pool, config, live, workers, metrics, log }: IngestContext,
-  name: string,
-  promotedAs: number,
+  listed: Dataset,
   most: number,
 ): Promise<number> {
+  const { name } = listed;
   const known = await live.get(name);
-  // Without Kafka nobody else notices a promotion.
-  const { dataset, model } = known.dataset.promotionNo === promotedAs ? known : await live.refresh(name);
+  const { promotionNo: promotedAs, shadowModelId } = known.dataset;
+  const isCurrent = promotedAs === listed.promotionNo && shadowModelId === listed.shadowModelId;
+  // Without Kafka nobody else notices a promotion, or another shadow.
+  const { dataset, model, shadow } = isCurrent ? known : await live.refresh(name);
   if (!model) return 0;
   const { promotionNo, classes } = dataset;
   const attempts = config.classifyAttempts;
@@ -90,6 +93,7 @@ async function classifySome(
       await live.refresh(name);
       return 0;
     }
+    if (shadow) await shadowBacklog({ config, workers }, client, dataset, shadow, images);
     const failed = verdicts.findIndex(({ error }) => error !== null);
     if (failed >= 0)
       log.warn(

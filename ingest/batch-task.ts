@@ -1,4 +1,5 @@
 import type { ModelRef } from '../classifier/model-ref.ts';
+import type { ShadowRef } from '../classifier/shadow-ref.ts';
 import type { ImageFailure } from '../images/bad-image.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { Place, Stage } from '../sql/dead-letters.ts';
@@ -18,6 +19,8 @@ export interface BatchTask {
   /** null: nothing is live, or no prediction is wanted. */
   model: ModelRef | null;
   promotionNo: number;
+  /** null: there is none. */
+  shadow: ShadowRef | null;
   /** Where the messages come from. */
   source: Omit<Place, 'dataset'>;
   maxPixels: number;
@@ -45,6 +48,8 @@ export interface IgnoredHeader {
 export interface BatchResult {
   /** In COPY format, and the index of each one's message. */
   rows: Packed & { messages: Uint32Array<ArrayBuffer> };
+  /** What the shadow says about each of the rows, in their order, in COPY format; null: there is none. */
+  shadow: ShadowResult | null;
   tombstones: Tombstone[];
   /** By index of the message. */
   failures: (ImageFailure & { stage: Stage })[];
@@ -54,6 +59,11 @@ export interface BatchResult {
   classifyError: { count: number; text: string } | null;
   decodeSeconds: number;
   classifySeconds: number;
+}
+
+export interface ShadowResult extends Packed {
+  /** On how many of the batch's images it failed, and the reason of the first; null: on none. */
+  failed: { count: number; text: string } | null;
 }
 
 /** Copies many byte strings into one buffer. */

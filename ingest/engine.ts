@@ -6,8 +6,9 @@ import type { Metrics } from '../metrics.ts';
 import { errorCode, type Pool, withClient } from '../sql/database.ts';
 import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
 import { EncodedRows } from '../sql/encoded-rows.ts';
+import type { ShadowBatch, ShadowOutcome } from '../sql/shadow-rows.ts';
 import { type Batch, writeBatch, type WriteOutcome } from '../sql/write-batch.ts';
-import type { BatchResult, IgnoredHeader } from './batch-task.ts';
+import type { BatchResult, IgnoredHeader, Packed } from './batch-task.ts';
 import type { LiveDatasets } from './live-datasets.ts';
 import { imageId } from './message.ts';
 import type { Troubles } from '../troubles.ts';
@@ -47,7 +48,7 @@ export async function prepareChunk(
   isolated: boolean,
 ): Promise<Batch> {
   const { live, workers, metrics, config } = context;
-  const { dataset, model, version } = await live.get(place.dataset);
+  const { dataset, model, shadow, version } = await live.get(place.dataset);
   const { topic, partition, epoch } = place;
   const started = performance.now();
   metrics.batchesInFlight.inc({ stage: 'prepare' });
@@ -64,6 +65,7 @@ export async function prepareChunk(
       },
       model,
       promotionNo: dataset.promotionNo,
+      shadow,
       source: { topic, partition, epoch },
       maxPixels: config.maxPixels,
       messages: chunk.messages,
@@ -80,18 +82,21 @@ export async function prepareChunk(
   }
 
   const messageOf = (index: number) => chunk.messages[index]!;
+  const rowMessages = Array.from(result.rows.messages, messageOf);
+  const encoded = ({ bytes, ends }: Packed) =>
+    new EncodedRows(bytes, ends, rowMessages, (message) => imageId(topic, partition, message));
   const last = chunk.messages.at(-1);
   return {
     ...place,
     from: chunk.from,
     to: chunk.to,
     datasetVersion: version,
-    rows: new EncodedRows(
-      result.rows.bytes,
-      result.rows.ends,
-      Array.from(result.rows.messages, messageOf),
-      (message) => imageId(topic, partition, message),
-    ),
+    rows: encoded(result.rows),
+    shadow: result.shadow && {
+      model: shadow!.id,
+      rows: encoded(result.shadow),
+      failed: result.shadow.failed,
+    },
     tombstones: result.tombstones,
     deadLetters: result.failures.map(({ index, stage, reason, detail }): DeadLetter => ({
       message: messageOf(index),
@@ -220,11 +225,13 @@ function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<Writ
 }
 
 function countWritten(
-  { metrics, log }: IngestContext,
+  context: IngestContext,
   batch: Batch,
-  { counts, refused }: WriteOutcome & { kind: 'written' },
+  { counts, refused, shadow }: WriteOutcome & { kind: 'written' },
 ): void {
+  const { metrics, log } = context;
   const { dataset } = batch;
+  if (batch.shadow && shadow) countShadow(context, dataset, batch.shadow, shadow);
   const { inserted, updated, superseded, dead, tombstones } = counts;
   metrics.batchMessages.observe({ dataset }, batch.seen);
   for (const [outcome, count] of Object.entries({
@@ -244,6 +251,29 @@ function countWritten(
     log.warn(
       { dataset, topic, partition, offset: message.offset, deadLetters: letters.length },
       `dead letters (imagehub dead-letters list ${dataset}); the first, offset ${message.offset}: ${detail}`,
+    );
+  }
+}
+
+/** A shadow that fails is logged once: each of its predictions says why, and nothing depends on it. */
+function countShadow(
+  { metrics, log, workers }: IngestContext,
+  dataset: string,
+  { model, failed }: ShadowBatch,
+  { written, refused }: ShadowOutcome,
+): void {
+  const count = (outcome: string, images: number) => {
+    if (images > 0) metrics.shadowPredictions.inc({ dataset, model, outcome }, images);
+  };
+  const errors = Math.min(written, failed?.count ?? 0);
+  count('predicted', written - errors);
+  count('failed', errors);
+  if (refused !== null) count('refused', 1);
+  const problem = refused ?? failed?.text;
+  if (problem !== undefined && workers.shadowGuard.firstFailure(model)) {
+    log.warn(
+      { dataset, model, images: failed?.count },
+      `the shadow, model ${model}, fails; images are written and classified all the same: ${problem}`,
     );
   }
 }

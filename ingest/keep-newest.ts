@@ -23,12 +23,14 @@ export function keepNewest(
 
   const kept = [...ids.keys()].filter((row) => newest.get(ids[row]!) === rowMessages[row]!.offset);
   const bytes = unpack(rows);
+  const shadowBytes = result.shadow && unpack(result.shadow);
   return {
     ...result,
     rows: {
       ...pack(kept.map((row) => bytes[row]!)),
       messages: Uint32Array.from(kept, (row) => rows.messages[row]!),
     },
+    shadow: shadowBytes && { ...result.shadow!, ...pack(kept.map((row) => shadowBytes[row]!)) },
     tombstones: tombstones.filter(({ id, offset }) => newest.get(id) === offset),
     superseded: result.superseded + superseded,
   };

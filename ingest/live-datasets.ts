@@ -1,4 +1,5 @@
 import { loadModelRef, type ModelRef } from '../classifier/model-ref.ts';
+import { loadShadowRef, type ShadowRef } from '../classifier/shadow-ref.ts';
 import { HubError } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Queryable } from '../sql/database.ts';
@@ -9,6 +10,8 @@ export interface LiveDataset {
   dataset: Dataset;
   /** null: nothing was promoted yet. */
   model: ModelRef | null;
+  /** Predicts them too, beside it; null: there is none. */
+  shadow: ShadowRef | null;
   /** Compared, when rows are written, with what the dataset is then. */
   version: string;
 }
@@ -66,13 +69,21 @@ export class LiveDatasets {
     // Read first: if the dataset changes in between, the version is the older one and the write is refused.
     const version = (await readDatasetVersion(this.#db, name)) ?? '';
     const dataset = await getDataset(this.#db, name);
-    const known = await before?.then(
-      ({ model }) => model,
-      () => null,
-    );
-    if (dataset.liveModelId === null) return { dataset, model: null, version };
+    const known = await before?.catch(() => null);
+    const { liveModelId, shadowModelId } = dataset;
+    const kept = [known?.model, known?.shadow?.model];
+    const keptModel = (id: number) => kept.find((model) => model?.id === id);
     const model =
-      known?.id === dataset.liveModelId ? known : await loadModelRef(this.#db, dataset.liveModelId);
-    return { dataset, model, version };
+      liveModelId === null ? null : (keptModel(liveModelId) ?? (await loadModelRef(this.#db, liveModelId)));
+    return { dataset, model, shadow: await this.#shadow(shadowModelId, keptModel), version };
+  }
+
+  async #shadow(
+    id: number | null,
+    keptModel: (id: number) => ModelRef | null | undefined,
+  ): Promise<ShadowRef | null> {
+    if (id === null) return null;
+    const model = keptModel(id);
+    return model ? { id, model, error: null } : loadShadowRef(this.#db, id);
   }
 }

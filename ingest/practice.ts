@@ -21,6 +21,7 @@ export async function practise(
     dataset,
     model,
     promotionNo: 0,
+    shadow: null,
     source: { topic: '', partition: 0, epoch: 0 },
     maxPixels: config.maxPixels,
   };

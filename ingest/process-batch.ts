@@ -1,10 +1,12 @@
 import { classifyAll, type Verdict } from '../classifier/classify-all.ts';
+import { classifyWithShadow } from '../classifier/classify-with-shadow.ts';
 import type { ImageFailure } from '../images/bad-image.ts';
 import { releasePixels } from '../images/decode.ts';
 import { decodeGroups } from '../images/decode-groups.ts';
 import { describe, type Described } from '../images/metadata.ts';
 import { pgmHeader } from '../images/pgm.ts';
 import { CopyWriter } from '../sql/binary-copy.ts';
+import { ShadowWriter } from '../sql/shadow-rows.ts';
 import { writeStagedRow } from '../sql/staged-rows.ts';
 import type { BatchResult, BatchTask } from './batch-task.ts';
 import { unpackMessages } from './packed-messages.ts';
@@ -32,6 +34,7 @@ export async function processBatch(
     task.rowMemory ??
       task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
   );
+  const shadow = task.shadow && new ShadowWriter(task.shadow.id, images.length);
   const ends: number[] = [];
   const indexes: number[] = [];
   const bad: ImageFailure[] = [];
@@ -57,16 +60,21 @@ export async function processBatch(
   for await (const group of groups) {
     decodeSeconds += lap();
     const pixels = group.map(({ decoded }) => decoded.pixels);
-    const verdicts = model
-      ? await classifyAll(model, dataset.classes, pixels)
-      : group.map(() => UNCLASSIFIED);
+    let verdicts: Verdict[] | null = null;
+    let shadowVerdicts: Verdict[] = [];
+    if (task.shadow) {
+      [verdicts, shadowVerdicts] = await classifyWithShadow(model, task.shadow, dataset.classes, pixels);
+    } else if (model) {
+      verdicts = await classifyAll(model, dataset.classes, pixels);
+    }
     classifySeconds += lap();
     const predictedAt = Date.now();
     group.forEach(({ index, decoded }, i) => {
-      const verdict = verdicts[i]!;
+      const verdict = verdicts?.[i] ?? UNCLASSIFIED;
       if (verdict.error !== null) classifyErrors.push(verdict.error);
       const image = images[index]!;
       writeRow(out, task, image, decoded, { ...verdict, predictedAt });
+      if (shadow) writeShadowRow(shadow, image, decoded, shadowVerdicts[i]!, predictedAt);
       ends.push(out.length);
       indexes.push(image.index);
     });
@@ -78,6 +86,7 @@ export async function processBatch(
   failures.sort((a, b) => a.index - b.index);
   return {
     rows: { bytes: out.bytes(), ends: Uint32Array.from(ends), messages: Uint32Array.from(indexes) },
+    shadow: shadow && { bytes: shadow.bytes, ends: shadow.ends, failed: shadow.failed },
     tombstones,
     failures,
     superseded: 0,
@@ -87,6 +96,18 @@ export async function processBatch(
     decodeSeconds,
     classifySeconds,
   };
+}
+
+/** Of as much as the dataset keeps of the live model's. */
+function writeShadowRow(
+  shadow: ShadowWriter,
+  { parsed }: BatchImage,
+  { measures }: Described,
+  verdict: Verdict,
+  predictedAt: number,
+): void {
+  const kept = measures ? verdict : { ...verdict, scores: null };
+  shadow.add(parsed.id, measures && measures.sha256, kept, predictedAt);
 }
 
 function writeRow(

@@ -62,6 +62,7 @@ async function load({ config, workers, log }: IngestContext, { dataset, model }:
       dataset,
       model: null,
       promotionNo: 0,
+      shadow: null,
       source: { topic: '', partition: 0, epoch: 0 },
       maxPixels,
       messages: [],

@@ -12,7 +12,9 @@ export async function ingestBatch({ begun, ...task }: Begun<BatchTask>): Promise
   markBegun({ begun });
   const messages = unpackMessages(task.messages);
   const result = keepNewest(await processBatch(task, messages), task.source, messages);
-  const moved = { [transferableSymbol]: [result.rows.bytes.buffer], [valueSymbol]: result };
+  const buffers = [result.rows.bytes.buffer];
+  if (result.shadow) buffers.push(result.shadow.bytes.buffer);
+  const moved = { [transferableSymbol]: buffers, [valueSymbol]: result };
   return move(moved) as unknown as BatchResult;
 }
 

@@ -9,6 +9,7 @@ import { type BatchResult, type BatchTask, type ClassifyTask, pack } from './bat
 import { processIsolated } from './isolation.ts';
 import { packMessages } from './packed-messages.ts';
 import { RowMemory } from './row-memory.ts';
+import { ShadowGuard } from './shadow-guard.ts';
 
 /** A task that is not packed yet: packing is redone when a batch is tried again. */
 export type UnpackedBatch = Omit<BatchTask, 'messages' | 'rowMemory'> & { messages: SourceMessage[] };
@@ -30,6 +31,7 @@ export class Workers {
   readonly #log: Logger;
   /** Takes back the memory of rows that are written. */
   readonly rowMemory: RowMemory;
+  readonly shadowGuard = new ShadowGuard();
 
   constructor(config: Config, log: Logger) {
     this.#log = log;
@@ -40,7 +42,8 @@ export class Workers {
   }
 
   /** Rows for new images. A batch that ends its thread, or hangs in it, is done again one image at a time. */
-  async ingest({ messages, ...task }: UnpackedBatch, isolated: boolean): Promise<BatchResult> {
+  async ingest({ messages, ...unguarded }: UnpackedBatch, isolated: boolean): Promise<BatchResult> {
+    const task = { ...unguarded, shadow: this.shadowGuard.admit(unguarded.shadow) };
     if (!isolated) {
       const packed = packMessages(messages);
       const { records, ends, offsets, timestamps } = packed;
@@ -63,7 +66,9 @@ export class Workers {
         );
       }
     }
-    return processIsolated(task, messages, this.#timeoutMs);
+    const { accused, ...result } = await processIsolated(task, messages, this.#timeoutMs);
+    if (accused) this.shadowGuard.accuse(accused);
+    return result;
   }
 
   /** Verdicts on stored images, in order. */

@@ -54,6 +54,13 @@ export class CopyWriter {
     this.#view.setInt32(at, -1);
   }
 
+  bool(value: boolean | null | undefined): void {
+    if (value === null || value === undefined) return this.null();
+    const at = this.#grow(5);
+    this.#view.setInt32(at, 1);
+    this.#view.setUint8(at + 4, Number(value));
+  }
+
   int4(value: number | null | undefined): void {
     if (value === null || value === undefined) return this.null();
     const at = this.#grow(8);

@@ -34,10 +34,10 @@ const SELECT = `
 
 /**
  * Changes with everything that the making of a row depends on: which dataset of that name it is (dropped and made anew),
- * its live model, its classes. An expression on imagehub.datasets as `d`.
+ * its live model, its classes, its shadow. An expression on imagehub.datasets as `d`.
  */
 export const DATASET_VERSION = `concat_ws('/', extract(epoch from d.created_at), d.promotion_no,
-  (select count(*) from imagehub.classes c where c.dataset = d.name))`;
+  (select count(*) from imagehub.classes c where c.dataset = d.name), d.shadow_model_id)`;
 
 /** @returns null when there is no such dataset. */
 export async function readDatasetVersion(db: Queryable, name: string): Promise<string | null> {

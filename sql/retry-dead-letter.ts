@@ -1,7 +1,15 @@
 import type { PoolClient } from 'pg';
 import { DATASET_VERSION } from './datasets.ts';
 import { insertDeadLetters } from './dead-letters.ts';
-import { type Batch, BEGIN_INGEST, mergeRows, removeTombstoned, stageRows } from './write-batch.ts';
+import { stagePredictions } from './shadow-rows.ts';
+import {
+  type Batch,
+  BEGIN_INGEST,
+  mergeRows,
+  removeTombstoned,
+  stageRows,
+  writeShadowOf,
+} from './write-batch.ts';
 
 export type RetryOutcome =
   'inserted' | 'updated' | 'superseded' | 'deleted' | 'dead' | 'gone' | 'dataset-changed';
@@ -17,6 +25,7 @@ export async function writeRetried(
   batch: Batch,
 ): Promise<RetryOutcome> {
   await stageRows(client);
+  if (batch.shadow) await stagePredictions(client);
   await client.query(BEGIN_INGEST);
   try {
     const outcome = await attempt(client, deadLetterNo, batch);
@@ -38,8 +47,10 @@ async function attempt(client: PoolClient, deadLetterNo: number, batch: Batch): 
   if (rows[0].version !== batch.datasetVersion) return 'dataset-changed';
 
   const failures = [...batch.deadLetters];
-  const { inserted, updated } = await mergeRows(client, batch, batch.rows, failures);
+  const written = batch.shadow && [];
+  const { inserted, updated } = await mergeRows(client, batch, batch.rows, failures, written);
   const deleted = await removeTombstoned(client, batch);
+  await writeShadowOf(client, batch, { inserted }, written);
   if (failures.length > 0) {
     await insertDeadLetters(client, batch, failures);
     return 'dead';

@@ -129,7 +129,13 @@ const coordinates = (of: string) =>
  * newer message stays deleted. Sorted by id, so that two batches with common ids lock them in one order.
  * One row: inserted, updated.
  */
-export function mergeStaged(dataset: string): string {
+export const mergeStaged = (dataset: string): string => merge(dataset, '', '');
+
+/** The same; its row has the ids of the images that were inserted or updated too. */
+export const mergeStagedNaming = (dataset: string): string =>
+  merge(dataset, ', i.id', ", coalesce(array_agg(id), '{}') as ids");
+
+function merge(dataset: string, returned: string, selected: string): string {
   const updated = names.filter((name) => name !== 'id' && name !== 'known_label');
   return `
 with merged as (
@@ -146,9 +152,9 @@ with merged as (
     known_label = case when i.labelled_by is null then excluded.known_label else i.known_label end,
     ingested_at = excluded.ingested_at
   where imagehub.is_newer(${coordinates('excluded')}, ${coordinates('i')})
-  returning (xmax = 0) as inserted
+  returning (xmax = 0) as inserted${returned}
 )
-select count(*) filter (where inserted)::int as inserted, count(*) filter (where not inserted)::int as updated from merged`;
+select count(*) filter (where inserted)::int as inserted, count(*) filter (where not inserted)::int as updated${selected} from merged`;
 }
 
 /**

@@ -1,14 +1,19 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { PoolClient } from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
-import { COPY_HEADER, COPY_TRAILER } from './binary-copy.ts';
 import { errorText } from '../errors.ts';
+import { copyIn } from './copy-in.ts';
 import { isDataError } from './database.ts';
 import { DATASET_VERSION } from './datasets.ts';
 import { type DeadLetter, insertDeadLetters } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
-import { applyTombstones, COPY_STAGED, copyNew, CREATE_STAGING, mergeStaged } from './staged-rows.ts';
+import { type ShadowBatch, type ShadowOutcome, stagePredictions, writeShadow } from './shadow-rows.ts';
+import {
+  applyTombstones,
+  COPY_STAGED,
+  copyNew,
+  CREATE_STAGING,
+  mergeStaged,
+  mergeStagedNaming,
+} from './staged-rows.ts';
 
 export interface Tombstone {
   id: string;
@@ -29,6 +34,8 @@ export interface Batch {
   datasetVersion: string;
   /** At most one row or tombstone per id: the newest in the batch. */
   rows: EncodedRows;
+  /** What the shadow says about them; null: there is none. */
+  shadow: ShadowBatch | null;
   tombstones: Tombstone[];
   deadLetters: DeadLetter[];
   /** Messages in the batch that a later one of the same batch and id made void. */
@@ -49,7 +56,7 @@ export interface BatchCounts {
 }
 
 export type WriteOutcome =
-  | { kind: 'written'; counts: BatchCounts; refused: DeadLetter[] }
+  | { kind: 'written'; counts: BatchCounts; refused: DeadLetter[]; shadow: ShadowOutcome | null }
   /** Someone else moved the offset, or this partition was halted: drop the batch and read the offset again. */
   | { kind: 'offset-moved' }
   /** Another model went live, or the classes are others: make the rows again. */
@@ -69,11 +76,12 @@ export const BEGIN_INGEST = "begin; set local imagehub.writer = 'ingest'; set lo
 
 /**
  * Writes a batch and moves the partition's offset, in one transaction (WRITE-PATH): compare-and-set of the offset,
- * check that the model is still the live one, rows, tombstones, dead letters, counters. Rows that the database refuses
+ * check that the model is still the live one, rows, tombstones, dead letters, shadow predictions, counters. Rows that the database refuses
  * for what they hold become dead letters; any other failure is thrown with nothing written.
  */
 export async function writeBatch(client: PoolClient, batch: Batch): Promise<WriteOutcome> {
   await stageRows(client);
+  if (batch.shadow) await stagePredictions(client);
   await client.query(BEGIN_INGEST);
   try {
     const check = await lockOffset(client, batch);
@@ -82,9 +90,11 @@ export async function writeBatch(client: PoolClient, batch: Batch): Promise<Writ
       return { kind: check };
     }
     const refused: DeadLetter[] = [];
-    const merged = await mergeRows(client, batch, batch.rows, refused);
+    const written = batch.shadow && [];
+    const merged = await mergeRows(client, batch, batch.rows, refused, written);
     const removed = await removeTombstoned(client, batch);
     await insertDeadLetters(client, batch, [...batch.deadLetters, ...refused]);
+    const shadow = await writeShadowOf(client, batch, merged, written);
     const dead = batch.deadLetters.length + refused.length;
     const passedOver =
       batch.rows.length -
@@ -101,7 +111,7 @@ export async function writeBatch(client: PoolClient, batch: Batch): Promise<Writ
     };
     await moveOffset(client, batch, counts);
     await client.query('commit');
-    return { kind: 'written', counts, refused };
+    return { kind: 'written', counts, refused, shadow };
   } catch (error) {
     await client.query('rollback').catch(() => undefined);
     throw error;
@@ -132,22 +142,38 @@ async function lockOffset(
 }
 
 /**
+ * Writes the shadow's predictions of the rows that were written. (A row that a newer tombstone of another partition took
+ * away again keeps its prediction, as any image that is deleted later does.)
+ */
+export async function writeShadowOf(
+  client: PoolClient,
+  { rows, shadow }: Batch,
+  { inserted }: Pick<BatchCounts, 'inserted'>,
+  written: string[] | null,
+): Promise<ShadowOutcome | null> {
+  return shadow && written && writeShadow(client, shadow, written, inserted === rows.length);
+}
+
+/**
  * Writes the rows of a batch: straight into the table where all of them are new, else through the staging table. On a
  * refusal of the data itself they are halved until the bad ones stand alone.
+ * @param written gets the ids of the rows that were inserted or updated; null: nobody asks
  */
 export async function mergeRows(
   client: PoolClient,
   batch: Batch,
   rows: EncodedRows,
   refused: DeadLetter[],
+  written: string[] | null = null,
 ): Promise<{ inserted: number; updated: number }> {
   const { dataset } = batch;
   if (rows.length === 0) return { inserted: 0, updated: 0 };
   await client.query('savepoint rows');
   try {
-    const counts =
-      (await insertIfAllNew(client, dataset, rows)) ?? (await mergeThroughStaging(client, dataset, rows));
+    const allNew = await insertIfAllNew(client, dataset, rows);
+    const counts = allNew ?? (await mergeThroughStaging(client, dataset, rows, written));
     await client.query('release rows');
+    if (allNew && written) for (const id of rows.ids) written.push(id);
     return counts;
   } catch (error) {
     if (!isDataError(error)) throw error;
@@ -162,9 +188,9 @@ export async function mergeRows(
       return { inserted: 0, updated: 0 };
     }
     const middle = rows.length >> 1;
-    const first = await mergeRows(client, batch, rows.slice(0, middle), refused);
+    const first = await mergeRows(client, batch, rows.slice(0, middle), refused, written);
     await client.query('delete from staged_images');
-    const second = await mergeRows(client, batch, rows.slice(middle), refused);
+    const second = await mergeRows(client, batch, rows.slice(middle), refused, written);
     await client.query('delete from staged_images');
     return { inserted: first.inserted + second.inserted, updated: first.updated + second.updated };
   }
@@ -192,7 +218,7 @@ async function insertIfAllNew(
     return null;
   }
   try {
-    await copyRows(client, copyNew(dataset), rows);
+    await copyIn(client, copyNew(dataset), rows.bytes);
     // Seen only now, as other transactions may have deleted images while we waited for their keys.
     if (!(await settleDeletions(client, dataset, rows))) return { inserted: rows.length, updated: 0 };
   } catch (error) {
@@ -207,13 +233,16 @@ async function mergeThroughStaging(
   client: PoolClient,
   dataset: string,
   rows: EncodedRows,
+  written: string[] | null,
 ): Promise<{ inserted: number; updated: number }> {
-  await copyRows(client, COPY_STAGED, rows);
-  const { rows: counts } = await client.query<{ inserted: number; updated: number }>({
-    name: `merge-${dataset}`,
-    text: mergeStaged(dataset),
-  });
-  const merged = counts[0]!;
+  await copyIn(client, COPY_STAGED, rows.bytes);
+  const { rows: counts } = await client.query<{ inserted: number; updated: number; ids?: string[] }>(
+    written
+      ? { name: `merge-naming-${dataset}`, text: mergeStagedNaming(dataset) }
+      : { name: `merge-${dataset}`, text: mergeStaged(dataset) },
+  );
+  const { ids, ...merged } = counts[0]!;
+  if (ids && written) for (const id of ids) written.push(id);
   if (merged.inserted > 0) await settleDeletions(client, dataset, rows);
   return merged;
 }
@@ -229,11 +258,6 @@ async function settleDeletions(client: PoolClient, dataset: string, rows: Encode
     [dataset, rows.ids],
   );
   return found[0]!.settled;
-}
-
-async function copyRows(client: PoolClient, statement: string, rows: EncodedRows): Promise<void> {
-  const copy = client.query(copyFrom(statement));
-  await pipeline(Readable.from([COPY_HEADER, rows.bytes, COPY_TRAILER]), copy);
 }
 
 /** @returns how many tombstones were newer than what they met. */

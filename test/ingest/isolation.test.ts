@@ -8,10 +8,13 @@ import { KILLED_DECODER, processIsolated } from '../../ingest/isolation.ts';
 import { Workers } from '../../ingest/workers.ts';
 import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { createLogger } from '../../log.ts';
+import { numberedDigit } from '../support/digit-stream.ts';
 import { digitPng } from '../support/digits.ts';
 import { isolatedChildren } from '../support/isolated-children.ts';
+import { LINEAR_MANIFEST } from '../support/linear-model.ts';
 import { residentMib } from '../support/memory.ts';
 import { TEN, until } from '../support/pipeline.ts';
+import { slowModel } from '../support/slow-model.ts';
 
 const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
 
@@ -33,9 +36,12 @@ const task = {
   },
   model: null,
   promotionNo: 0,
+  shadow: null,
   source: { topic: 'topic', partition: 0, epoch: 0 },
   maxPixels: 1e9,
 };
+
+const SLOW_MODEL = slowModel();
 
 const messagesOf = (images: Buffer[]): SourceMessage[] =>
   images.map((value, i) => ({ offset: i, timestamp: 1000, key: Buffer.from(`${i}`), value, headers: [] }));
@@ -93,6 +99,31 @@ describe('images in isolation', () => {
     expect(unpack(isolated.rows)).toEqual(unpack(inThread.rows));
     expect(isolated.failures).toEqual(inThread.failures);
     expect(isolated.failures).toMatchObject([{ index: 1, reason: 'not-an-image' }]);
+  });
+
+  test('a shadow over which a child hangs is left out, and costs no image; until then it predicts', async () => {
+    const onnx = new Uint8Array(new SharedArrayBuffer(SLOW_MODEL.length));
+    onnx.set(SLOW_MODEL);
+    const shadow = { id: 7, model: { id: 7, onnx, manifest: LINEAR_MANIFEST }, error: null };
+    // It is slow where the first pixel is white: that of an odd number.
+    const images = [0, 2, 5, 4].map(numberedDigit);
+    const result = await processIsolated({ ...task, shadow }, messagesOf(images), 4000);
+    expect(result.failures).toEqual([]);
+    expect(result.rows.ends).toHaveLength(4);
+    expect(result.shadow!.ends).toHaveLength(4);
+    expect(result.shadow!.failed).toMatchObject({
+      count: 2,
+      text: expect.stringContaining('longer than 4 s'),
+    });
+    expect(result.accused).toMatchObject({ id: 7, model: null, error: result.shadow!.failed!.text });
+
+    // From now on it is not tried in this process.
+    const workers = new Workers({ ...loadConfig({}), workers: 1 }, log);
+    workers.shadowGuard.accuse(result.accused!);
+    const inThread = await workers.ingest({ ...task, shadow, messages: messagesOf(images) }, false);
+    await workers.close();
+    expect(inThread.rows.ends).toHaveLength(4);
+    expect(inThread.shadow!.failed).toEqual({ count: 4, text: result.accused!.error });
   });
 
   test('a child that somebody else kills costs no image', async () => {

@@ -23,6 +23,7 @@ function batchOf(fates: { id: string | null; fate: Fate }[]): {
   const rows = of('row');
   const result: BatchResult = {
     rows: { ...pack(rows.map((i) => Uint8Array.of(i))), messages: Uint32Array.from(rows) },
+    shadow: null,
     tombstones: of('tombstone').map((i) => ({ id: fates[i]!.id ?? '', offset: 100 + 2 * i, timestamp: 0 })),
     failures: of('failed').map((index) => ({ index, stage: 'decode', reason: 'damaged', detail: '' })),
     superseded: 0,

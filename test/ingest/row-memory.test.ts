@@ -48,6 +48,7 @@ test('rows written into used memory, larger or too small, are the same as in fre
         },
         model: null,
         promotionNo: 0,
+        shadow: null,
         source: { topic: 'topic', partition: 0, epoch: 0 },
         maxPixels: 1e9,
         messages,

@@ -1,0 +1,38 @@
+import { GraphBuilder } from '../../classifier/onnx/builder.ts';
+
+const PIXELS = 784;
+/** Square matrices of this size are multiplied so often: some ten seconds, or more, on one core. */
+const SIDE = 3000;
+const TIMES = 12;
+/** ONNX's number for int64. */
+const INT64 = 7;
+
+/**
+ * A real ONNX model (784 grey values `x`, 10 probabilities `p`, for LINEAR_MANIFEST) that is quick, unless the first pixel of
+ * one of the images is white: then it multiplies large matrices before it answers.
+ */
+export function slowModel(): Uint8Array {
+  const g = new GraphBuilder('slow');
+  const x = g.input('x', 'float32', ['batch', PIXELS]);
+  const weights = Float32Array.from({ length: PIXELS * 10 }, (_, index) => (index < 10 ? 1 / 255 : 0));
+  const first = g.op('MatMul', [x, g.tensor('weights', [PIXELS, 10], weights)]);
+  const white = g.op('ReduceMax', [first], { keepdims: { int: 0 } });
+  const side = g.op('Add', [
+    g.op('Mul', [white, g.tensor('side', [], Float32Array.of(SIDE))]),
+    g.tensor('one', [], Float32Array.of(1)),
+  ]);
+  const whole = g.op('Reshape', [
+    g.op('Cast', [side], { to: { int: INT64 } }),
+    g.tensor('vector', [1], BigInt64Array.of(1n)),
+  ]);
+  const shape = g.op('Concat', [whole, whole], { axis: { int: 0 } });
+  let matrix = g.op('Expand', [g.tensor('small', [1, 1], Float32Array.of(1 / SIDE)), shape]);
+  for (let time = 0; time < TIMES; time++) matrix = g.op('MatMul', [matrix, matrix]);
+  const nothing = g.op('Mul', [
+    g.op('ReduceMean', [matrix], { keepdims: { int: 0 } }),
+    g.tensor('zero', [], Float32Array.of(0)),
+  ]);
+  g.op('Softmax', [g.op('Add', [first, nothing])], {}, 'p');
+  g.output('p', 'float32', ['batch', 10]);
+  return g.encode();
+}
