@@ -9,6 +9,7 @@ import type { CommandContext } from '../cli/command.ts';
 import { type Hub, openHub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
 import { promote, registerModel } from '../classifier/registry.ts';
+import { setShadow } from '../classifier/shadow.ts';
 import { HubError } from '../errors.ts';
 import { openKafkaAdmin } from '../ingest/kafka.ts';
 import { openIdx, readIdxLabels } from '../ingest/senders/idx.ts';
@@ -61,12 +62,16 @@ export async function readMnist(folder: string): Promise<OutgoingImage[]> {
   return images;
 }
 
-/** A dataset of digits with a live model and an empty topic, both named `name`. */
+/** Any that is not the live model's. */
+const SHADOW_SEED = 5;
+
+/** A dataset of digits with a live model and an empty topic, both named `name`; maybe with a shadow of the same size. */
 export async function makeDataset(
   { pool, servers, config, log }: Hub,
   name: string,
   partitions = PARTITIONS,
   columns: Dataset['columns'] = 'all',
+  shadow = false,
 ): Promise<void> {
   await createDataset(pool, { name, classes: DIGIT_CLASSES, columns });
   if (servers.kafka) {
@@ -74,6 +79,9 @@ export async function makeDataset(
     await admin.createTopic(name, partitions);
   }
   await promote(pool, name, await registerModel(pool, { dataset: name, source: 'bench', ...benchModel() }));
+  if (!shadow) return;
+  const candidate = { dataset: name, source: 'bench', ...benchModel(SHADOW_SEED) };
+  await setShadow(pool, name, await registerModel(pool, candidate));
 }
 
 /** Puts the images into the topic, in order. */

@@ -3,6 +3,7 @@ import { Option } from 'commander';
 import { type CommandContext, commandContext, type RegisterCommand } from '../cli/command.ts';
 import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
+import { measureImpact } from '../classifier/impact/impact.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import { memoryOf } from './memory.ts';
 import { parsePeers, runPeer } from './peers.ts';
@@ -15,6 +16,7 @@ interface StreamOptions {
   python: string;
   runs: string;
   columns: Dataset['columns'];
+  shadow?: boolean;
 }
 
 export const streamCommand: RegisterCommand = (program) => {
@@ -29,6 +31,10 @@ export const streamCommand: RegisterCommand = (program) => {
       new Option('--columns <kept>', 'of ours: all, or as few as the peers keep')
         .choices(['all', 'classic'])
         .default('all'),
+    )
+    .option(
+      '--shadow',
+      'ours once more in each run, with a shadow of the same network beside the live model, and then its impact',
     )
     .option('--json', 'end with one line of JSON')
     .action(async (options: StreamOptions & { json?: boolean }) => {
@@ -46,6 +52,8 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
   const { hub, model } = scene;
   const images = await readMnist(options.data);
   const ours: number[] = [];
+  const shadowed: number[] = [];
+  const impactRates = { stored: [] as number[], computed: [] as number[] };
   const peaks: number[] = [];
   for (let run = 1; run <= Number(options.runs); run++) {
     const topic = `bench_${run}`;
@@ -61,11 +69,33 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
     ours.push(rate);
     peaks.push(peakMib);
     note(`imagehub (${options.columns}): ${rate} images/s, at most ${peakMib} MiB of memory`);
+    if (options.shadow) {
+      const beside = `${topic}_shadow`;
+      await makeDataset(hub, beside, PARTITIONS, options.columns, true);
+      await fillTopic(hub, beside, images);
+      await settle(hub.pool);
+      const run = await runOurs(hub, beside, images.length);
+      await checkShadow(hub.pool, beside, images.length);
+      for (const recompute of [false, true]) {
+        const rate = await impactRate(hub, beside, recompute);
+        impactRates[recompute ? 'computed' : 'stored'].push(rate);
+        note(`impact, predictions of the candidate ${recompute ? 'computed' : 'stored'}: ${rate} images/s`);
+      }
+      shadowed.push(run.rate);
+      note(`with a shadow: ${run.rate} images/s, at most ${run.peakMib} MiB of memory`);
+    }
   }
   const measured = peers.map(({ name, rates }) => ({ name, value: median(rates) }));
   return compare('stream', 'images/s', 'more', median(ours), measured, {
     columns: options.columns,
     peakMib: Math.max(...peaks),
+    ...(options.shadow
+      ? {
+          withShadow: median(shadowed),
+          shadowRatio: median(shadowed) / median(ours),
+          impact: { stored: median(impactRates.stored), computed: median(impactRates.computed) },
+        }
+      : {}),
   });
 }
 
@@ -100,6 +130,25 @@ async function runOurs(
       };
     }
     await Promise.race([sleep(10), pipeline.died]);
+  }
+}
+
+/** `imagehub impact` of the shadow on all images, start-up of its threads counted. */
+async function impactRate({ pool, config, log }: Hub, dataset: string, recompute: boolean): Promise<number> {
+  const { workers, maxPixels, decodeTimeoutMs } = config;
+  const context = { pool, workers, maxPixels, decodeTimeoutMs, log };
+  const { imagesPerSecond } = await measureImpact(context, dataset, { candidate: 'shadow', recompute });
+  return Math.round(imagesPerSecond);
+}
+
+async function checkShadow(pool: Hub['pool'], dataset: string, images: number): Promise<void> {
+  const { rows } = await pool.query<{ predictions: number }>(
+    `select count(*) as predictions from imagehub.datasets d join imagehub.predictions p on p.model_id = d.shadow_model_id
+     where d.name = $1 and p.prediction >= 0`,
+    [dataset],
+  );
+  if (rows[0]!.predictions !== images) {
+    throw new Error(`${rows[0]!.predictions} predictions of the shadow instead of ${images}`);
   }
 }
 

@@ -18,6 +18,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   train: async () => (await import('./train.ts')).trainCommand,
   promote: async () => (await import('./promote.ts')).promoteCommand,
   shadow: async () => (await import('./shadow.ts')).shadowCommand,
+  impact: async () => (await import('./impact.ts')).impactCommand,
   rollback: async () => (await import('./rollback.ts')).rollbackCommand,
   model: async () => (await import('./model.ts')).modelCommand,
   report: async () => (await import('./report.ts')).reportCommand,

@@ -47,7 +47,10 @@ export function predictions(): DashboardBuilder {
     .withPanel(confusionMatrix())
     .withPanel(classMetrics())
     .withPanel(modelAccuracy())
-    .withPanel(newestMistakes());
+    .withPanel(newestMistakes())
+    .withPanel(impacts())
+    .withPanel(impactOverTime())
+    .withPanel(impactPairs());
 }
 
 const counts = () =>
@@ -240,4 +243,61 @@ const newestMistakes = () =>
     from (select * from newest_mistakes where dataset = ${DATASET_SQL} limit ${LISTED_MISTAKES}) m
     join images i on i.dataset = m.dataset and i.id = m.id
     order by m.mistaken_since desc`),
+    );
+
+/** The impact that a dataset's newest comparison found. */
+const NEWEST_IMPACT = `(select max(impact) from impact_summary where dataset = ${DATASET_SQL})`;
+
+const impacts = () =>
+  new Table()
+    .title('Impacts')
+    .description(
+      'Candidates compared with the live model on stored images (imagehub impact): what each would have fixed and broken.',
+    )
+    .datasource(POSTGRES)
+    .height(6)
+    .span(FULL)
+    .overrideByRegexp('accuracy.*', [
+      { id: 'unit', value: 'percentunit' },
+      { id: 'decimals', value: 2 },
+    ])
+    .withTarget(
+      postgres(`
+    select impact, candidate, live as "against", selection, images, fixed, broken, still_wrong as "still wrong",
+           changed, live_accuracy as "accuracy before", candidate_accuracy as "accuracy now", finished_at
+    from impact_summary where dataset = ${DATASET_SQL} order by impact desc`),
+    );
+
+const impactOverTime = () =>
+  new BarChart()
+    .legend(legend())
+    .tooltip(tooltip())
+    .title('Newest impact over time')
+    .description('By the hour or day (UTC) in which the images were ingested, or captured.')
+    .datasource(POSTGRES)
+    .height(PANEL_HEIGHT)
+    .span(HALF)
+    .xField('time')
+    .stacking(StackingMode.Normal)
+    .withTarget(
+      postgres(`
+    select to_char(time at time zone 'UTC', 'YYYY-MM-DD HH24:MI') as time, fixed, broken, still_wrong as "still wrong", changed
+    from impact_over_time where dataset = ${DATASET_SQL} and impact = ${NEWEST_IMPACT} and time is not null
+    order by impact_over_time.time`),
+    );
+
+const impactPairs = () =>
+  new Table()
+    .title('Newest impact by class')
+    .description(
+      'Images on which the candidate differs: what they are, what was said, and what would have been.',
+    )
+    .datasource(POSTGRES)
+    .height(PANEL_HEIGHT)
+    .span(HALF)
+    .withTarget(
+      postgres(`
+    select outcome, coalesce(known_class, '?') as "known", live_class as "before", candidate_class as "now", images
+    from impact_pairs where dataset = ${DATASET_SQL} and impact = ${NEWEST_IMPACT} and outcome <> 'unchanged'
+    order by images desc`),
     );

@@ -1,6 +1,6 @@
 import type { Pool, Queryable } from './database.ts';
 
-export type RunKind = 'train';
+export type RunKind = 'train' | 'impact';
 export type RunState = 'running' | 'done' | 'failed' | 'cancelled';
 
 /** One training, as recorded. */

@@ -98,6 +98,16 @@ async function fillDatabase(): Promise<void> {
      insert into imagehub.consumer_offsets (topic, partition, dataset, start_offset, next_offset) values ('mnist', 0, 'mnist', 0, 8);
      update imagehub.index_feed set position = pg_current_wal_lsn()`,
   );
+  await db.pool.query(
+    `with impact as (
+       insert into imagehub.impacts (dataset, candidate_model_id, live_model_id, selection, time_column, bucket, finished_at)
+       select 'mnist', id, id, '', 'ingested_at', 'hour', now() from imagehub.models returning impact_no)
+     insert into imagehub.impact_counts
+       (impact_no, bucket, known_label, live_prediction, candidate_prediction, in_training, outcome, images,
+        live_confidence_sum, candidate_confidence_sum)
+     select impact_no, date_trunc('hour', now()), known, live, candidate, false, outcome, images, images, images
+     from impact, (values (7, 1, 7, 'fixed', 30), (7, 7, 1, 'broken', 5), (7, 7, 7, 'unchanged', 115)) c (known, live, candidate, outcome, images)`,
+  );
   await insertImage(db.pool, 'mnist', { id: 'after the index’s position' });
 }
 
