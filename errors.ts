@@ -17,6 +17,7 @@ const RETRYABLE = {
   STACK_FAILED: false,
   MISSED_MESSAGES: false,
   TOPIC_REPLACED: false,
+  GATE_NOT_MET: false,
   CONFLICT: true,
   NOT_CONSISTENT: false,
   INTERRUPTED: false,

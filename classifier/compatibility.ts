@@ -1,9 +1,14 @@
 import type { InferenceSession, OnnxValue } from 'onnxruntime-node';
 import { HubError } from '../errors.ts';
-import { inputShape } from './manifest.ts';
+import { inputShape, inputSize, outputSize } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 
 type ValueMetadata = InferenceSession.ValueMetadata;
+
+/** Scores may come in either; they are read as numbers. */
+const SCORE_TYPES: readonly string[] = ['float32', 'float64'];
+/** Numbers of a whole batch that a model with a fixed batch may ask for (1 GiB as float32). */
+const MOST_IN_FIXED_BATCH = 2 ** 28;
 
 /**
  * Dataset class index by model class index: classes are matched by name, a model may know fewer than the dataset.
@@ -27,7 +32,7 @@ export function mapClasses({ classes }: Manifest, datasetClasses: string[]): Int
  * @throws HubError BAD_MODEL with every difference.
  */
 export function checkSignature(session: InferenceSession, manifest: Manifest): number | undefined {
-  const { input, output, classes } = manifest;
+  const { input, output } = manifest;
   const problems: string[] = [];
   const declaredInput = session.inputMetadata.find(({ name }) => name === input.name);
   const declaredOutput = session.outputMetadata.find(({ name }) => name === output.name);
@@ -53,38 +58,53 @@ export function checkSignature(session: InferenceSession, manifest: Manifest): n
     problems.push(
       `it has no output "${output.name}"; its outputs are ${session.outputMetadata.map(describe).join(', ')}`,
     );
-  } else {
-    const expected = {
-      name: output.name,
-      isTensor: true,
-      type: 'float32',
-      shape: ['N', classes.length],
-    } as const;
-    if (!fits(declaredOutput, expected)) {
-      problems.push(`its output is ${describe(declaredOutput)}, the manifest says ${describe(expected)}`);
-    }
+  } else if (!scoresFit(declaredOutput, manifest)) {
+    problems.push(
+      `its output is ${describe(declaredOutput)}, the manifest says "${output.name}" ${scoresText('N', manifest)}`,
+    );
   }
   if (problems.length > 0) throw mismatch(problems);
   const batch = declaredInput?.isTensor ? declaredInput.shape[0] : undefined;
-  return typeof batch === 'number' ? batch : undefined;
+  if (typeof batch !== 'number') return undefined;
+  if (batch * inputSize(input) > MOST_IN_FIXED_BATCH) {
+    throw new HubError(
+      'BAD_MODEL',
+      `The model takes batches of ${batch} images, too many for its image size.`,
+      {
+        hint: 'Export it with a free or a smaller batch.',
+      },
+    );
+  }
+  return batch;
 }
 
 /**
  * Compares what the model really gave for a batch with its manifest; trailing dimensions of 1 are no difference.
  * @throws HubError BAD_MODEL
  */
-export function checkOutput(value: OnnxValue, batch: number, { output, classes }: Manifest): void {
-  const [rows, columns, ...rest] = value.dims;
-  if (
-    value.type === 'float32' &&
-    rows === batch &&
-    columns === classes.length &&
-    rest.every((dim) => dim === 1)
-  )
-    return;
+export function checkOutput(value: OnnxValue, batch: number, manifest: Manifest): void {
+  const [rows, ...rest] = value.dims;
+  const columns = outputSize(manifest);
+  const shaped =
+    columns === 1
+      ? rest.every((dim) => dim === 1)
+      : rest[0] === columns && rest.slice(1).every((dim) => dim === 1);
+  if (SCORE_TYPES.includes(value.type) && rows === batch && shaped) return;
   throw mismatch([
-    `for ${batch} images its output "${output.name}" was ${value.type} [${value.dims.join(', ')}], the manifest says float32 [${batch}, ${classes.length}]`,
+    `for ${batch} images its output "${manifest.output.name}" was ${value.type} [${value.dims.join(', ')}], the manifest says ${scoresText(batch, manifest)}`,
   ]);
+}
+
+/** The output that a manifest promises: `float32 [N, 10]`, or `float32 [N, 1]` where one number says it. */
+function scoresText(batch: number | string, manifest: Manifest): string {
+  return `float32 [${batch}, ${outputSize(manifest)}]`;
+}
+
+function scoresFit(declared: ValueMetadata, manifest: Manifest): boolean {
+  if (!declared.isTensor || !SCORE_TYPES.includes(declared.type)) return false;
+  const columns = outputSize(manifest);
+  if (columns === 1 && declared.shape.length === 1) return true;
+  return fits(declared, { ...declared, shape: ['N', columns] });
 }
 
 function mismatch(problems: string[]): HubError {

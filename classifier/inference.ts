@@ -2,9 +2,9 @@ import { Tensor } from 'onnxruntime-node';
 import type { InferenceSession } from 'onnxruntime-node';
 import { HubError, errorText } from '../errors.ts';
 import { checkOutput, checkSignature, mapClasses } from './compatibility.ts';
-import { inputShape, inputSize } from './manifest.ts';
+import { inputShape, inputSize, outputSize } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
-import { preprocessor } from './preprocess.ts';
+import { inputBuffer, preprocessor } from './preprocess.ts';
 import type { InputBuffer, Pixels, Preprocessor } from './preprocess.ts';
 import { openSession } from './session.ts';
 import { softmaxRow } from './softmax.ts';
@@ -24,6 +24,9 @@ export interface PartialClassification extends Classification {
   /** Why an image could not be classified, by its place in the batch. */
   errors: Map<number, HubError>;
 }
+
+/** [images, numbers per image] of the model's output. */
+type Scores = Float32Array | Float64Array;
 
 /** Larger batches are no faster for small networks. */
 const MOST_IMAGES = 512;
@@ -157,9 +160,7 @@ export class Classifier {
   #takeBuffer(): InputBuffer {
     const { input } = this.#manifest;
     const length = this.#batch.size * inputSize(input);
-    const buffer =
-      this.#spareBuffer ??
-      (input.elementType === 'uint8' ? new Uint8Array(length) : new Float32Array(length));
+    const buffer = this.#spareBuffer ?? inputBuffer(input, length);
     this.#spareBuffer = undefined;
     return buffer;
   }
@@ -174,7 +175,7 @@ export class Classifier {
     places: number[],
     result: PartialClassification,
   ): Promise<void> {
-    let output: Float32Array;
+    let output: Scores;
     try {
       output = await this.#output(buffer, start, places.length);
     } catch (cause) {
@@ -192,7 +193,7 @@ export class Classifier {
   }
 
   /** The model's output, [images, model classes], at least as many images as asked for. */
-  async #output(buffer: InputBuffer, start: number, images: number): Promise<Float32Array> {
+  async #output(buffer: InputBuffer, start: number, images: number): Promise<Scores> {
     const { input, output } = this.#manifest;
     const size = inputSize(input);
     let values = buffer.subarray(start * size, (start + images) * size);
@@ -200,8 +201,7 @@ export class Classifier {
     if (this.#batch.fixed && images < this.#batch.size) {
       // Filled up with zeros in memory of its own: the rest of the buffer may be other images.
       batch = this.#batch.size;
-      const padded =
-        input.elementType === 'uint8' ? new Uint8Array(batch * size) : new Float32Array(batch * size);
+      const padded = inputBuffer(input, batch * size);
       padded.set(values);
       values = padded;
     }
@@ -209,17 +209,24 @@ export class Classifier {
     const results = await this.#session.run({ [input.name]: tensor }, [output.name]);
     const scores = results[output.name]!;
     checkOutput(scores, batch, this.#manifest);
-    return scores.data as Float32Array;
+    return scores.data as Scores;
   }
 
-  #readScores(output: Float32Array, places: number[], result: PartialClassification): void {
+  #readScores(output: Scores, places: number[], result: PartialClassification): void {
     const classes = this.#classes;
-    const softmax = this.#manifest.output.activation === 'softmax';
+    const columns = outputSize(this.#manifest);
+    const { activation } = this.#manifest.output;
     const row = new Float64Array(classes.length);
     for (let image = 0; image < places.length; image++) {
-      const from = image * classes.length;
-      if (softmax) softmaxRow(output, from, classes.length, row);
-      else for (let index = 0; index < classes.length; index++) row[index] = output[from + index]!;
+      const from = image * columns;
+      if (activation === 'softmax') softmaxRow(output, from, columns, row);
+      else if (activation === 'none')
+        for (let index = 0; index < columns; index++) row[index] = output[from + index]!;
+      else {
+        const number = output[from]!;
+        row[1] = activation === 'sigmoid' ? 1 / (1 + Math.exp(-number)) : number;
+        row[0] = 1 - row[1];
+      }
       let best = 0;
       let total = 0;
       for (let index = 0; index < classes.length; index++) {
@@ -264,7 +271,7 @@ export class Classifier {
     for (const error of result.errors.values()) throw error;
     this.#spareBuffer = buffer;
     const { scores } = result;
-    if (this.#manifest.output.activation === 'softmax') return;
+    if (['softmax', 'sigmoid'].includes(this.#manifest.output.activation)) return;
     for (let image = 0; image < images.length; image++) {
       const row = scores.subarray(image * this.#datasetClasses, (image + 1) * this.#datasetClasses);
       const total = row.reduce((sum, score) => sum + score, 0);
@@ -273,7 +280,9 @@ export class Classifier {
         throw new HubError(
           'BAD_MODEL',
           `The model’s output "${this.#manifest.output.name}" is not probabilities: its scores add up to ${total.toPrecision(4)} or some are negative.`,
-          { hint: 'If they are logits, set output.activation to "softmax" in the manifest.' },
+          {
+            hint: 'If they are logits, say so: --activation softmax, or output.activation in the manifest. Models whose classes do not exclude each other (several sigmoids) cannot be used.',
+          },
         );
       }
     }

@@ -2,6 +2,13 @@ import { z } from 'zod';
 import { HubError } from '../errors.ts';
 
 const name = z.string().min(1, 'must not be empty');
+/** Numbers of one image (256 MiB as float32): the classifier keeps a batch of them in memory. */
+const MOST_NUMBERS = 2 ** 26;
+
+export const LAYOUTS = ['NCHW', 'NHWC', 'NHW', 'flat'] as const;
+export const INPUT_TYPES = ['float32', 'uint8', 'float64'] as const;
+export const ACTIVATIONS = ['softmax', 'none', 'sigmoid', 'binary'] as const;
+
 const side = z.int().min(1).max(16_384, 'is larger than any image model takes (16384)');
 
 /**
@@ -24,9 +31,9 @@ const inputSchema = z
   .strictObject({
     /** The model's input tensor. */
     name,
-    /** [N,C,H,W], [N,H,W,C], or flat [N, H·W·C] with the channels of a pixel side by side. */
-    layout: z.enum(['NCHW', 'NHWC', 'flat']),
-    elementType: z.enum(['float32', 'uint8']).default('float32'),
+    /** [N,C,H,W], [N,H,W,C], [N,H,W] (grey), or flat [N, H·W·C] with the channels of a pixel side by side. */
+    layout: z.enum(LAYOUTS),
+    elementType: z.enum(INPUT_TYPES).default('float32'),
     width: side,
     height: side,
     channels: z.union([z.literal(1), z.literal(3)], 'must be 1 (grey) or 3 (colour)'),
@@ -45,6 +52,15 @@ const inputSchema = z
         `is ${input.colour} but channels is ${input.channels}: grey has 1, rgb and bgr have 3`,
       );
     }
+    if (input.layout === 'NHW' && input.channels !== 1) {
+      problem(['layout'], 'NHW has no place for 3 channels; it is NCHW or NHWC');
+    }
+    if (input.width * input.height * input.channels > MOST_NUMBERS) {
+      problem(
+        ['width'],
+        `and height make ${input.width * input.height * input.channels} numbers, more than ${MOST_NUMBERS}`,
+      );
+    }
     if (input.elementType === 'uint8' && !['none', 'binarise'].includes(input.scaling.kind)) {
       problem(
         ['scaling', 'kind'],
@@ -61,28 +77,38 @@ const inputSchema = z
     }
   });
 
-const manifestSchema = z.strictObject({
-  input: inputSchema,
-  output: z.strictObject({
-    /** The model's output tensor, [N, classes]. */
-    name,
-    /** softmax: the output is logits, softmax is applied to it; none: it is probabilities already. */
-    activation: z.enum(['softmax', 'none']),
-  }),
-  /** Class names in the order of the model's output. */
-  classes: z
-    .array(name)
-    .min(2, 'needs at least two classes')
-    .superRefine((classes, context) => {
-      const twice = classes.filter((value, index) => classes.indexOf(value) !== index);
-      if (twice.length > 0) {
-        context.addIssue({
-          code: 'custom',
-          message: `names ${[...new Set(twice)].join(', ')} more than once`,
-        });
-      }
+const manifestSchema = z
+  .strictObject({
+    input: inputSchema,
+    output: z.strictObject({
+      /** The model's output tensor, [N, classes]; [N, 1] or [N] for sigmoid and binary. */
+      name,
+      /**
+       * softmax: the output is logits, softmax is applied to it; none: it is probabilities already.
+       * Of two classes, one number per image: its logit (sigmoid) or probability (binary) of being the second.
+       */
+      activation: z.enum(ACTIVATIONS),
     }),
-});
+    /** Class names in the order of the model's output. */
+    classes: z
+      .array(name)
+      .min(2, 'needs at least two classes')
+      .superRefine((classes, context) => {
+        const twice = classes.filter((value, index) => classes.indexOf(value) !== index);
+        if (twice.length > 0) {
+          context.addIssue({
+            code: 'custom',
+            message: `names ${[...new Set(twice)].join(', ')} more than once`,
+          });
+        }
+      }),
+  })
+  .superRefine(({ output: { activation }, classes }, context) => {
+    if ((activation === 'sigmoid' || activation === 'binary') && classes.length !== 2) {
+      const message = `${activation} is for two classes, and ${classes.length} are named`;
+      context.addIssue({ code: 'custom', path: ['output', 'activation'], message });
+    }
+  });
 
 /** What a model expects and what it says: everything besides the ONNX bytes that is needed to apply it. */
 export type Manifest = z.output<typeof manifestSchema>;
@@ -112,6 +138,11 @@ export function inputSize({ width, height, channels }: ManifestInput): number {
   return width * height * channels;
 }
 
+/** Numbers that the model gives for one image. */
+export function outputSize({ output: { activation }, classes }: Manifest): number {
+  return activation === 'sigmoid' || activation === 'binary' ? 1 : classes.length;
+}
+
 /** The input tensor's shape for a batch of `batch` images. */
 export function inputShape(input: ManifestInput, batch: number): number[] {
   const { width, height, channels } = input;
@@ -120,6 +151,8 @@ export function inputShape(input: ManifestInput, batch: number): number[] {
       return [batch, channels, height, width];
     case 'NHWC':
       return [batch, height, width, channels];
+    case 'NHW':
+      return [batch, height, width];
     case 'flat':
       return [batch, width * height * channels];
   }

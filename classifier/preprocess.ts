@@ -12,7 +12,19 @@ export interface Pixels {
 }
 
 /** The numbers of one batch, image after image. */
-export type InputBuffer = Float32Array | Uint8Array;
+export type InputBuffer = Float32Array | Uint8Array | Float64Array;
+
+/** Memory for `length` numbers of the input. */
+export function inputBuffer({ elementType }: ManifestInput, length: number): InputBuffer {
+  switch (elementType) {
+    case 'float32':
+      return new Float32Array(length);
+    case 'uint8':
+      return new Uint8Array(length);
+    case 'float64':
+      return new Float64Array(length);
+  }
+}
 
 /** Writes one image's tensor to `target` from `offset` on. */
 export type Preprocessor = (image: Pixels, target: InputBuffer, offset: number) => void;

@@ -4,8 +4,11 @@ import { type Queryable, transaction } from '../sql/database.ts';
 import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { getModel, insertModel, readModelBytes } from '../sql/models.ts';
 import { insertPromotion, latestPromotion, lockLiveModel, type Promotion } from '../sql/promotions.ts';
+import type { GateOutcome } from './gate/gate.ts';
 import { Classifier } from './inference.ts';
 import { type Manifest, parseManifest } from './manifest.ts';
+import { describeModel } from './onnx/describe.ts';
+import { onnxFacts } from './onnx/facts.ts';
 
 export interface Registration {
   dataset: string;
@@ -30,7 +33,8 @@ export interface Registration {
 export async function registerModel(db: Queryable, registration: Registration): Promise<number> {
   const dataset = await getDataset(db, registration.dataset);
   const manifest = await checkModel(registration.onnx, registration.manifest, dataset);
-  return insertModel(db, { ...registration, manifest });
+  const provenance = { onnx: onnxFacts(describeModel(registration.onnx)), file: null };
+  return insertModel(db, { ...registration, manifest, provenance });
 }
 
 /** Loads the model, compares it with its manifest and the dataset's classes, runs it, and lets it go again. */
@@ -49,19 +53,28 @@ export interface PromotionResult extends Promotion {
   changed: boolean;
 }
 
+/** What a gate found, and the promotion that it was measured against. */
+export interface PassedGate {
+  outcome: GateOutcome;
+  /** The number of the latest promotion then; another one since, and the comparison is of yesterday. */
+  promotionNo: number;
+}
+
 /**
  * Makes a model live: it is loaded, checked against the dataset's classes and run first, and if that fails, the one
  * that is live stays. Running pipelines take it up by themselves. Promotions at the same time come one after the other.
- * @throws HubError NOT_FOUND, BAD_MODEL
+ * @param passed what it was required to reach, see `promoteThrough`
+ * @throws HubError NOT_FOUND, BAD_MODEL, CONFLICT when another model became live since the gate was measured
  */
 export async function promote(
   pool: Pool,
   dataset: string,
   model: number,
   reason: string | null = null,
+  passed?: PassedGate,
 ): Promise<PromotionResult> {
   await checkStoredModel(pool, dataset, model);
-  return makeLive(pool, dataset, model, reason);
+  return makeLive(pool, dataset, model, { reason, passed, expected: passed?.promotionNo });
 }
 
 /**
@@ -87,13 +100,10 @@ export async function rollback(
     );
   }
   await checkStoredModel(pool, dataset, latest.previousModel);
-  return makeLive(
-    pool,
-    dataset,
-    latest.previousModel,
-    reason ?? `rolled back from model ${latest.model}`,
-    latest.promotionNo,
-  );
+  return makeLive(pool, dataset, latest.previousModel, {
+    reason: reason ?? `rolled back from model ${latest.model}`,
+    expected: latest.promotionNo,
+  });
 }
 
 async function checkStoredModel(pool: Pool, name: string, model: number): Promise<void> {
@@ -113,13 +123,18 @@ async function checkStoredModel(pool: Pool, name: string, model: number): Promis
   }
 }
 
-/** @param expected the promotion that must still be the latest; anything when left out. */
+interface NewPromotion {
+  reason: string | null;
+  passed?: PassedGate | undefined;
+  /** The promotion that must still be the latest; any when left out. */
+  expected?: number | undefined;
+}
+
 function makeLive(
   pool: Pool,
   dataset: string,
   model: number,
-  reason: string | null,
-  expected?: number,
+  { reason, passed, expected }: NewPromotion,
 ): Promise<PromotionResult> {
   return transaction(pool, async (client) => {
     const before = await lockLiveModel(client, dataset);
@@ -127,17 +142,28 @@ function makeLive(
     if (expected !== undefined && before.promotionNo !== expected) {
       throw new HubError(
         'CONFLICT',
-        `Model ${before.liveModelId} became live in ${dataset} in this very moment; nothing was rolled back.`,
+        `Model ${before.liveModelId} became live in ${dataset} meanwhile; nothing was changed.`,
         {
-          hint: `See what is live with imagehub model list ${dataset}, and roll back again if you still want to.`,
+          hint: `See what is live with imagehub model list ${dataset}, and try again if you still want to.`,
         },
+      );
+    }
+    const { deletedAt } = await getModel(client, dataset, model);
+    if (deletedAt) {
+      throw new HubError(
+        'NOT_FOUND',
+        `Model ${model} of ${dataset} was deleted meanwhile; nothing was changed.`,
       );
     }
     if (before.liveModelId === model) {
       const latest = (await latestPromotion(client, dataset))!;
       return { ...latest, dataset, model, changed: false };
     }
-    const promotion = await insertPromotion(client, dataset, before, model, reason);
+    const promotion = await insertPromotion(client, dataset, before, {
+      model,
+      reason,
+      gate: passed?.outcome ?? null,
+    });
     return { ...promotion, dataset, model, changed: true };
   });
 }

@@ -16,6 +16,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   send: async () => (await import('./send.ts')).sendCommand,
   run: async () => (await import('./run.ts')).runCommand,
   train: async () => (await import('./train.ts')).trainCommand,
+  promotions: async () => (await import('./promotions.ts')).promotionsCommand,
   promote: async () => (await import('./promote.ts')).promoteCommand,
   shadow: async () => (await import('./shadow.ts')).shadowCommand,
   impact: async () => (await import('./impact.ts')).impactCommand,

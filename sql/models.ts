@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { HubError } from '../errors.ts';
-import type { Queryable } from './database.ts';
+import type { ClientBase, Queryable } from './database.ts';
 
 /** An immutable version as it is stored, without its bytes. */
 export interface StoredModel {
@@ -18,6 +18,8 @@ export interface StoredModel {
   run: number | null;
   /** How it was made, in a few words. */
   source: string;
+  /** What its file says of itself, and which file it was; null for models stored before that was kept. */
+  provenance: object | null;
   createdBy: string;
   createdAt: Date;
   live: boolean;
@@ -37,6 +39,8 @@ export interface NewModel {
   metrics?: object | null | undefined;
   runId?: number | null | undefined;
   source: string;
+  /** What its file says of itself, and which file it was. */
+  provenance?: object | null | undefined;
 }
 
 /** Stores a model that was checked before. @returns its version. */
@@ -44,24 +48,27 @@ export async function insertModel(db: Queryable, model: NewModel): Promise<numbe
   const { onnx } = model;
   const bytes = Buffer.from(onnx.buffer, onnx.byteOffset, onnx.byteLength);
   const { rows } = await db.query<{ id: number }>(
-    `insert into imagehub.models (dataset, sha256, onnx, manifest, metrics, run_id, source)
-     values ($1, $2, $3, $4, $5, $6, $7) returning id`,
+    `insert into imagehub.models (dataset, sha256, onnx, manifest, metrics, run_id, source, provenance)
+     values ($1, $2, $3, $4, $5, $6, $7, $8) returning id`,
     [
       model.dataset,
-      createHash('sha256').update(bytes).digest(),
+      hashOf(onnx),
       bytes,
       JSON.stringify(model.manifest),
       model.metrics ? JSON.stringify(model.metrics) : null,
       model.runId ?? null,
       model.source,
+      model.provenance ? JSON.stringify(model.provenance) : null,
     ],
   );
   return rows[0]!.id;
 }
 
+const hashOf = (onnx: Uint8Array): Buffer => createHash('sha256').update(onnx).digest();
+
 const SELECT = `
   select m.id as model, m.dataset, encode(m.sha256, 'hex') as sha256, coalesce(length(m.onnx), 0) as bytes, m.manifest, m.metrics,
-         m.run_id as run, m.source, m.created_by as "createdBy", m.created_at as "createdAt",
+         m.run_id as run, m.source, m.provenance, m.created_by as "createdBy", m.created_at as "createdAt",
          coalesce(m.id = d.live_model_id, false) as live, coalesce(m.id = d.shadow_model_id, false) as shadow,
          coalesce(m.id = (select p.previous_model_id from imagehub.promotions p where p.dataset = m.dataset
                           order by p.promotion_no desc limit 1), false) as previous,
@@ -91,6 +98,48 @@ export async function getModel(db: Queryable, dataset: string, model: number): P
           : `It has no models yet. Make one with: imagehub train ${dataset}`,
     },
   );
+}
+
+/** The oldest model of these bytes with this manifest that is not deleted. */
+export async function findModel(
+  db: Queryable,
+  { dataset, onnx, manifest }: Pick<NewModel, 'dataset' | 'onnx' | 'manifest'>,
+): Promise<StoredModel | undefined> {
+  const { rows } = await db.query<StoredModel>(
+    `${SELECT} where m.dataset = $1 and m.sha256 = $2 and m.manifest = $3::jsonb and m.deleted_at is null
+     order by m.id limit 1`,
+    [dataset, hashOf(onnx), JSON.stringify(manifest)],
+  );
+  return rows[0];
+}
+
+/** Deletes a model's bytes; its row stays, for what names it. Within a transaction that holds the dataset by `lockLiveModel`. */
+export async function markDeleted(client: ClientBase, model: number): Promise<void> {
+  await client.query(
+    `update imagehub.models set onnx = null, deleted_at = now(), deleted_by = imagehub.acting_user() where id = $1`,
+    [model],
+  );
+}
+
+/**
+ * Drops a model's stored predictions, if it has any, within a transaction.
+ * @throws lock_not_available (SQLSTATE 55P03) when somebody who reads predictions, of any model, holds it up for 1 s: others
+ * who come meanwhile stand behind it.
+ */
+export async function dropPredictions(client: ClientBase, model: number): Promise<void> {
+  await client.query("set local lock_timeout = '1s'");
+  await client.query('select imagehub.drop_predictions($1)', [model]);
+}
+
+/** What is under way with a model, in words: runs that name it. */
+export async function modelUses(db: Queryable, dataset: string, model: number): Promise<string[]> {
+  const { rows } = await db.query<{ use: string }>(
+    `select format('run %s (%s)', id, kind) as use from imagehub.runs
+     where dataset = $1 and state = 'running' and $2::text in (parameters ->> 'model', parameters ->> 'candidate')
+     order by id`,
+    [dataset, model],
+  );
+  return rows.map(({ use }) => use);
 }
 
 const ALIASES = ['live', 'previous', 'shadow'] as const;

@@ -8,14 +8,15 @@ export interface Promotion {
   /** What was live before; null: nothing. */
   previousModel: number | null;
   reason: string | null;
+  /** What it was required to reach and reached; null: nothing was required. */
+  gate: object | null;
   promotedBy: string;
   promotedAt: Date;
 }
 
-const SELECT = `
-  select promotion_no as "promotionNo", model_id as model, previous_model_id as "previousModel", reason,
-         promoted_by as "promotedBy", promoted_at as "promotedAt"
-  from imagehub.promotions`;
+const COLUMNS = `promotion_no as "promotionNo", model_id as model, previous_model_id as "previousModel", reason, gate,
+         promoted_by as "promotedBy", promoted_at as "promotedAt"`;
+const SELECT = `select ${COLUMNS} from imagehub.promotions`;
 
 /** A dataset's promotions, newest first. */
 export async function listPromotions(db: Queryable, dataset: string, limit = 50): Promise<Promotion[]> {
@@ -70,26 +71,24 @@ export async function lockLiveModel(
   return rows[0];
 }
 
-/** Makes `model` live, within a transaction that holds the dataset by `lockLiveModel`. */
+/** Makes a model live, within a transaction that holds the dataset by `lockLiveModel`. */
 export async function insertPromotion(
   client: PoolClient,
   dataset: string,
   before: LiveModelState,
-  model: number,
-  reason: string | null,
+  { model, reason, gate }: { model: number; reason: string | null; gate: object | null },
 ): Promise<Promotion> {
   const promotionNo = before.promotionNo + 1;
-  await client.query('update imagehub.datasets set live_model_id = $2, promotion_no = $3 where name = $1', [
-    dataset,
-    model,
-    promotionNo,
-  ]);
+  // A shadow that goes live is no shadow any more.
+  await client.query(
+    `update imagehub.datasets set live_model_id = $2, promotion_no = $3, shadow_model_id = nullif(shadow_model_id, $2)
+     where name = $1`,
+    [dataset, model, promotionNo],
+  );
   const { rows } = await client.query<Promotion>(
-    `insert into imagehub.promotions (dataset, promotion_no, model_id, previous_model_id, reason)
-     values ($1, $2, $3, $4, $5)
-     returning promotion_no as "promotionNo", model_id as model, previous_model_id as "previousModel", reason,
-               promoted_by as "promotedBy", promoted_at as "promotedAt"`,
-    [dataset, promotionNo, model, before.liveModelId, reason],
+    `insert into imagehub.promotions (dataset, promotion_no, model_id, previous_model_id, reason, gate)
+     values ($1, $2, $3, $4, $5, $6) returning ${COLUMNS}`,
+    [dataset, promotionNo, model, before.liveModelId, reason, gate && JSON.stringify(gate)],
   );
   return rows[0]!;
 }

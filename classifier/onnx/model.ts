@@ -1,4 +1,3 @@
-import { HubError, errorText } from '../../errors.ts';
 import { ATTRIBUTE_TYPE, ELEMENT_TYPES, ModelMessage } from './schema.ts';
 import type { ElementType } from './schema.ts';
 
@@ -92,78 +91,4 @@ function elementTypeOf(data: Tensor['data']): ElementType {
 function encodeValueInfo({ name, elementType, shape }: ValueInfo): object {
   const dim = shape.map((size) => (typeof size === 'number' ? { dimValue: size } : { dimParam: size }));
   return { name, type: { tensorType: { elemType: ELEMENT_TYPES[elementType], shape: { dim } } } };
-}
-
-/** What an ONNX file says of itself. */
-export interface ModelDescription {
-  producer: string;
-  /** Version of the default operator set. */
-  opset: number;
-  /** Inputs that must be fed: those with an initializer, which is their default, are left out. */
-  inputs: DescribedValue[];
-  outputs: DescribedValue[];
-  metadata: Record<string, string>;
-}
-
-/** `elementType` is undefined for what is not a tensor of a usual type (sequences, maps, bfloat16 …). */
-export interface DescribedValue {
-  name: string;
-  elementType: ElementType | undefined;
-  shape: (number | string)[];
-}
-
-interface DecodedValue {
-  name?: string;
-  type?: {
-    tensorType?: { elemType?: number; shape?: { dim?: { dimValue?: number; dimParam?: string }[] } };
-  };
-}
-
-interface DecodedModel {
-  producerName?: string;
-  opsetImport?: { domain?: string; version?: number }[];
-  metadataProps?: { key?: string; value?: string }[];
-  graph?: { initializer?: { name?: string }[]; input?: DecodedValue[]; output?: DecodedValue[] };
-}
-
-/**
- * Reads the inputs and outputs of an ONNX file without building a session: what a manifest is drafted from.
- * @throws HubError BAD_MODEL when the bytes are no ONNX file.
- */
-export function decodeModel(onnx: Uint8Array): ModelDescription {
-  let model: DecodedModel;
-  try {
-    model = ModelMessage.toObject(ModelMessage.decode(onnx), { longs: Number });
-  } catch (cause) {
-    throw notOnnx(errorText(cause), cause);
-  }
-  const graph = model.graph;
-  if (!graph?.output?.length) throw notOnnx('it holds no graph with outputs');
-  const defaults = new Set(graph.initializer?.map((tensor) => tensor.name));
-  return {
-    producer: model.producerName ?? '',
-    opset: model.opsetImport?.find(({ domain }) => !domain || domain === 'ai.onnx')?.version ?? 0,
-    inputs: (graph.input ?? []).filter(({ name }) => !defaults.has(name)).map(describeValue),
-    outputs: graph.output.map(describeValue),
-    metadata: Object.fromEntries(
-      (model.metadataProps ?? []).map(({ key, value }) => [key ?? '', value ?? '']),
-    ),
-  };
-}
-
-function notOnnx(reason: string, cause?: unknown): HubError {
-  return new HubError('BAD_MODEL', `Not an ONNX file: ${reason}.`, {
-    cause,
-    hint: 'Export the model to ONNX first: torch.onnx.export, tf2onnx or skl2onnx.',
-  });
-}
-
-function describeValue({ name, type }: DecodedValue): DescribedValue {
-  const tensor = type?.tensorType;
-  const known = Object.entries(ELEMENT_TYPES).find(([, number]) => number === tensor?.elemType);
-  return {
-    name: name ?? '',
-    elementType: known?.[0] as ElementType | undefined,
-    shape: (tensor?.shape?.dim ?? []).map(({ dimValue, dimParam }) => dimParam || dimValue || '?'),
-  };
 }

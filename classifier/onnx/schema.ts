@@ -3,7 +3,8 @@ import protobuf from 'protobufjs/light.js';
 /**
  * The part of the ONNX file format that imagehub reads and writes, as a protobuf descriptor.
  * Field numbers are those of onnx/onnx.proto3 in github.com/onnx/onnx (IR version 8); fields that are left
- * out are skipped on reading, so any ONNX file can be read, but a file read here must not be written again.
+ * out are skipped on reading, so any ONNX file can be read, but what was read by it must not be written again: files of
+ * others are changed field by field, see wire.ts.
  */
 const DESCRIPTOR = {
   nested: {
@@ -12,8 +13,10 @@ const DESCRIPTOR = {
         name: { type: 'string', id: 1 },
         f: { type: 'float', id: 2 },
         i: { type: 'int64', id: 3 },
+        s: { type: 'bytes', id: 4 },
         floats: { rule: 'repeated', type: 'float', id: 7 },
         ints: { rule: 'repeated', type: 'int64', id: 8 },
+        strings: { rule: 'repeated', type: 'bytes', id: 9 },
         type: { type: 'int32', id: 20 },
       },
     },
@@ -31,8 +34,13 @@ const DESCRIPTOR = {
       fields: {
         dims: { rule: 'repeated', type: 'int64', id: 1 },
         dataType: { type: 'int32', id: 2 },
+        int32Data: { rule: 'repeated', type: 'int32', id: 5 },
+        stringData: { rule: 'repeated', type: 'bytes', id: 6 },
+        int64Data: { rule: 'repeated', type: 'int64', id: 7 },
         name: { type: 'string', id: 8 },
         rawData: { type: 'bytes', id: 9 },
+        externalData: { rule: 'repeated', type: 'Property', id: 13 },
+        dataLocation: { type: 'int32', id: 14 },
       },
     },
     Dimension: { fields: { dimValue: { type: 'int64', id: 1 }, dimParam: { type: 'string', id: 2 } } },
@@ -64,8 +72,23 @@ const DESCRIPTOR = {
   },
 };
 
+const root = protobuf.Root.fromJSON(DESCRIPTOR);
+
 /** ModelProto, the root message of an ONNX file. */
-export const ModelMessage = protobuf.Root.fromJSON(DESCRIPTOR).lookupType('Model');
+export const ModelMessage = root.lookupType('Model');
+export const NodeMessage = root.lookupType('Node');
+export const TensorMessage = root.lookupType('Tensor');
+export const ValueInfoMessage = root.lookupType('ValueInfo');
+
+/** TensorProto.DataLocation: the elements lie in another file. */
+export const EXTERNAL = 1;
+
+/** Numbers of the fields that are rewritten in files as they came (see wire.ts). */
+export const FIELD = {
+  model: { graph: 7 },
+  graph: { node: 1, initializer: 5, input: 11, output: 12 },
+  tensor: { rawData: 9, externalData: 13, dataLocation: 14 },
+} as const;
 
 /** AttributeProto.AttributeType: which field of an attribute is in use. */
 export const ATTRIBUTE_TYPE = { float: 1, int: 2, floats: 6, ints: 7 } as const;

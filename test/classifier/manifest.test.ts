@@ -39,7 +39,7 @@ describe('parseManifest', () => {
   test('lists every problem with the field it is in', () => {
     const message = problemsOf({
       input: { ...draft().input, width: 0, layout: 'CHW', size: 3 },
-      output: { name: '', activation: 'sigmoid' },
+      output: { name: '', activation: 'relu' },
       classes: ['cat', 'cat'],
     });
     for (const field of [

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { GraphBuilder } from '../../classifier/onnx/builder.ts';
-import { decodeModel } from '../../classifier/onnx/model.ts';
+import { describeModel } from '../../classifier/onnx/describe.ts';
 
 const shared = new URL('../../../shared/', import.meta.url);
 
@@ -53,19 +53,24 @@ describe('encodeModel', () => {
   });
 });
 
-describe('decodeModel', () => {
+describe('describeModel', () => {
   test('reads back what was written', () => {
-    expect(decodeModel(doubling().encode({ dataset: 'mnist' }))).toEqual({
+    expect(describeModel(doubling().encode({ dataset: 'mnist' }))).toEqual({
       producer: 'imagehub',
+      producerVersion: '',
+      irVersion: 8,
       opset: 17,
+      opsets: { '': 17 },
       inputs: [{ name: 'x', elementType: 'float32', shape: ['N', 2] }],
-      outputs: [{ name: 'y', elementType: 'float32', shape: ['N', 2] }],
+      outputs: [{ name: 'y', elementType: 'float32', shape: ['N', 2], operator: 'Mul' }],
       metadata: { dataset: 'mnist' },
+      classNames: null,
+      externalFiles: [],
     });
   });
 
   test('reads models of other exporters', () => {
-    const network = decodeModel(readFileSync(new URL('models/efficientnet-lite0.onnx', shared)));
+    const network = describeModel(readFileSync(new URL('models/efficientnet-lite0.onnx', shared)));
     expect(network.inputs).toEqual([{ name: 'input', elementType: 'float32', shape: ['N', 3, 'H', 'W'] }]);
     expect(network.outputs.map(({ name, shape }) => [name, shape])).toEqual([
       ['features', ['N', 1280]],
@@ -79,7 +84,7 @@ describe('decodeModel', () => {
     ['nothing', new Uint8Array(0)],
     ['a file cut short', doubling().encode().subarray(0, 60)],
   ])('says that %s is not an ONNX file', (_, bytes) => {
-    expect(() => decodeModel(bytes)).toThrow(
+    expect(() => describeModel(bytes)).toThrow(
       expect.objectContaining({ code: 'BAD_MODEL', message: expect.stringContaining('Not an ONNX file') }),
     );
   });

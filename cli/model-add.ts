@@ -1,0 +1,124 @@
+import type { Command } from 'commander';
+import { readFile } from 'node:fs/promises';
+import { addModel, type AddedModel, inspectFile } from '../classifier/register/add-model.ts';
+import type { ManifestOptions } from '../classifier/register/given.ts';
+import { errorText, HubError } from '../errors.ts';
+import { errorCode } from '../sql/database.ts';
+import { commandContext } from './command.ts';
+import { openHub } from './hub.ts';
+import { note, report } from './output.ts';
+
+interface Options extends ManifestOptions {
+  manifest?: string;
+  source?: string;
+  printManifest?: boolean;
+  json?: boolean;
+}
+
+/** `imagehub model add` */
+export function addModelAddCommand(command: Command): void {
+  command
+    .command('add <dataset> <file>')
+    .description(
+      'register an ONNX classifier made elsewhere; what it takes and gives is read from the file, by running it, and from ' +
+        'the options; it is loaded, checked and run on stored images first',
+    )
+    .option(
+      '--manifest <file>',
+      'JSON: input, output and classes, as far as you know them (default: FILE with .json instead of .onnx, if it is there)',
+    )
+    .option(
+      '--scale <how>',
+      'how pixels become numbers: unit (x / 255), none (0…255), binarise, mean-std (on the 0…1 scale)',
+    )
+    .option('--threshold <n>', 'with --scale binarise: pixels greater than this are 1 (default: 30)')
+    .option('--mean <numbers>', 'with --scale mean-std: one per channel, e.g. 0.485,0.456,0.406')
+    .option('--std <numbers>', 'with --scale mean-std: one per channel')
+    .option('--colour <order>', 'grey, rgb or bgr')
+    .option('--invert', 'the model was trained on negatives: 255 − x before scaling')
+    .option('--background <grey>', 'behind transparent pixels, 0…255 (default: the dataset’s)')
+    .option('--size <size>', 'what images are resized to, e.g. 28x28')
+    .option('--layout <layout>', 'NCHW, NHWC, NHW or flat')
+    .option('--input <name>', 'the model’s input')
+    .option('--output <name>', 'the model’s output that holds the scores')
+    .option(
+      '--activation <what>',
+      'the output is: softmax, logits; none, probabilities; of two classes, one number: sigmoid, a logit; binary, a probability',
+    )
+    .option('--classes <names>', 'class names in the order of the scores: cat,dog,…')
+    .option('--source <text>', 'how it was made, for the record (default: the file’s name)')
+    .option(
+      '--print-manifest',
+      'print the manifest as far as it is known (null: not known), and register nothing',
+    )
+    .option('--json', 'one JSON document on standard output')
+    .action(async (dataset: string, file: string, options: Options) => {
+      const manifest = await readManifest(file, options.manifest);
+      await using hub = await openHub(commandContext());
+      const context = { pool: hub.pool, maxPixels: hub.config.maxPixels };
+      const { source } = options;
+      const request = { dataset, file, manifest, options: manifestOptions(options), source };
+      if (options.printManifest) return printManifest(await inspectFile(context, request));
+      const added = await addModel(context, request);
+      report(options, added, addedText);
+      for (const line of warnings(added)) note(line);
+    });
+}
+
+const manifestOptions = ({ manifest: _, source: __, printManifest: ___, json: ____, ...rest }: Options) =>
+  rest;
+
+async function readManifest(file: string, named: string | undefined): Promise<unknown> {
+  const path = named ?? file.replace(/(\.onnx)?$/i, '.json');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (cause) {
+    if (named === undefined && errorCode(cause) === 'ENOENT') return undefined;
+    throw new HubError('BAD_FILE', `${path} cannot be read: ${errorText(cause)}`, { cause });
+  }
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new HubError('BAD_FILE', `${path} is not JSON: ${errorText(cause)}`, {
+      cause,
+      hint: 'The manifest is described in docs/models.md; --print-manifest writes a draft.',
+    });
+  }
+}
+
+function printManifest({
+  inspection: { draft, missing, notes, trials },
+}: Awaited<ReturnType<typeof inspectFile>>) {
+  report({ json: true }, draft, () => '');
+  for (const { field, why, option } of missing) note(`not known, ${field}: ${why}; ${option}`);
+  for (const { options, accuracy, images } of trials.slice(0, 4))
+    note(`tried on ${images} labelled images: ${accuracy.toFixed(3)} with ${options}`);
+  for (const line of notes) note(`assumed: ${line}`);
+}
+
+function addedText({ model, dataset, existed, source, notes, sample }: AddedModel): string {
+  const head = existed
+    ? `These bytes with this manifest are model ${model} of ${dataset} already; nothing was stored.`
+    : `Model ${model} of ${dataset} is registered (${source}).`;
+  const measured = sample
+    ? [
+        `  ${(100 * sample.accuracy).toFixed(1)} % of ${sample.images} labelled images are classified rightly.`,
+      ]
+    : [];
+  const assumed = notes.map((line) => `  assumed: ${line}`);
+  return [head, ...measured, ...assumed, `Make it live: imagehub promote ${dataset} ${model}`].join('\n');
+}
+
+/** What may be wrong about a model that was registered all the same. */
+function warnings({ sample, better }: AddedModel): string[] {
+  if (!sample || (!sample.nearChance && better.length === 0)) return [];
+  const share = (value: number) => `${(100 * value).toFixed(1)} %`;
+  const guessing = sample.nearChance ? `, no better than guessing (${share(sample.chance)})` : '';
+  const found = `${share(sample.accuracy)} of ${sample.images} labelled images are classified rightly`;
+  return [
+    `Warning: ${found}${guessing}.`,
+    '  What goes in may not be what it was trained on (--scale, --invert, --colour, --layout), or its classes stand in another order (--classes).',
+    ...better.slice(0, 3).map(({ options, accuracy }) => `  It would be ${share(accuracy)} with ${options}`),
+  ];
+}
