@@ -3,6 +3,7 @@ import { HubError } from '../errors.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { report } from './output.ts';
+import { type LeftToWorkers, storedImagesText } from './reclassify-after.ts';
 
 export const promoteCommand: RegisterCommand = (program) => {
   program
@@ -37,12 +38,14 @@ export function promotionText({
   previousModel,
   promotionNo,
   changed,
-}: PromotionResult): string {
+  reclassification,
+}: PromotionResult & { reclassification?: LeftToWorkers }): string {
   if (!changed)
     return `Model ${model} is live in ${dataset} already (promotion ${promotionNo}); nothing was changed.`;
   const before =
     previousModel === null
       ? ''
       : ` Before it was model ${previousModel}: imagehub rollback ${dataset} makes that live again.`;
-  return `Model ${model} is live in ${dataset} (promotion ${promotionNo}).${before}`;
+  const stored = previousModel === null ? '' : `\n${storedImagesText(dataset, reclassification)}`;
+  return `Model ${model} is live in ${dataset} (promotion ${promotionNo}).${before}${stored}`;
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { HubError } from '../errors.ts';
 import type { ClientBase, Queryable } from './database.ts';
+import { OPEN_STATES } from './jobs.ts';
 
 /** An immutable version as it is stored, without its bytes. */
 export interface StoredModel {
@@ -131,12 +132,15 @@ export async function dropPredictions(client: ClientBase, model: number): Promis
   await client.query('select imagehub.drop_predictions($1)', [model]);
 }
 
-/** What is under way with a model, in words: runs that name it. */
+/** What is under way with a model, in words: runs and jobs that name it. */
 export async function modelUses(db: Queryable, dataset: string, model: number): Promise<string[]> {
   const { rows } = await db.query<{ use: string }>(
-    `select format('run %s (%s)', id, kind) as use from imagehub.runs
-     where dataset = $1 and state = 'running' and $2::text in (parameters ->> 'model', parameters ->> 'candidate')
-     order by id`,
+    `select format('%s %s (%s)', what, id, kind) as use from (
+       select 'run' as what, id, kind, dataset, parameters from imagehub.runs where state = 'running'
+       union all
+       select 'job', id, kind, dataset, parameters from imagehub.jobs where state in ${OPEN_STATES}) under_way
+     where dataset = $1 and $2::text in (parameters ->> 'model', parameters ->> 'candidate')
+     order by what, id`,
     [dataset, model],
   );
   return rows.map(({ use }) => use);

@@ -91,7 +91,7 @@ export async function addModel(context: AddModelContext, request: AddModelReques
   const source = request.source ?? `file ${basename(request.file)}`;
   const stored = await storeOnce(pool, { dataset, onnx: file.onnx, manifest, source, provenance });
   const { notes } = inspection;
-  return { ...stored, dataset, source, manifest, notes, sample, better, provenance };
+  return { ...stored, dataset, manifest, notes, sample, better, provenance };
 }
 
 async function checkAndMeasure(
@@ -134,14 +134,14 @@ async function betterPreprocessings(
 async function storeOnce(
   pool: Pool,
   model: Parameters<typeof insertModel>[1],
-): Promise<{ model: number; existed: boolean }> {
+): Promise<{ model: number; existed: boolean; source: string }> {
   return transaction(pool, async (client) => {
     // Two may add the same file at once.
     await client.query(`select pg_advisory_xact_lock(hashtext('imagehub.models'), hashtext($1))`, [
       model.dataset,
     ]);
     const found: StoredModel | undefined = await findModel(client, model);
-    if (found) return { model: found.model, existed: true };
-    return { model: await insertModel(client, model), existed: false };
+    if (found) return { model: found.model, existed: true, source: found.source };
+    return { model: await insertModel(client, model), existed: false, source: model.source };
   });
 }

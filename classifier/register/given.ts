@@ -71,7 +71,9 @@ export function mergeGiven(base: GivenManifest, over: GivenManifest): GivenManif
 }
 
 const withoutNulls = <T extends object>(value: T | null | undefined): Partial<T> =>
-  Object.fromEntries(Object.entries(value ?? {}).filter(([, field]) => field != null)) as Partial<T>;
+  Object.fromEntries(
+    Object.entries(value ?? {}).filter(([, field]) => field !== null && field !== undefined),
+  ) as Partial<T>;
 
 /** Turns options into the fields they stand for. @throws HubError USAGE */
 export function givenByOptions(options: ManifestOptions): GivenManifest {
@@ -115,7 +117,8 @@ function scalingOf({ scale, threshold, mean, std }: ManifestOptions): Scaling | 
         });
       }
       return { kind, mean: numbers('--mean', mean), std: numbers('--std', std) };
-    default:
+    case 'unit':
+    case 'none':
       return { kind };
   }
 }

@@ -141,7 +141,8 @@ export function scalingOptions(scaling: Scaling): string {
       return `--mean ${scaling.mean.join()} --std ${scaling.std.join()}`;
     case 'binarise':
       return `--scale binarise --threshold ${scaling.threshold}`;
-    default:
+    case 'unit':
+    case 'none':
       return `--scale ${scaling.kind}`;
   }
 }

@@ -131,13 +131,20 @@ test('after the previous model was deleted, a roll-back says that, and what is l
   expect((await getDataset(pool, 'mnist')).liveModelId).toBe(second);
 });
 
-test('runs that are under way with a model are named before it is deleted', async () => {
+test('runs and jobs that are under way with a model are named before it is deleted', async () => {
   await using db = await freshDatabase();
   const { pool } = db;
   await digitsDataset(pool);
   const model = await register(pool, 1);
   await using open = await startRun(pool, { dataset: 'mnist', kind: 'train', parameters: { model } });
-  expect((await deletable(pool, 'mnist', model)).uses).toEqual([`run ${open.run} (train)`]);
+  await pool.query(
+    `insert into imagehub.jobs (dataset, kind, parameters, units, parts, state) values
+       ('mnist', 'predict', $1, 1, 1, 'paused'), ('mnist', 'predict', $1, 1, 1, 'done'), ('mnist', 'predict', '{}', 1, 1, 'running')`,
+    [{ model }],
+  );
+  const { uses } = await deletable(pool, 'mnist', model);
+  expect(uses).toEqual(['job 1 (predict)', `run ${open.run} (train)`]);
+  expect((await deleteModel(pool, 'mnist', model)).uses).toEqual(uses);
 });
 
 test('predictions that somebody reads are dropped when they are done with it, or by deleting the model again', async () => {

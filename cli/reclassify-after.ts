@@ -1,0 +1,31 @@
+import { openSender } from '../jobs/dispatcher.ts';
+import { startJob } from '../jobs/start.ts';
+import type { Hub } from './hub.ts';
+import { parseJobCommand } from './job-command.ts';
+
+/** A job that was left to the workers. */
+export interface LeftToWorkers {
+  job: number;
+  /** Images that it will look at. */
+  units: number;
+}
+
+/** Starts the job that predicts stored images again which another model than the live one predicted. */
+export async function reclassifyOutdated(hub: Hub, dataset: string): Promise<LeftToWorkers> {
+  const { kind, request } = await parseJobCommand(`reclassify ${dataset} --only-outdated`);
+  await using dispatcher = await openSender(hub.pool);
+  const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
+  const { job, units } = await startJob(desk, kind, await request(desk));
+  return { job, units };
+}
+
+/** What to do next about the stored images. */
+export function storedImagesText(dataset: string, started: LeftToWorkers | undefined): string {
+  if (!started) {
+    return `Stored images keep what they were predicted as; imagehub reclassify ${dataset} --only-outdated predicts them again.`;
+  }
+  const { job, units } = started;
+  return units === 0
+    ? `No stored image was predicted by another model (job ${job}).`
+    : `Job ${job} predicts ${units} stored images again, by the workers that run: imagehub job watch ${job}; here: imagehub job resume ${job} --here.`;
+}

@@ -1,0 +1,131 @@
+import { expect, test } from '@jest/globals';
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { insertDigits } from '../support/digit-rows.ts';
+import { digitsDataset } from '../support/image-rows.ts';
+import { imagehub } from '../support/imagehub.ts';
+import { freshDatabase } from '../support/servers.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
+
+const exported = (name: string) =>
+  fileURLToPath(new URL(`../classifier/models/${name}.onnx`, import.meta.url));
+
+async function digitsHub() {
+  const db = await freshDatabase();
+  await digitsDataset(db.pool);
+  await insertDigits(db.pool, 'mnist', { from: 4000, count: 60, folder: 'test' });
+  const env = { IMAGEHUB_POSTGRES_URL: db.url };
+  return {
+    pool: db.pool,
+    run: (...args: string[]) => imagehub(args, { env }),
+    async json(...args: string[]) {
+      const { status, stdout, stderr } = await imagehub([...args, '--json'], { env });
+      expect({ status, stderr: status === 0 ? '' : stderr }).toEqual({ status: 0, stderr: '' });
+      return JSON.parse(stdout) as Record<string, unknown>;
+    },
+    [Symbol.asyncDispose]: () => db[Symbol.asyncDispose](),
+  };
+}
+
+test('a model is added by what its file lacks, listed, shown with its origin, promoted by alias and deleted', async () => {
+  await using hub = await digitsHub();
+  const file = exported('sklearn-mlp');
+  const refused = await hub.run('model', 'add', 'mnist', file);
+  expect(refused).toMatchObject({ status: 1, stdout: '' });
+  expect(refused.stderr).toContain('not known is:\n  input.scaling');
+  expect(refused.stderr).toContain('Give the options named above');
+
+  const printed = await hub.run('model', 'add', 'mnist', file, '--print-manifest');
+  expect(printed).toMatchObject({ status: 0, stderr: expect.stringContaining('not known, input.scaling') });
+  await using folder = await temporaryFolder();
+  const draft = JSON.parse(printed.stdout) as { input: object };
+  const manifest = JSON.stringify({ ...draft, input: { ...draft.input, scaling: { kind: 'unit' } } });
+  const added = await hub.json(
+    'model',
+    'add',
+    'mnist',
+    file,
+    '--manifest',
+    await folder.write('m.json', manifest),
+  );
+  expect(added).toMatchObject({
+    model: 1,
+    existed: false,
+    source: 'file sklearn-mlp.onnx',
+    sample: { images: 60 },
+  });
+  const again = await hub.run('model', 'add', 'mnist', file, '--scale', 'unit');
+  expect(again.stdout).toContain('These bytes with this manifest are model 1 of mnist already');
+  const forest = await hub.run('model', 'add', 'mnist', exported('sklearn-forest'), '--scale', 'unit');
+  expect(forest).toMatchObject({
+    status: 0,
+    stdout: expect.stringContaining('Model 2 of mnist is registered'),
+  });
+  expect(forest.stderr).toMatch(
+    /Warning: .* of 60 labelled images[^]*It would be \d+\.\d % with --scale none/,
+  );
+
+  await hub.json('promote', 'mnist', '2');
+  await hub.json('promote', 'mnist', '1', '--reason', 'better');
+  const listed = await hub.run('model', 'list', 'mnist');
+  expect(listed.stdout).toMatch(/│ +1 │ live +│[^]*│ +2 │ previous │/);
+  const shown = await hub.run('model', 'show', 'mnist', 'live');
+  expect(shown.stdout).toMatch(/made with +│ skl2onnx [\d.]+, IR version \d+, operator sets/);
+  expect(shown.stdout).toContain(`:${file}, `);
+  expect(shown.stdout).toContain(': better');
+  expect(await hub.json('promotions', 'mnist')).toMatchObject({
+    promotions: [
+      { promotionNo: 2, model: 1, previousModel: 2, reason: 'better', gate: null },
+      { promotionNo: 1, model: 2, previousModel: null },
+    ],
+  });
+
+  const live = await hub.run('model', 'delete', 'mnist', 'live', '--yes');
+  expect(live).toMatchObject({ status: 1, stderr: expect.stringContaining('Model 1 is live in mnist.') });
+  const asked = await hub.run('model', 'delete', 'mnist', 'previous');
+  expect(asked.stderr).toContain('Mind that imagehub rollback mnist will have nothing to go back to.');
+  expect(asked).toMatchObject({ status: 1, stderr: expect.stringContaining('Give --yes if you are sure') });
+  expect(await hub.json('model', 'delete', 'mnist', '2', '--yes')).toMatchObject({
+    model: 2,
+    dataset: 'mnist',
+  });
+  expect((await hub.json('model', 'list', 'mnist')).models).toHaveLength(1);
+  expect((await hub.json('model', 'list', 'mnist', '--all')).models).toHaveLength(2);
+  expect((await hub.run('model', 'show', 'mnist', '2')).stdout).toMatch(/deleted +│ by /);
+  expect(await hub.run('rollback', 'mnist')).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('Model 2 of mnist was deleted'),
+  });
+});
+
+test('an exported model with its weights and manifest is added elsewhere as it is', async () => {
+  await using hub = await digitsHub();
+  await hub.json('model', 'add', 'mnist', exported('torch-conv'), '--mean', '0.1307', '--std', '0.3081');
+  await using folder = await temporaryFolder();
+  await hub.json('model', 'export', 'mnist', '1', '--output', folder.at('conv.onnx'));
+  expect(JSON.parse(await readFile(folder.at('conv.json'), 'utf8'))).toMatchObject({
+    input: { layout: 'NCHW', scaling: { kind: 'mean-std', mean: [0.1307] } },
+  });
+  expect(await hub.json('model', 'add', 'mnist', folder.at('conv.onnx'))).toMatchObject({
+    model: 1,
+    existed: true,
+  });
+});
+
+test.each([
+  [['--scale', 'half'], '--scale half is none of unit, none, binarise, mean-std'],
+  [['--scale', 'mean-std'], 'needs --mean and --std'],
+  [['--mean', 'a', '--std', '1'], '--mean a is not a number'],
+  [['--scale', 'unit', '--threshold', '3'], '--threshold is for --scale binarise'],
+  [['--size', '28'], '--size 28 is not a size'],
+  [['--scale', 'unit', '--input', 'pixels'], 'has no input “pixels”; it has X'],
+  [
+    ['--scale', 'unit', '--output', 'logits'],
+    'has no output “logits”; it has “label” int64 [N], “probabilities”',
+  ],
+  [['--manifest', 'nothing.json'], 'nothing.json cannot be read'],
+])('model add with %j is refused in words', async (options, message) => {
+  await using hub = await digitsHub();
+  const { status, stderr } = await hub.run('model', 'add', 'mnist', exported('sklearn-mlp'), ...options);
+  expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringContaining(message) });
+});
