@@ -79,12 +79,11 @@ export async function insertPromotion(
   { model, reason, gate }: { model: number; reason: string | null; gate: object | null },
 ): Promise<Promotion> {
   const promotionNo = before.promotionNo + 1;
-  // A shadow that goes live is no shadow any more.
-  await client.query(
-    `update imagehub.datasets set live_model_id = $2, promotion_no = $3, shadow_model_id = nullif(shadow_model_id, $2)
-     where name = $1`,
-    [dataset, model, promotionNo],
-  );
+  await client.query('update imagehub.datasets set live_model_id = $2, promotion_no = $3 where name = $1', [
+    dataset,
+    model,
+    promotionNo,
+  ]);
   const { rows } = await client.query<Promotion>(
     `insert into imagehub.promotions (dataset, promotion_no, model_id, previous_model_id, reason, gate)
      values ($1, $2, $3, $4, $5, $6) returning ${COLUMNS}`,

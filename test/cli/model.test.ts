@@ -121,7 +121,7 @@ test.each([
   [['--scale', 'unit', '--input', 'pixels'], 'has no input “pixels”; it has X'],
   [
     ['--scale', 'unit', '--output', 'logits'],
-    'has no output “logits”; it has “label” int64 [N], “probabilities”',
+    'has no output “logits”; it has “label” int64 [?], “probabilities”',
   ],
   [['--manifest', 'nothing.json'], 'nothing.json cannot be read'],
 ])('model add with %j is refused in words', async (options, message) => {
