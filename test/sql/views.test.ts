@@ -279,6 +279,10 @@ describe('the views', () => {
       'confusion_matrix',
       'dataset_summary',
       'image_predictions',
+      'impact_changes',
+      'impact_over_time',
+      'impact_pairs',
+      'impact_summary',
       'model_accuracy',
       'newest_mistakes',
     ]);
