@@ -145,6 +145,11 @@ export const SETTINGS = {
     integer(1, 1000).default(3),
     'How often an image that the model fails on is tried before only its error is kept.',
   ),
+  checkpointSeconds: setting(
+    'IMAGEHUB_CHECKPOINT_SECONDS',
+    z.coerce.number().min(0).max(86_400).default(30),
+    'How often an unfinished training is saved: so much of it a killed process loses.',
+  ),
   deletedRetentionDays: setting(
     'IMAGEHUB_DELETED_RETENTION_DAYS',
     integer(1).default(30),

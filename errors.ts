@@ -12,6 +12,7 @@ const RETRYABLE = {
   BAD_FILE: false,
   BAD_MODEL: false,
   NO_SERVER: false,
+  NO_DEVICE: false,
   SERVER_UNREACHABLE: true,
   ACCESS_DENIED: false,
   STACK_FAILED: false,

@@ -2,11 +2,19 @@ import type { Pool } from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { transaction } from '../sql/database.ts';
 import { type Dataset, getDataset } from '../sql/datasets.ts';
-import { addRunParameters, finishRun, startRun, stopRun } from '../sql/runs.ts';
+import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../sql/checkpoints.ts';
+import { addRunParameters, finishRun, getRun, resumeRun, type Run, startRun, stopRun } from '../sql/runs.ts';
 import type { Scaling } from './manifest.ts';
 import { scaleTable } from './manifest.ts';
 import { registerModel } from './registry.ts';
-import { BINARISE_THRESHOLD, scalingOf, trainingOptions, type TrainingOptions } from './train/defaults.ts';
+import { decodeCheckpoint, encodeArrays, type TrainingPosition } from './train/checkpoint.ts';
+import {
+  BINARISE_THRESHOLD,
+  scalingOf,
+  TRAINING,
+  trainingOptions,
+  type TrainingOptions,
+} from './train/defaults.ts';
 import { exportModel, networkManifest } from './train/export.ts';
 import {
   type EpochProgress,
@@ -14,6 +22,7 @@ import {
   trainNetwork,
   type TrainingMetrics,
   type TrainingResult,
+  validationImages,
 } from './train/train.ts';
 import { readTrainingData, type Size, type TrainingData } from './training-data.ts';
 
@@ -29,6 +38,8 @@ export interface TrainingRequest {
   limit?: number | null | undefined;
   /** What images are resized to; left out: the size of the first. */
   size?: Size | null | undefined;
+  /** Goes on with a run that was interrupted, from its checkpoint; the rest of the request is then that run's. */
+  resume?: number | null | undefined;
 }
 
 export interface TrainingContext {
@@ -41,6 +52,8 @@ export interface TrainingContext {
   onRead?: ((read: number, total: number) => void) | undefined;
   onStep?: ((progress: StepProgress) => void) | undefined;
   onEpoch?: ((progress: EpochProgress) => void) | undefined;
+  /** The setting IMAGEHUB_CHECKPOINT_SECONDS. */
+  checkpointSeconds?: number | undefined;
 }
 
 /** What is kept of a training beside its model. Accuracies are 0 to 1, losses mean cross-entropy in nats. */
@@ -91,28 +104,33 @@ export interface TrainedModel {
 
 /**
  * Trains the classic network (dense layers on grey pixels) on a dataset's labelled images and registers the result.
- * The run is recorded from its beginning: running, then done with a model, failed, or cancelled without one.
+ * The run is recorded from its beginning: running, then done with a model, failed, or cancelled without one. While it is
+ * not done, the database keeps where it stands, so that an interrupted or killed one can be gone on with.
  * @throws HubError NOT_FOUND, USAGE when the settings or the images do not allow it, BAD_MODEL when training diverges,
- * INTERRUPTED when the signal is aborted.
+ * INTERRUPTED when the signal is aborted, CONFLICT when a run cannot be gone on with.
  */
 export async function trainDataset(
   context: TrainingContext,
   name: string,
-  request: TrainingRequest = {},
+  asked: TrainingRequest = {},
 ): Promise<TrainedModel> {
   const { pool } = context;
+  const earlier = asked.resume ? await unfinishedRun(pool, name, asked.resume) : undefined;
+  const request = earlier ? requestOf(earlier) : asked;
   const started = performance.now();
   const options = trainingOptions(request.options);
   const scaling = chooseScaling(options, request.threshold);
   const dataset = await getDataset(pool, name);
-  const asked = {
+  const given = {
     ...options,
     threshold: scaling.kind === 'binarise' ? scaling.threshold : null,
     where: request.where ?? null,
     limit: request.limit ?? null,
     size: request.size ? sizeText(request.size) : null,
   };
-  await using open = await startRun(pool, { dataset: name, kind: 'train', parameters: asked });
+  await using open = earlier
+    ? await resumeRun(pool, earlier.run)
+    : await startRun(pool, { dataset: name, kind: 'train', parameters: given });
   const { run } = open;
   try {
     const data = await readTrainingData(pool, dataset, {
@@ -123,9 +141,10 @@ export async function trainDataset(
       onProgress: context.onRead,
     });
     const found = foundParameters(dataset, options, data);
+    if (earlier) checkSameData(earlier, found.dataSha256);
     await addRunParameters(pool, run, found);
     checkValidation(data, options);
-    const { result, onnx, manifest } = await train(context, dataset, data, options, scaling);
+    const { result, onnx, manifest } = await train(context, run, dataset, data, options, scaling);
     const metrics = keptMetrics(result);
     if (context.signal?.aborted) throw new HubError('INTERRUPTED', 'Training was interrupted at its end.');
     const source = `trained ${found.sizes.join('-')} on ${found.images} images`;
@@ -133,17 +152,53 @@ export async function trainDataset(
     const model = await transaction(pool, async (client) => {
       const version = await registerModel(client, registration);
       await finishRun(client, run, metrics);
+      await deleteCheckpoint(client, run);
       return version;
     });
-    const parameters = { ...asked, ...found };
+    const parameters = { ...given, ...found };
     const seconds = (performance.now() - started) / 1000;
     return { model, run, dataset: name, images: found.images, parameters, metrics, seconds };
   } catch (error) {
-    const state = error instanceof HubError && error.code === 'INTERRUPTED' ? 'cancelled' : 'failed';
+    const interrupted = error instanceof HubError && error.code === 'INTERRUPTED';
     // Where the database itself is what failed, that is what the caller should hear of.
-    await stopRun(pool, run, state, errorText(error)).catch(() => undefined);
-    throw error;
+    await stopRun(pool, run, interrupted ? 'cancelled' : 'failed', errorText(error)).catch(() => undefined);
+    if (!interrupted || !(await readCheckpoint(pool, run).catch(() => undefined))) throw error;
+    const hint = `Go on with it: imagehub train ${name} --resume ${run}`;
+    throw new HubError('INTERRUPTED', error.message, { cause: error, hint });
   }
+}
+
+/** @throws HubError NOT_FOUND, CONFLICT */
+async function unfinishedRun(pool: Pool, dataset: string, number: number): Promise<Run> {
+  const run = await getRun(pool, number);
+  if (run?.dataset === dataset && run.kind === 'train') {
+    if (run.state !== 'done') return run;
+    throw new HubError('CONFLICT', `Run ${number} is done; there is nothing to go on with.`);
+  }
+  throw new HubError('NOT_FOUND', `Dataset ${dataset} has no training run ${number}.`, {
+    hint: `select id, state, parameters from imagehub.runs where dataset = '${dataset}' and kind = 'train' lists them.`,
+  });
+}
+
+/** What a run was asked for. */
+function requestOf({ parameters }: Run): TrainingRequest {
+  const known = parameters as unknown as TrainingParameters;
+  const [, width, height] = /^(\d+)x(\d+)$/.exec(known.size ?? '') ?? [];
+  return {
+    options: Object.fromEntries(Object.keys(TRAINING).map((key) => [key, parameters[key]])),
+    threshold: known.threshold ?? undefined,
+    where: known.where,
+    limit: known.limit,
+    size: width && height ? { width: Number(width), height: Number(height) } : null,
+  };
+}
+
+/** @throws HubError CONFLICT: going on would mix two trainings */
+function checkSameData({ run, parameters }: Run, dataSha256: string): void {
+  if (parameters.dataSha256 === undefined || parameters.dataSha256 === dataSha256) return;
+  throw new HubError('CONFLICT', `The labelled images have changed since run ${run} began.`, {
+    hint: 'Train anew, without --resume.',
+  });
 }
 
 /** @throws HubError USAGE */
@@ -192,22 +247,33 @@ function checkValidation({ labels }: TrainingData, { validationSplit }: Training
 }
 
 async function train(
-  { signal, onStep, onEpoch }: TrainingContext,
+  { pool, signal, onStep, onEpoch, checkpointSeconds }: TrainingContext,
+  run: number,
   { classes, background }: Dataset,
   { width, height, inputs, labels }: TrainingData,
   options: TrainingOptions,
   scaling: Scaling,
 ) {
+  const sizes = [width * height, ...options.hidden, classes.length];
+  const kept = await readCheckpoint(pool, run);
+  const trained = labels.length - validationImages(labels.length, options);
   const result = await trainNetwork({
     ...options,
+    checkpointSeconds,
+    from: kept && decodeCheckpoint(kept.position as TrainingPosition, kept.arrays, sizes, trained),
+    onCheckpoint: async (checkpoint) => {
+      const arrays = encodeArrays(checkpoint);
+      // Training needs no database: if it is away now, the next checkpoint may find it.
+      await saveCheckpoint(pool, run, { position: checkpoint.position, arrays }).catch(() => undefined);
+    },
     inputs,
     labels,
     classes: classes.length,
     table: scaleTable(scaling),
     image: { width, height, channels: 1 },
-    ...(signal ? { signal } : {}),
-    ...(onStep ? { onStep } : {}),
-    ...(onEpoch ? { onEpoch } : {}),
+    signal,
+    onStep,
+    onEpoch,
   });
   const manifest = networkManifest({ width, height, channels: 1, scaling, classes, background });
   return { result, manifest, onnx: exportModel(result.parameters, manifest) };

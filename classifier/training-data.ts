@@ -4,7 +4,7 @@ import { errorText, HubError } from '../errors.ts';
 import { decode } from '../images/decode.ts';
 import { transaction } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import { selectionError } from '../sql/selection.ts';
+import { describeSelection, selectionError } from '../sql/selection.ts';
 import type { ManifestInput } from './manifest.ts';
 import { type Preprocessor, preprocessor } from './preprocess.ts';
 
@@ -16,6 +16,13 @@ export interface Size {
 export interface TrainingDataOptions {
   /** A condition in SQL over the dataset's columns; null: every labelled row. */
   where?: string | null | undefined;
+  /** Ingested at or after this, and before that. */
+  since?: Date | null | undefined;
+  until?: Date | null | undefined;
+  /** Fewer classes than this (default 2) are refused: nothing could be learned. */
+  leastClasses?: number | undefined;
+  /** Pixels and labels lie in shared memory, for worker threads. */
+  shared?: boolean | undefined;
   /** At most so many, drawn by `seed`: the same rows give the same draw. */
   limit?: number | null | undefined;
   seed?: number | undefined;
@@ -96,9 +103,14 @@ interface Row {
 }
 
 /** The rows to train on, as the FROM of a statement whose parameter is the dataset. */
-function chosenRows({ name }: Dataset, { where, limit, seed }: TrainingDataOptions): string {
-  // The line break ends a comment in the condition.
-  const condition = `dataset = $1 and known_label is not null${where ? ` and (${where}\n)` : ''}`;
+function chosenRows({ name }: Dataset, { where, since, until, limit, seed }: TrainingDataOptions): string {
+  const condition = [
+    'dataset = $1 and known_label is not null',
+    ...(since ? [`ingested_at >= '${since.toISOString()}'`] : []),
+    ...(until ? [`ingested_at < '${until.toISOString()}'`] : []),
+    // The line break ends a comment in the condition.
+    ...(where ? [`(${where}\n)`] : []),
+  ].join(' and ');
   if (limit === null || limit === undefined) return `public."${name}" where ${condition}`;
   // Not the first ids: those are often all of one class.
   return `public."${name}" where dataset = $1 and id in (
@@ -132,11 +144,12 @@ function checkCounts(
   { name, classes }: Dataset,
   total: number,
   perClass: number[],
-  { where }: TrainingDataOptions,
+  { where, since, until, leastClasses = 2 }: TrainingDataOptions,
 ): void {
   const present = classes.filter((_, index) => perClass[index]! > 0);
-  if (present.length >= 2) return;
-  const which = where ? ` where ${where}` : '';
+  if (present.length >= leastClasses) return;
+  const selected = describeSelection({ where, since, until });
+  const which = selected && ` where ${selected}`;
   throw new HubError(
     'USAGE',
     total === 0
@@ -145,7 +158,7 @@ function checkCounts(
     {
       hint:
         `Send images with known labels, or label some by hand: update ${name} set known_label = … where id = …` +
-        (where ? '; or give another --where.' : '.'),
+        (selected ? '; or select others.' : '.'),
     },
   );
 }
@@ -164,7 +177,7 @@ class Reader {
     this.#dataset = dataset;
     this.#options = options;
     this.#total = total;
-    this.#labels = new Int32Array(total);
+    this.#labels = new Int32Array(memory(4 * total, options));
     if (options.size) this.#target = this.#open(options.size);
   }
 
@@ -253,11 +266,15 @@ class Reader {
     };
     return {
       size: { width, height },
-      inputs: new Uint8Array(inputs * this.#total),
+      inputs: new Uint8Array(memory(inputs * this.#total, this.#options)),
       write: preprocessor(input),
     };
   }
 }
+
+const memory = (bytes: number, { shared }: TrainingDataOptions): ArrayBuffer =>
+  // Typed as what it is used as: views on either are the same to whoever reads them.
+  shared ? (new SharedArrayBuffer(bytes) as unknown as ArrayBuffer) : new ArrayBuffer(bytes);
 
 function throwIfAborted(signal: AbortSignal | undefined, read: number, total: number): void {
   if (!signal?.aborted) return;

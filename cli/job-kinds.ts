@@ -2,9 +2,13 @@ import type { FindKind, JobKind } from '../jobs/job.ts';
 import type { JobCommand } from './job-command.ts';
 
 /** Every kind of job, loaded when one of it is worked on. The name is that of `JobKind.kind`. */
-export const JOB_KINDS: Record<string, () => Promise<JobKind>> = {};
+export const JOB_KINDS: Record<string, () => Promise<JobKind>> = {
+  sweep: async () => (await import('../classifier/sweep/sweep-job.ts')).SWEEP_JOB,
+};
 
 /** Every command that starts a job, by its name; each can be scheduled. */
-export const JOB_COMMANDS: Record<string, () => Promise<JobCommand>> = {};
+export const JOB_COMMANDS: Record<string, () => Promise<JobCommand>> = {
+  sweep: async () => (await import('./sweep.ts')).SWEEP_COMMAND,
+};
 
 export const findKind: FindKind = async (kind) => JOB_KINDS[kind]?.();

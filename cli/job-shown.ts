@@ -3,6 +3,7 @@ import type { JobDesk } from '../jobs/start.ts';
 import { type JobProgress, workOff } from '../jobs/work-off.ts';
 import { createMetrics } from '../metrics.ts';
 import { liveWorkers } from '../sql/jobs.ts';
+import { devicesHere } from './devices.ts';
 import { findKind } from './job-kinds.ts';
 import { note, report } from './output.ts';
 import { createProgress, duration, type Progress } from './progress.ts';
@@ -80,9 +81,11 @@ export async function workOffShown(
   options: { json?: boolean },
   summary: (job: Job) => string | undefined = () => undefined,
 ): Promise<void> {
-  const { devices } = desk.config;
+  const devices = await devicesHere(desk);
   if (!devices.includes(job.device)) {
-    note(`Job ${job.job} needs ${job.device}, which this process has not (IMAGEHUB_DEVICES).`);
+    note(
+      `Job ${job.job} needs ${job.device}, which this process has not (IMAGEHUB_DEVICES is ${desk.config.devices.join(',')}).`,
+    );
     const workers = await liveWorkers(desk.pool, job.device);
     note(
       workers.length === 0

@@ -8,6 +8,7 @@ import { createMetrics, type Metrics } from '../metrics.ts';
 import { startBackgroundRun } from '../stack/background-run.ts';
 import { Troubles } from '../troubles.ts';
 import { type CommandContext, commandContext, type RegisterCommand } from './command.ts';
+import { devicesHere } from './devices.ts';
 import { type Hub, openHub } from './hub.ts';
 import { note } from './output.ts';
 import { interruptSignal, limitShutdown } from './shutdown.ts';
@@ -163,7 +164,7 @@ async function startWorker(
     signal,
     postgres: servers.postgres,
     kinds: findKind,
-    devices: config.devices,
+    devices: await devicesHere(hub),
     beside: (worker, dispatcher) =>
       runSchedules({ pool, config, log, dispatcher, worker, parse: parseJobCommand }),
   });

@@ -17,6 +17,7 @@ type Options = { readonly [K in keyof TrainingOptions]?: string } & {
   size?: string;
   where?: string;
   limit?: string;
+  resume?: string;
   promote?: boolean;
   json?: boolean;
 };
@@ -26,6 +27,7 @@ const FLAGS: Partial<Record<keyof TrainingOptions, string>> = {
   hidden: 'hidden <sizes>',
   scale: 'scale <how>',
   validationSplit: 'validation <share>',
+  elasticSigma: 'elastic-sigma <n>',
 };
 
 export const trainCommand: RegisterCommand = (program) => {
@@ -44,6 +46,7 @@ export const trainCommand: RegisterCommand = (program) => {
     .option('--size <size>', 'What images are resized to, e.g. 28x28. (default: the size of the first image)')
     .option('--where <sql>', 'Only images that meet this condition over the dataset’s columns.')
     .option('--limit <n>', 'At most so many images, drawn by the seed.')
+    .option('--resume <run>', 'Go on with an interrupted run where it stood, with its settings.')
     .option('--promote', 'Make the model live when it is done.')
     .option('--json', 'One JSON document on standard output.')
     .action(train);
@@ -56,13 +59,21 @@ async function train(dataset: string, options: Options, command: Command): Promi
     where: options.where ?? null,
     limit: options.limit === undefined ? null : numberOf('--limit', options.limit, 1),
     size: options.size === undefined ? null : sizeOf(options.size),
+    resume: options.resume === undefined ? null : numberOf('--resume', options.resume, 1),
   };
+  const { resume, promote: _, json: __, ...settings } = options;
+  if (resume !== undefined && Object.keys(settings).length > 0) {
+    throw new HubError('USAGE', `Run ${resume} goes on with its own settings.`, {
+      hint: `Leave the others out: imagehub train ${dataset} --resume ${resume}`,
+    });
+  }
   await using hub = await openHub(commandContext());
+  const { maxPixels, checkpointSeconds } = hub.config;
   const shown = showProgress();
   let result: TrainedModel & { promotion?: PromotionResult };
   try {
     result = await trainDataset(
-      { pool: hub.pool, maxPixels: hub.config.maxPixels, signal: interruptSignal(), ...shown },
+      { pool: hub.pool, maxPixels, checkpointSeconds, signal: interruptSignal(), ...shown },
       dataset,
       request,
     );

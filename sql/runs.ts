@@ -1,6 +1,7 @@
-import type { Pool, Queryable } from './database.ts';
+import { HubError } from '../errors.ts';
+import type { Pool, PoolClient, Queryable } from './database.ts';
 
-export type RunKind = 'train' | 'impact';
+export type RunKind = 'train' | 'sweep' | 'impact';
 export type RunState = 'running' | 'done' | 'failed' | 'cancelled';
 
 /** One training, as recorded. */
@@ -34,16 +35,7 @@ export async function startRun(
   pool: Pool,
   run: { dataset: string; kind: RunKind; parameters: object },
 ): Promise<OpenRun> {
-  const client = await pool.connect();
-  // The lock is lost with the connection; the run goes on, and its end is recorded all the same.
-  const ignore = () => undefined;
-  client.on('error', ignore);
-  const release = (broken: boolean) => {
-    client.off('error', ignore);
-    client.release(broken);
-  };
-  try {
-    await client.query('begin');
+  return holdAlive(pool, async (client) => {
     await client.query(
       `update imagehub.runs set state = 'failed', error = 'Its process ended without finishing it.',
          finished_at = clock_timestamp()
@@ -56,11 +48,57 @@ export async function startRun(
     );
     const { id } = rows[0]!;
     await client.query('select pg_advisory_lock($1, $2::int)', [ALIVE, id]);
-    await client.query('commit');
+    return id;
+  });
+}
+
+/**
+ * Records that a run which ended without being done goes on, in this process.
+ * @throws HubError CONFLICT when it is done, or another process works on it; NOT_FOUND
+ */
+export async function resumeRun(pool: Pool, run: number): Promise<OpenRun> {
+  return holdAlive(pool, async (client) => {
+    const { rows } = await client.query<{ state: RunState; taken: boolean }>(
+      'select state, not pg_try_advisory_lock($1, id::int) as taken from imagehub.runs where id = $2 for update',
+      [ALIVE, run],
+    );
+    const found = rows[0];
+    if (!found) throw new HubError('NOT_FOUND', `There is no run ${run}.`);
+    if (found.state === 'done' || found.taken) {
+      const why = found.state === 'done' ? 'is done' : 'is being worked on by another process';
+      throw new HubError('CONFLICT', `Run ${run} ${why}.`);
+    }
+    await client.query(
+      "update imagehub.runs set state = 'running', error = null, finished_at = null where id = $1",
+      [run],
+    );
+    return run;
+  });
+}
+
+/** A connection that is kept for its lock, taken by `begin`, until the run is over. */
+async function holdAlive(pool: Pool, begin: (client: PoolClient) => Promise<number>): Promise<OpenRun> {
+  const client = await pool.connect();
+  // The lock is lost with the connection; the run goes on, and its end is recorded all the same.
+  const ignore = () => undefined;
+  client.on('error', ignore);
+  const release = () => {
+    client.off('error', ignore);
     // Closing the connection is what frees the lock.
-    return { run: id, [Symbol.asyncDispose]: async () => release(true) };
+    client.release(true);
+  };
+  try {
+    await client.query('begin');
+    const run = await begin(client);
+    await client.query('commit');
+    return {
+      run,
+      [Symbol.asyncDispose]: async () => {
+        await Promise.resolve(release());
+      },
+    };
   } catch (error) {
-    release(true);
+    release();
     throw error;
   }
 }
@@ -93,13 +131,20 @@ export async function stopRun(
   );
 }
 
+const SELECT = `select id as run, dataset, kind, state, parameters, metrics, error, started_by as "startedBy",
+    started_at as "startedAt", finished_at as "finishedAt"
+  from imagehub.runs`;
+
+/** @returns undefined when there is none */
+export async function getRun(db: Queryable, run: number): Promise<Run | undefined> {
+  return (await db.query<Run>(`${SELECT} where id = $1`, [run])).rows[0];
+}
+
 /** A dataset's runs, newest first. */
 export async function listRuns(db: Queryable, dataset: string, limit = 50): Promise<Run[]> {
-  const { rows } = await db.query<Run>(
-    `select id as run, dataset, kind, state, parameters, metrics, error, started_by as "startedBy",
-            started_at as "startedAt", finished_at as "finishedAt"
-     from imagehub.runs where dataset = $1 order by id desc limit $2`,
-    [dataset, limit],
-  );
+  const { rows } = await db.query<Run>(`${SELECT} where dataset = $1 order by id desc limit $2`, [
+    dataset,
+    limit,
+  ]);
   return rows;
 }

@@ -44,9 +44,33 @@ export const TRAINING = {
     number.int().min(0).max(64).default(1),
     'Training images are moved at random by up to this many pixels, so that position matters less; 0 turns it off.',
   ),
+  rotate: option(
+    number.min(0).max(180).default(0),
+    'Training images are turned at random by up to this many degrees to either side.',
+  ),
+  zoom: option(
+    number.min(0).max(0.9).default(0),
+    'Training images are made larger or smaller at random by up to this share, width and height each by itself.',
+  ),
+  shear: option(
+    number.min(0).max(2).default(0),
+    'Training images are slanted at random by up to this many pixels per pixel of height, to either side.',
+  ),
+  elastic: option(
+    number.min(0).max(64).default(0),
+    'Training images are distorted like rubber, each pixel moved at random by about this many pixels along each axis.',
+  ),
+  elasticSigma: option(
+    number.min(0.5).max(64).default(4),
+    'How smooth the elastic distortion is: pixels nearer to each other than this move alike.',
+  ),
+  smoothing: option(
+    number.min(0).max(0.5).default(0),
+    'Label smoothing: this share of each label is spread over all classes, so that the network is less sure of itself.',
+  ),
   seed: option(
     number.int().min(0).max(0xffff_ffff).default(1),
-    'Seed of the initial weights, the order and shifts of the images and the validation split.',
+    'Seed of the initial weights, the order and distortions of the images and the validation split.',
   ),
   validationSplit: option(
     number.min(0).max(0.9).default(0.05),

@@ -2,7 +2,7 @@ import { Tensor } from 'onnxruntime-node';
 import type { InferenceSession } from 'onnxruntime-node';
 import { confusionMatrix, logLoss, metricsOf } from '../metrics.ts';
 import type { ClassificationMetrics, ConfusionMatrix } from '../metrics.ts';
-import { openSession } from '../session.ts';
+import { type Device, openSession } from '../session.ts';
 import { softmaxRow } from '../softmax.ts';
 import { forwardGraph, parameterShapes } from './graph.ts';
 import type { Parameters } from './network.ts';
@@ -37,8 +37,8 @@ export class Evaluator {
     this.#session = session;
   }
 
-  static async open(sizes: number[]): Promise<Evaluator> {
-    return new Evaluator(await openSession(forwardGraph(sizes)));
+  static async open(sizes: number[], threads?: number, device?: Device): Promise<Evaluator> {
+    return new Evaluator(await openSession(forwardGraph(sizes), threads, device));
   }
 
   /** Class probabilities [N, classes] of the samples at `indexes`. */

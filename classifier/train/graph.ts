@@ -20,6 +20,8 @@ export interface StepGraphOptions {
   momentum: number;
   /** With L2 the graph has the input `decay`; without, the multiplication is left out. */
   l2: boolean;
+  /** Share of each label that is spread over all classes; default 0. */
+  smoothing?: number;
 }
 
 /**
@@ -30,7 +32,8 @@ export interface StepGraphOptions {
  * Outputs: `loss` (summed cross-entropy of the batch, before the step), `correct` (number of right ones), and for
  * every parameter `θ_next` and `θ_previous_next`.
  *
- * The loss is mean cross-entropy + l2 / 2 · Σ weights² (biases are not decayed). The update is Nesterov's accelerated
+ * The loss is mean cross-entropy (against smoothed labels, if they are to be) + l2 / 2 · Σ weights² (biases are not
+ * decayed); the output `loss` is that against the labels themselves. The update is Nesterov's accelerated
  * gradient in its original form (Sutskever et al., On the importance of initialization and momentum in deep learning,
  * 2013, appendix A.1): with θ the look-ahead point and p the iterate,
  *   p' = θ − rate · ∇L(θ),  θ' = p' + momentum · (p' − p),
@@ -39,7 +42,7 @@ export interface StepGraphOptions {
  * Scaling the error at the logits by −rate / N scales every gradient behind it, so that p' of a weight matrix is a
  * single Gemm with the decayed weights as its C, instead of four more passes over the matrix.
  */
-export function stepGraph({ sizes, momentum, l2 }: StepGraphOptions): Uint8Array {
+export function stepGraph({ sizes, momentum, l2, smoothing = 0 }: StepGraphOptions): Uint8Array {
   const graph = new GraphBuilder('training_step');
   const layers = sizes.length - 1;
   const classes = sizes[layers]!;
@@ -65,8 +68,9 @@ export function stepGraph({ sizes, momentum, l2 }: StepGraphOptions): Uint8Array
   const oneHot = graph.op('Cast', [isLabel], { to: { int: FLOAT } });
   addMeasures(graph, logits, logProbabilities, oneHot);
 
-  // Softmax and cross-entropy together have the gradient softmax − oneHot at the logits; this is its negative.
-  const error = graph.op('Sub', [oneHot, graph.op('Exp', [logProbabilities])]);
+  // Softmax and cross-entropy together have the gradient softmax − target at the logits; this is its negative.
+  const target = smoothing > 0 ? smoothed(graph, oneHot, smoothing, classes) : oneHot;
+  const error = graph.op('Sub', [target, graph.op('Exp', [logProbabilities])]);
   let delta = graph.op('Mul', [error, 'rate']);
   for (let layer = layers - 1; layer >= 0; layer--) {
     const weights = weightsName(layer);
@@ -99,6 +103,13 @@ export function stepGraph({ sizes, momentum, l2 }: StepGraphOptions): Uint8Array
 
 /** TensorProto.DataType FLOAT, as the `to` of a Cast. */
 const FLOAT = 1;
+
+/** (1 − s) · label + s / classes: Szegedy et al., Rethinking the inception architecture, 2016, section 7. */
+function smoothed(graph: GraphBuilder, oneHot: string, smoothing: number, classes: number): string {
+  graph.tensor('label_share', [], Float32Array.of(1 - smoothing));
+  graph.tensor('class_share', [], Float32Array.of(smoothing / classes));
+  return graph.op('Add', [graph.op('Mul', [oneHot, 'label_share']), 'class_share']);
+}
 
 function addMomentum(graph: GraphBuilder, parameter: string, moved: string): void {
   const velocity = graph.op('Sub', [moved, previous(parameter)]);

@@ -1,4 +1,5 @@
 import { HubError } from '../../errors.ts';
+import type { Distorter } from './distort.ts';
 import type { Random } from './random.ts';
 
 /** Labelled training data, kept as it came: pixels stay bytes and are scaled batch by batch. */
@@ -10,7 +11,7 @@ export interface Samples {
   classes: number;
   /** What bytes become, 256 values; not used for float inputs, which are taken as they are. */
   table?: Float32Array;
-  /** How the D inputs lie as an image, [height, width, channels]; needed to shift images. */
+  /** How the D inputs lie as an image, [height, width, channels]; needed to move and distort images. */
   image?: { width: number; height: number; channels: number };
 }
 
@@ -62,14 +63,17 @@ export function checkSamples({ inputs, labels, classes, table, image }: Samples)
   return width;
 }
 
-/** Writes the samples at `indexes` as a batch: inputs scaled to `x` [n, D], labels to `y` [n]. */
+/**
+ * Writes the samples at `indexes` as a batch: inputs scaled to `x` [n, D], labels to `y` [n]. Images of bytes are changed
+ * by `change`, drawn anew for each; float inputs are taken as they are.
+ */
 export function gatherBatch(
   samples: Samples,
   indexes: Uint32Array,
   width: number,
   x: Float32Array,
   y: Int32Array,
-  shift?: Shift,
+  change?: Shift | Distorter,
 ): void {
   const { inputs, labels, table } = samples;
   for (let row = 0; row < indexes.length; row++) {
@@ -78,7 +82,8 @@ export function gatherBatch(
     const to = row * width;
     y[row] = labels[sample]!;
     if (inputs instanceof Float32Array) x.set(inputs.subarray(from, from + width), to);
-    else if (shift) gatherShifted(samples, from, x, to, shift);
+    else if (typeof change === 'function') change(inputs, from, x, to);
+    else if (change) gatherShifted(samples, from, x, to, change);
     else for (let index = 0; index < width; index++) x[to + index] = table![inputs[from + index]!]!;
   }
 }

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { gunzipSync } from 'node:zlib';
 import { Classifier } from '../../../classifier/inference.ts';
 import { scaleTable } from '../../../classifier/manifest.ts';
@@ -8,6 +8,12 @@ import { Evaluator } from '../../../classifier/train/evaluate.ts';
 import { exportModel, networkManifest } from '../../../classifier/train/export.ts';
 import { cosineRate, trainNetwork } from '../../../classifier/train/train.ts';
 import type { EpochProgress, TrainingResult, TrainingTask } from '../../../classifier/train/train.ts';
+import {
+  type Checkpoint,
+  decodeCheckpoint,
+  encodeArrays,
+  type TrainingPosition,
+} from '../../../classifier/train/checkpoint.ts';
 import { forward, softmax, tinyNetwork } from './network.ts';
 
 const digits = [...'0123456789'];
@@ -154,6 +160,115 @@ describe('trainNetwork', () => {
       code: 'INTERRUPTED',
       message: expect.stringMatching(/after 2 of \d+ steps/),
     });
+  });
+
+  test.each([
+    ['as it is', {}],
+    ['with distorted images and smoothed labels', { rotate: 15, elastic: 1, smoothing: 0.1, scale: 'unit' }],
+  ])(
+    'interrupted anywhere and gone on with from a checkpoint, it ends with the same network (%s)',
+    async (_, more) => {
+      const task = { ...part(0, 500), ...trainingOptions({ ...settings, epochs: 3, ...more }) };
+      const whole = await trainNetwork(task);
+      expect(whole.history).toHaveLength(3);
+      // Before the very first step, in the middle of an epoch, at the end of one.
+      const stops = [0, 2, 3, 4, 6, 8];
+      let from: Checkpoint | undefined;
+      let step = 0;
+      for (const stop of stops) {
+        const controller = new AbortController();
+        if (stop === 0) controller.abort();
+        await expect(
+          trainNetwork({
+            ...task,
+            from,
+            signal: controller.signal,
+            onStep: (progress) => {
+              step = progress.step;
+              if (step === stop) controller.abort();
+            },
+            onCheckpoint: async (checkpoint) => {
+              const { sizes } = checkpoint.parameters;
+              const position = JSON.parse(JSON.stringify(checkpoint.position)) as TrainingPosition;
+              from = await Promise.resolve(decodeCheckpoint(position, encodeArrays(checkpoint), sizes, 450));
+            },
+          }),
+        ).rejects.toMatchObject({ code: 'INTERRUPTED' });
+      }
+      expect(from!.position).toMatchObject({ step: 8, epoch: 3, done: 256 });
+      const resumed = await trainNetwork({ ...task, from });
+      expect(resumed.parameters).toEqual(whole.parameters);
+      const unseconded = ({ history }: TrainingResult) => history.map(({ seconds: _, ...epoch }) => epoch);
+      expect(unseconded(resumed)).toEqual(unseconded(whole));
+    },
+  );
+
+  test('hands out a checkpoint every so often, each as the training stood then', async () => {
+    const kept: Checkpoint[] = [];
+    const task = { ...part(0, 300), ...settings, epochs: 2, batch: 50, validationSplit: 0 };
+    await trainNetwork({
+      ...task,
+      checkpointSeconds: 0,
+      onCheckpoint: async (checkpoint) => {
+        await Promise.resolve(kept.push(checkpoint));
+      },
+    });
+    // After each of the 12 steps, and before the epochs.
+    expect(kept.map(({ position }) => position.step)).toEqual([0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12]);
+    expect(kept.map(({ position }) => position.history.length)).toEqual([
+      ...new Array<number>(7).fill(0),
+      ...new Array<number>(7).fill(1),
+    ]);
+    const first = (checkpoint: Checkpoint) => checkpoint.parameters.layers[0]!.weights;
+    expect(first(kept[1]!)).not.toEqual(first(kept[2]!));
+  });
+
+  test('refuses a checkpoint of another network', () => {
+    const position = { epoch: 1, done: 0, step: 0, loss: 0, correct: 0, random: 1, seconds: 0, history: [] };
+    const tiny = tinyNetwork([4, 3, 2]);
+    const bytes = encodeArrays({ position, order: Uint32Array.of(2, 0, 1), parameters: tiny, iterate: tiny });
+    expect(decodeCheckpoint(position, bytes, [4, 3, 2], 3)).toMatchObject({
+      order: Uint32Array.of(2, 0, 1),
+      iterate: tiny,
+    });
+    for (const [sizes, images] of [
+      [[4, 3, 3], 3],
+      [[4, 2, 2], 3],
+      [[4, 3, 2], 4],
+    ] as const) {
+      expect(() => decodeCheckpoint(position, bytes, [...sizes], images)).toThrow('not that of a network');
+    }
+  });
+
+  test('gives its memory back, training after training', async () => {
+    const task = { ...part(0, 200), ...settings, hidden: [1024], epochs: 1, batch: 100 };
+    const train = async (times: number) => {
+      for (let n = 0; n < times; n++) await trainNetwork(task);
+      return process.memoryUsage().rss;
+    };
+    const before = await train(5);
+    // Each has parameters of 3 MB four times over, and onnxruntime's own.
+    expect((await train(40)) - before).toBeLessThan(150e6);
+  });
+
+  test('learns with smoothed labels, less sure of itself', async () => {
+    const task = { ...part(0, 1000), ...settings, epochs: 8, l2: 0, validationSplit: 0 };
+    const sharp = await trainNetwork(task);
+    const smooth = await trainNetwork({ ...task, smoothing: 0.2 });
+    expect(smooth.metrics.accuracy).toBeGreaterThan(0.85);
+    expect(smooth.metrics.loss).toBeGreaterThan(sharp.metrics.loss + 0.05);
+  });
+
+  test('says so when there is no GPU that onnxruntime can use', async () => {
+    const error = await failure({ epochs: 1, device: 'cuda' });
+    if (existsSync('/dev/nvidia0')) expect(error).toEqual(new Error('It trained.'));
+    else {
+      expect(error).toMatchObject({
+        code: 'NO_DEVICE',
+        message: expect.stringContaining('onnxruntime cannot use a GPU here'),
+        hint: expect.stringContaining('--device cpu'),
+      });
+    }
   });
 
   test('says so when the loss runs away, and what to do', async () => {

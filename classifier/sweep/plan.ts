@@ -1,0 +1,54 @@
+import type { Dataset } from '../../sql/datasets.ts';
+import type { NewCell } from '../../sql/sweeps.ts';
+import type { Scaling } from '../manifest.ts';
+import { scalingOf, type TrainingOptions } from '../train/defaults.ts';
+import { checkSize, expandGrid } from './grid.ts';
+import { hashOf, type SweepSpec } from './spec.ts';
+import { sizeOf } from './sweep-data.ts';
+import type { DataWindow } from './windows.ts';
+
+/** Everything that a cell's network depends on, besides the images; cells with the same are computed once. */
+export interface CellSettings {
+  options: TrainingOptions;
+  threshold: number | null;
+  size: string | null;
+  limit: number | null;
+}
+
+export interface PlannedCell extends NewCell {
+  /** How much work it is, for the time left: thousands of millions of weights · images. */
+  units: number;
+}
+
+const UNIT = 1e9;
+/** int4, as parts have it. */
+const MOST_UNITS = 2 ** 31 - 1;
+/** Where --size does not say it; only the time left hangs on it. */
+const USUAL_INPUTS = 28 * 28;
+
+/**
+ * The cells of a sweep: windows one after the other, so that their images need not be read again, and in each the grid.
+ * @throws HubError USAGE
+ */
+export function planCells({ classes }: Dataset, spec: SweepSpec, windows: DataWindow[]): PlannedCell[] {
+  const grid = expandGrid(spec.grid);
+  checkSize(grid.length * windows.length);
+  const { threshold, size, limit } = spec;
+  return windows.flatMap(({ images, label, where = null, since = null, until = null }) =>
+    grid.map((options) => {
+      const settings: CellSettings = { options, threshold, size, limit };
+      const { width, height } = sizeOf(size) ?? { width: USUAL_INPUTS, height: 1 };
+      const sizes = [width * height, ...options.hidden, classes.length];
+      const weights = sizes.slice(1).reduce((sum, outputs, layer) => sum + sizes[layer]! * outputs, 0);
+      const work = (weights * options.epochs * Math.min(images, limit ?? Infinity)) / UNIT;
+      const units = Math.min(MOST_UNITS, Math.max(1, Math.round(work)));
+      return { label, where, since, until, settings, settingsHash: hashOf(settings), units };
+    }),
+  );
+}
+
+/** How a cell's pixels enter its network. */
+export function scalingOfCell({ options, threshold }: CellSettings): Scaling {
+  const scaling = scalingOf(options.scale);
+  return scaling.kind === 'binarise' && threshold !== null ? { ...scaling, threshold } : scaling;
+}

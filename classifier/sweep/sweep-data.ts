@@ -1,0 +1,103 @@
+import { createHash } from 'node:crypto';
+import type { Pool } from 'pg';
+import { HubError } from '../../errors.ts';
+import type { Dataset } from '../../sql/datasets.ts';
+import type { Selection } from '../../sql/selection.ts';
+import { readTrainingData, type Size, type TrainingData } from '../training-data.ts';
+import type { SweepSpec } from './spec.ts';
+
+/** What one window's cells are trained and measured on. */
+export interface WindowData {
+  training: TrainingData;
+  /** null: the validation share. */
+  test: TrainingData | null;
+  /** Hex SHA-256 of both. */
+  sha256: string;
+}
+
+/** Windows whose pixels are held at a time: two, as a slot may begin with the next while another ends the last. */
+const WINDOWS_HELD = 2;
+
+/** Reads each window's images once for all the cells of a process, into memory that their threads share. */
+export class SweepData {
+  readonly #pool: Pool;
+  readonly #dataset: Dataset;
+  readonly #spec: SweepSpec;
+  readonly #maxPixels: number;
+  /** In the order of their last use. */
+  readonly #windows = new Map<string, Promise<WindowData>>();
+  #test: Promise<TrainingData> | undefined;
+
+  constructor(pool: Pool, dataset: Dataset, spec: SweepSpec, maxPixels: number) {
+    this.#pool = pool;
+    this.#dataset = dataset;
+    this.#spec = spec;
+    this.#maxPixels = maxPixels;
+  }
+
+  /**
+   * @param seed draws the images when there is a limit
+   * @throws HubError USAGE: there are no images, or too few
+   */
+  window(selection: Selection, seed: number): Promise<WindowData> {
+    const { where, since, until } = selection;
+    const key = JSON.stringify([where, since, until, this.#spec.limit === null ? null : seed]);
+    const found = this.#windows.get(key) ?? this.#read(selection, seed);
+    this.#windows.delete(key);
+    this.#windows.set(key, found);
+    // What failed is tried again by the next that asks.
+    found.catch(() => this.#windows.delete(key));
+    for (const oldest of this.#windows.keys()) {
+      if (this.#windows.size <= WINDOWS_HELD) break;
+      this.#windows.delete(oldest);
+    }
+    return found;
+  }
+
+  async #read({ where, since, until }: Selection, seed: number): Promise<WindowData> {
+    const { testWhere, limit } = this.#spec;
+    const size = sizeOf(this.#spec.size);
+    // The line breaks end comments in the conditions.
+    const conditions = [
+      ...(where ? [`(${where}\n)`] : []),
+      ...(testWhere === null ? [] : [`(${testWhere}\n) is not true`]),
+    ];
+    const training = await this.#images({
+      where: conditions.join(' and ') || null,
+      since,
+      until,
+      limit,
+      seed,
+      size,
+    });
+    if (testWhere === null) return { training, test: null, sha256: training.sha256 };
+    this.#test ??= this.#images({
+      where: testWhere,
+      size: { width: training.width, height: training.height },
+      leastClasses: 1,
+    });
+    const reading = this.#test;
+    reading.catch(() => (this.#test = undefined));
+    const test = await reading;
+    if (test.width !== training.width || test.height !== training.height) {
+      throw new HubError(
+        'USAGE',
+        `The first images of two windows differ in size: ${training.width} × ${training.height}, ${test.width} × ${test.height}.`,
+        { hint: 'Say what all are resized to, e.g. --size 28x28' },
+      );
+    }
+    const sha256 = createHash('sha256').update(`${training.sha256}\n${test.sha256}`).digest('hex');
+    return { training, test, sha256 };
+  }
+
+  #images(options: Partial<Parameters<typeof readTrainingData>[2]>): Promise<TrainingData> {
+    const shared = { maxPixels: this.#maxPixels, shared: true };
+    return readTrainingData(this.#pool, this.#dataset, { ...shared, ...options });
+  }
+}
+
+/** `28x28` as a size; null: that of the first image. */
+export function sizeOf(text: string | null): Size | null {
+  const [, width, height] = /^(\d+)x(\d+)$/.exec(text ?? '') ?? [];
+  return width && height ? { width: Number(width), height: Number(height) } : null;
+}

@@ -1,0 +1,206 @@
+import { errorText, HubError } from '../../errors.ts';
+import type { Attempt, Job, JobContext, JobKind, Part, Workshop, WritePart } from '../../jobs/job.ts';
+import { PartInterrupted } from '../../jobs/job.ts';
+import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../../sql/checkpoints.ts';
+import { transaction } from '../../sql/database.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { finishRun, stopRun } from '../../sql/runs.ts';
+import * as cells from '../../sql/sweeps.ts';
+import { scaleTable } from '../manifest.ts';
+import { networkManifest } from '../train/export.ts';
+import { openCellRun } from './cell-run.ts';
+import type { CellOutcome } from './cell-thread.ts';
+import { CellThreads, threadsPerCell } from './cell-threads.ts';
+import { type CellSettings, planCells, scalingOfCell } from './plan.ts';
+import { hashOf, type SweepSpec } from './spec.ts';
+import { SweepData, type WindowData } from './sweep-data.ts';
+import { dataWindows } from './windows.ts';
+
+/** What a part of a sweep's job is: one training. */
+export interface SweepPart {
+  sweep: number;
+  cell: number;
+}
+
+type Finished = Extract<CellOutcome, { outcome: 'done' | 'diverged' }>;
+
+/**
+ * A grid of trainings, each a part. Its counts: `trained`, `diverged` (trained too, and a result), `skipped` (the same
+ * settings on the same images were computed before), `failed` (could not be trained, e.g. for want of images).
+ */
+export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
+  kind: 'sweep',
+  unit: 'billion weights',
+
+  /** Stores the sweep and its cells; those that are there already stay as they are. */
+  async cut({ pool }: JobContext, { dataset: name, parameters: spec }): Promise<Part<SweepPart>[]> {
+    const dataset = await getDataset(pool, name);
+    const windows = await transaction(pool, async (client) => {
+      // Read only: conditions are the user's SQL, and must not change anything.
+      await client.query('set transaction read only');
+      return dataWindows(client, name, spec);
+    });
+    const planned = planCells(dataset, spec, windows);
+    // How many networks are kept is not what is computed.
+    const specHash = hashOf({ ...spec, keep: null });
+    const stored = await transaction(pool, (client) =>
+      cells.storeSweep(client, { dataset: name, spec, specHash }, planned),
+    );
+    return planned.map(({ units }, index) => ({
+      what: { sweep: stored.sweep, cell: stored.cells[index]! },
+      units,
+    }));
+  },
+
+  async open(context: JobContext, job: Job<SweepSpec>): Promise<Workshop<SweepSpec, SweepPart>> {
+    return new SweepWorkshop(context, job, await getDataset(context.pool, job.dataset));
+  },
+
+  describe: ({ sweep, cell }: SweepPart) => `cell ${cell} of sweep ${sweep}`,
+};
+
+/** Trains the cells that this process takes: images are read once, each network has a thread. */
+class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
+  readonly #context: JobContext;
+  readonly #dataset: Dataset;
+  readonly #job: Job<SweepSpec>;
+  readonly #data: SweepData;
+  readonly #threads: CellThreads;
+
+  constructor(context: JobContext, job: Job<SweepSpec>, dataset: Dataset) {
+    this.#context = context;
+    this.#dataset = dataset;
+    this.#job = job;
+    this.#data = new SweepData(context.pool, dataset, job.parameters, context.config.maxPixels);
+    this.#threads = new CellThreads(context.config.jobParts, context.log);
+  }
+
+  async work({ what, signal, stopping }: Attempt<SweepSpec, SweepPart>): Promise<WritePart> {
+    const { pool } = this.#context;
+    const { keep } = this.#job.parameters;
+    const cell = await cells.getCell(pool, what.sweep, what.cell);
+    const settings = cell.settings as unknown as CellSettings;
+    let data: WindowData;
+    try {
+      data = await this.#data.window(cell, settings.options.seed);
+    } catch (error) {
+      return this.#failed(cell, error);
+    }
+    if (cell.dataSha256 === data.sha256 && (cell.state === 'done' || cell.state === 'diverged')) {
+      return () => Promise.resolve({ skipped: 1 });
+    }
+    const same = await cells.findComputed(pool, this.#dataset.name, cell, data.sha256);
+    if (same) {
+      return async (client) => {
+        await cells.copyResult(client, cell, same);
+        await cells.trimNetworks(client, cell.sweep, keep);
+        return { skipped: 1 };
+      };
+    }
+    return this.#train(cell, settings, data, AbortSignal.any([signal, stopping]));
+  }
+
+  async #train(
+    cell: cells.Cell,
+    settings: CellSettings,
+    data: WindowData,
+    signal: AbortSignal,
+  ): Promise<WritePart> {
+    const { pool, config, log } = this.#context;
+    const { classes, background } = this.#dataset;
+    const { training, test } = data;
+    const scaling = scalingOfCell(settings);
+    const manifest = networkManifest({ ...size(training), channels: 1, scaling, classes, background });
+    await using open = await openCellRun(pool, this.#dataset, cell, settings, data);
+    const { run } = open;
+    try {
+      await cells.beginCell(pool, cell, run);
+      const from = (await readCheckpoint(pool, run)) ?? null;
+      if (from) log.info({ sweep: cell.sweep, cell: cell.cell, run }, 'goes on from its checkpoint');
+      const outcome = await this.#threads.train(
+        {
+          options: settings.options,
+          table: scaleTable(scaling),
+          manifest,
+          training: shared(training),
+          test: test && shared(test),
+          threads: threadsPerCell(config),
+          device: this.#job.device,
+          from,
+          checkpointSeconds: config.checkpointSeconds,
+        },
+        { signal, onCheckpoint: (checkpoint) => saveCheckpoint(pool, run, checkpoint) },
+      );
+      switch (outcome.outcome) {
+        case 'interrupted':
+          await stopRun(pool, run, 'cancelled', 'Interrupted; the sweep goes on from here.');
+          await cells.releaseCell(pool, cell, run);
+          throw new PartInterrupted();
+        case 'refused':
+          throw new HubError(outcome.code, outcome.message, outcome.hint ? { hint: outcome.hint } : {});
+        default:
+          await finishRun(pool, run, { ...outcome.metrics, error: outcome.error });
+          return await this.#finished(cell, run, data, manifest, outcome);
+      }
+    } catch (error) {
+      if (error instanceof PartInterrupted) throw error;
+      await stopRun(pool, run, 'failed', errorText(error));
+      await cells.releaseCell(pool, cell, run);
+      return this.#failed(cell, error);
+    }
+  }
+
+  #finished(cell: cells.Cell, run: number, data: WindowData, manifest: object, outcome: Finished): WritePart {
+    const { metrics, onnx, error } = outcome;
+    const test = metrics?.test;
+    const result = {
+      dataSha256: data.sha256,
+      trainImages: metrics?.trainImages ?? (outcome as { trainImages: number }).trainImages,
+      testImages: metrics?.testImages ?? data.test?.labels.length ?? 0,
+      accuracy: test?.accuracy ?? null,
+      precision: test?.macro.precision ?? null,
+      recall: test?.macro.recall ?? null,
+      f1: test?.macro.f1 ?? null,
+      logLoss: test?.logLoss ?? null,
+      trainAccuracy: metrics?.trainAccuracy ?? null,
+      seconds: metrics?.seconds ?? 0,
+      error,
+      onnx: outcome.outcome === 'done' ? onnx : null,
+      manifest,
+    };
+    const { outcome: state } = outcome;
+    return async (client) => {
+      await cells.finishCell(client, cell, run, state, result);
+      await deleteCheckpoint(client, run);
+      await cells.trimNetworks(client, cell.sweep, this.#job.parameters.keep);
+      return { trained: 1, ...(state === 'diverged' && { diverged: 1 }) };
+    };
+  }
+
+  /**
+   * What is wrong with one cell (too few images of its window, say) is its result, and the others go on. What is wrong
+   * with all of them, or may pass, is the job's to deal with.
+   */
+  #failed(cell: cells.Cell, error: unknown): WritePart {
+    if (!(error instanceof HubError) || (error.code !== 'USAGE' && error.code !== 'BAD_IMAGE')) throw error;
+    const text = error.hint ? `${error.message} ${error.hint}` : error.message;
+    return async (client) => {
+      await cells.failCell(client, cell, text);
+      return { failed: 1 };
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#threads[Symbol.asyncDispose]();
+  }
+}
+
+const size = ({ width, height }: WindowData['training']) => ({ width, height });
+
+/** What a thread needs of them: the rest would be copied. */
+const shared = ({ width, height, inputs, labels }: WindowData['training']) => ({
+  width,
+  height,
+  inputs,
+  labels,
+});

@@ -1,0 +1,78 @@
+import type { PoolClient } from 'pg';
+import { HubError } from '../../errors.ts';
+import { checkSelection, describeSelection, type Selection, selectionSql } from '../../sql/selection.ts';
+import type { SweepSpec, WindowLength } from './spec.ts';
+
+/** Images that cells are trained on, by the name that tables show; null: all that are labelled. */
+export interface DataWindow extends Selection {
+  label: string | null;
+  /** Labelled ones in it; also those that are only measured on. */
+  images: number;
+}
+
+/**
+ * The windows of data that a sweep trains on: one per condition and stretch of time. Stretches in which no labelled image
+ * was ingested are left out.
+ * @param client in a transaction that is read only
+ * @throws HubError USAGE when a condition is none, or there is no labelled image
+ */
+export async function dataWindows(
+  client: PoolClient,
+  dataset: string,
+  spec: Pick<SweepSpec, 'where' | 'since' | 'until' | 'windows' | 'cumulative' | 'testWhere'>,
+): Promise<DataWindow[]> {
+  if (spec.testWhere !== null) await checkSelection(client, dataset, { where: spec.testWhere });
+  const [since, until] = [spec.since, spec.until].map((time) => (time === null ? null : new Date(time)));
+  const windows: DataWindow[] = [];
+  for (const where of spec.where.length > 0 ? spec.where : [null]) {
+    const whole: Selection = { where, since: since!, until: until! };
+    await checkSelection(client, dataset, whole);
+    windows.push(...(await cut(client, dataset, whole, spec.windows, spec.cumulative)));
+  }
+  if (windows.length === 0) {
+    throw new HubError('USAGE', `There are no labelled images in ${dataset} to cut into windows.`, {
+      hint: 'Widen --since and --until, or give another --where.',
+    });
+  }
+  return windows;
+}
+
+/** ISO 8601 as far as the length needs it: 2026-11, 2026-11-22, 2026-11-22T07. */
+const SHOWN: Record<WindowLength, number> = { hour: 13, day: 10, week: 10, month: 7 };
+
+async function cut(
+  client: PoolClient,
+  dataset: string,
+  { where, since, until }: Selection,
+  length: WindowLength | null,
+  cumulative: boolean,
+): Promise<DataWindow[]> {
+  const rows = `${selectionSql(dataset, { where, since, until })} and i.known_label is not null`;
+  if (length === null) {
+    const counted = await client.query<{ images: number }>(`select count(*) as images from ${rows}`);
+    const label = describeSelection({ where, since, until }) || null;
+    return [{ label, where, since, until, ...counted.rows[0]! }];
+  }
+  // Without a zone while it is reckoned with: a day in the server's zone may have 23 hours.
+  const stretches = await client.query<{ from: Date; to: Date; images: number }>(
+    `select begin at time zone 'UTC' as "from", (begin + interval '1 ${length}') at time zone 'UTC' as "to", images
+     from (select date_trunc('${length}', i.ingested_at at time zone 'UTC') as begin, count(*) as images
+           from ${rows} group by 1) stretches
+     order by 1`,
+  );
+  let total = 0;
+  return stretches.rows.map(({ from, to, images }) => {
+    total += images;
+    const shown = from.toISOString().slice(0, SHOWN[length]);
+    return {
+      label: [...(where ? [where] : []), cumulative ? `up to ${shown}` : shown].join(', '),
+      where,
+      since: cumulative ? since : later(from, since),
+      until: earlier(to, until),
+      images: cumulative ? total : images,
+    };
+  });
+}
+
+const later = (a: Date, b: Date | null | undefined): Date => (b && b > a ? b : a);
+const earlier = (a: Date, b: Date | null | undefined): Date => (b && b < a ? b : a);
