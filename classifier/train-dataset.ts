@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import type { Pool } from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { transaction } from '../sql/database.ts';
@@ -260,6 +261,7 @@ async function train(
   const result = await trainNetwork({
     ...options,
     checkpointSeconds,
+    ahead: availableParallelism() > 1,
     from: kept && decodeCheckpoint(kept.position as TrainingPosition, kept.arrays, sizes, trained),
     onCheckpoint: async (checkpoint) => {
       const arrays = encodeArrays(checkpoint);

@@ -33,6 +33,8 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
       async () => (await import('./job-command.ts')).registerJobCommand(await load()),
     ]),
   ),
+  // With subcommands of its own, besides starting a job.
+  sweep: async () => (await import('./sweep.ts')).sweepCommand,
   'dead-letters': async () => (await import('./dead-letters.ts')).deadLettersCommand,
   reconcile: async () => (await import('./reconcile.ts')).reconcileCommand,
   resume: async () => (await import('./resume.ts')).resumeCommand,

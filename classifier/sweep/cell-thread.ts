@@ -92,6 +92,8 @@ async function train(task: CellTask): Promise<CellOutcome> {
     labels,
     threads,
     device,
+    // With one core each, a second thread would only take another network's.
+    ahead: threads > 1,
     checkpointSeconds: task.checkpointSeconds,
     from: from
       ? decodeCheckpoint(from.position as TrainingPosition, from.arrays, sizes, trainImages)

@@ -16,7 +16,7 @@ export interface CellSettings {
 }
 
 export interface PlannedCell extends NewCell {
-  /** How much work it is, for the time left: thousands of millions of weights · images. */
+  /** How much work it is, for the time left: billions of multiplications of its forward passes. */
   units: number;
 }
 

@@ -95,7 +95,7 @@ export function summarise(cells: Cell[]): SweepTable {
   });
   const byWindow = Map.groupBy(cells, ({ label }) => label);
   const changedWindows = [...byWindow]
-    .filter(([, group]) => new Set(group.map(dataOf).filter((data) => data !== null)).size > 1)
+    .filter(([, group]) => sawDifferentImages(group))
     .map(([label]) => label);
   return {
     rows,
@@ -105,11 +105,15 @@ export function summarise(cells: Cell[]): SweepTable {
   };
 }
 
-/** With a limit the seed draws the images, so that other seeds see others. */
-const dataOf = (cell: Cell): string | null => {
-  const { limit, options } = cell.settings as unknown as CellSettings;
-  return limit === null || cell.dataSha256 === null ? cell.dataSha256 : `${options.seed}`;
-};
+/** Whether cells of one window did. With a limit the seed draws the images, so that only the same seed sees the same. */
+function sawDifferentImages(cells: Cell[]): boolean {
+  const seen = cells.filter(({ dataSha256 }) => dataSha256 !== null);
+  const alike = Map.groupBy(seen, (cell) => {
+    const { limit, options } = cell.settings as unknown as CellSettings;
+    return limit === null ? null : options.seed;
+  });
+  return [...alike.values()].some((group) => new Set(group.map(({ dataSha256 }) => dataSha256)).size > 1);
+}
 
 function stabilityOf(rows: SettingSummary[]): Stability[] {
   return [...Map.groupBy(rows, ({ settings }) => canonical(settings)).values()].flatMap((group) => {

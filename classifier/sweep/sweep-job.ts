@@ -30,7 +30,7 @@ type Finished = Extract<CellOutcome, { outcome: 'done' | 'diverged' }>;
  */
 export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
   kind: 'sweep',
-  unit: 'billion weights',
+  unit: 'billion multiplications',
 
   /** Stores the sweep and its cells; those that are there already stay as they are. */
   async cut({ pool }: JobContext, { dataset: name, parameters: spec }): Promise<Part<SweepPart>[]> {

@@ -1,15 +1,13 @@
 import { Tensor } from 'onnxruntime-node';
 import type { InferenceSession } from 'onnxruntime-node';
 import { type Device, openSession } from '../session.ts';
-import { createDistorter, type Distorter, distorts } from './distort.ts';
+import { type Batches, type BatchTask, openBatches } from './batches.ts';
 import { parameterTensors } from './evaluate.ts';
 import { next, previous, stepGraph } from './graph.ts';
 import type { Parameters } from './network.ts';
 import type { Random } from './random.ts';
-import { gatherBatch, type Samples, type Shift } from './samples.ts';
-import type { TrainingOptions } from './defaults.ts';
 
-export interface StepperTask extends Samples, Omit<TrainingOptions, 'scale'> {
+export interface StepperTask extends BatchTask {
   /** Threads of one operator; onnxruntime's choice (one per physical core) when left out. */
   threads?: number | undefined;
   device?: Device | undefined;
@@ -23,7 +21,7 @@ export class Stepper {
   readonly #session: InferenceSession;
   readonly #task: StepperTask;
   readonly #sizes: number[];
-  readonly #change: Shift | Distorter | undefined;
+  readonly #batches: Batches;
   readonly #x: Float32Array;
   readonly #y: Int32Array;
   readonly #rate = new Float32Array(1);
@@ -37,8 +35,8 @@ export class Stepper {
     this.#session = session;
     this.#task = task;
     this.#sizes = state.parameters.sizes;
-    this.#change = changeOf(task, random);
     const batch = this.batch(task.labels.length);
+    this.#batches = openBatches(task, this.#sizes[0]!, batch, random);
     this.#x = new Float32Array(batch * this.#sizes[0]!);
     this.#y = new Int32Array(batch);
     this.#current = copyState(state);
@@ -57,11 +55,23 @@ export class Stepper {
     return Math.min(this.#task.batch, images);
   }
 
-  /** One update from the samples at `indexes`; the batch's summed loss and its right ones, before the update. */
-  async step(indexes: Uint32Array, rate: number): Promise<{ loss: number; correct: number }> {
+  /**
+   * One update.
+   * @param step from 0
+   * @param indexes of its samples
+   * @param following those of the step after it, if they are known
+   * @returns the batch's summed loss and its right ones, before the update
+   */
+  async step(
+    step: number,
+    indexes: Uint32Array,
+    following: Uint32Array | undefined,
+    rate: number,
+  ): Promise<{ loss: number; correct: number }> {
     const count = indexes.length;
     const width = this.#sizes[0]!;
-    gatherBatch(this.#task, indexes, width, this.#x, this.#y, this.#change);
+    await this.#batches.take(step, indexes, this.#x, this.#y);
+    if (following) this.#batches.announce(step + 1, following);
     this.#rate[0] = rate / count;
     this.#decay[0] = 1 - rate * this.#task.l2;
     const scalar = (values: Float32Array): Tensor => new Tensor('float32', values, []);
@@ -90,6 +100,7 @@ export class Stepper {
   }
 
   async release(): Promise<void> {
+    await this.#batches[Symbol.asyncDispose]();
     await this.#session.release();
   }
 }
@@ -98,14 +109,6 @@ export class Stepper {
 export interface State {
   parameters: Parameters;
   iterate: Parameters;
-}
-
-/** What is done to each training image: nothing, a shift by whole pixels, or a distortion. */
-function changeOf(task: StepperTask, random: Random): Shift | Distorter | undefined {
-  const { image, table, shift, seed } = task;
-  if (!image) return undefined;
-  if (distorts(task)) return createDistorter(image, table!, task, random, seed);
-  return shift > 0 ? { pixels: shift, random } : undefined;
 }
 
 function stateTensors({ parameters, iterate }: State): Record<string, Tensor> {

@@ -47,6 +47,8 @@ export interface TrainingTask extends Samples, Omit<TrainingOptions, 'scale'> {
   onCheckpoint?: ((checkpoint: Checkpoint) => Promise<void>) | undefined;
   /** Default: 30. */
   checkpointSeconds?: number | undefined;
+  /** Distorts the next batch in a thread beside the step; default: in the step's own. */
+  ahead?: boolean | undefined;
   /** Threads of one operator; onnxruntime's choice (one per physical core) when left out. */
   threads?: number | undefined;
   /** What it is computed on; default: the processor. */
@@ -147,7 +149,9 @@ async function runEpochs(
     }
     while (at.done + batch <= training.length) {
       const rate = cosineRate(task.rate, at.step, steps);
-      const { loss, correct } = await stepper.step(training.subarray(at.done, at.done + batch), rate);
+      const [from, to, end] = [at.done, at.done + batch, at.done + 2 * batch];
+      const following = end <= training.length ? training.subarray(to, end) : undefined;
+      const { loss, correct } = await stepper.step(at.step, training.subarray(from, to), following, rate);
       at.step += 1;
       at.done += batch;
       if (!Number.isFinite(loss)) throw new TrainingDiverged(at.step, task.rate);

@@ -169,3 +169,40 @@ test('the help of train gives every setting with its default', async () => {
     expect(stdout).toContain(text);
   }
 });
+
+test('an interrupted training goes on where it stood, and gives the same network as one that was not', async () => {
+  await using hub = await digitsHub();
+  const settings = ['--hidden', '64', '--epochs', '150', '--batch', '32', '--rotate', '10'];
+  const command = startImagehub(['train', 'mnist', ...settings], { env: hub.env });
+  await command.says('epoch 3 of 150');
+  command.interrupt();
+  const { stderr } = await command.ended;
+  expect(stderr).toContain('Go on with it: imagehub train mnist --resume 1');
+
+  const wrong = await hub.run(['train', 'mnist', '--resume', '1', '--rate', '0.2']);
+  expect(wrong.stderr).toMatch(/Run 1 goes on with its own settings/);
+  const resumed = await hub.json('train', 'mnist', '--resume', '1');
+  expect(resumed).toMatchObject({ run: 1, model: 1, parameters: { hidden: [64], rotate: 10 } });
+  expect((resumed.metrics as { history: unknown[] }).history).toHaveLength(150);
+  await hub.json('train', 'mnist', ...settings);
+  const [first, second] = await listModels(hub.pool, 'mnist');
+  expect(first!.sha256).toBe(second!.sha256);
+  expect((await hub.pool.query('select from imagehub.checkpoints')).rowCount).toBe(0);
+
+  const done = await hub.run(['train', 'mnist', '--resume', '1']);
+  expect(done).toMatchObject({ status: 1, stderr: expect.stringContaining('Run 1 is done') });
+  const none = await hub.run(['train', 'mnist', '--resume', '77']);
+  expect(none).toMatchObject({ status: 1, stderr: expect.stringContaining('has no training run 77') });
+});
+
+test('a training whose images changed while it was interrupted is not gone on with', async () => {
+  await using hub = await digitsHub();
+  const command = startImagehub(['train', 'mnist', '--hidden', '64', '--epochs', '100000'], { env: hub.env });
+  await command.says('epoch 2 of');
+  command.kill();
+  await command.ended;
+  await hub.pool.query("update mnist set known_label = 3 where id = 'train/0'");
+  const refused = await hub.run(['train', 'mnist', '--resume', '1']);
+  expect(refused.status).toBe(1);
+  expect(refused.stderr).toMatch(/labelled images have changed since run 1 began[^]*without --resume/);
+});
