@@ -17,7 +17,6 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   run: async () => (await import('./run.ts')).runCommand,
   train: async () => (await import('./train.ts')).trainCommand,
   promotions: async () => (await import('./promotions.ts')).promotionsCommand,
-  sweep: async () => (await import('./sweep.ts')).sweepCommand,
   promote: async () => (await import('./promote.ts')).promoteCommand,
   shadow: async () => (await import('./shadow.ts')).shadowCommand,
   impact: async () => (await import('./impact.ts')).impactCommand,

@@ -15,8 +15,9 @@ export interface WindowData {
   sha256: string;
 }
 
-/** Windows whose pixels are held at a time: two, as a slot may begin with the next while another ends the last. */
-const WINDOWS_HELD = 2;
+/** At least two windows are held, as a slot may begin with the next while another ends the last; more as far as they fit. */
+const LEAST_HELD = 2;
+const BYTES_HELD = 1024 ** 3;
 
 /** Reads each window's images once for all the cells of a process, into memory that their threads share. */
 export class SweepData {
@@ -26,6 +27,7 @@ export class SweepData {
   readonly #maxPixels: number;
   /** In the order of their last use. */
   readonly #windows = new Map<string, Promise<WindowData>>();
+  readonly #bytes = new Map<string, number>();
   #test: Promise<TrainingData> | undefined;
 
   constructor(pool: Pool, dataset: Dataset, spec: SweepSpec, maxPixels: number) {
@@ -46,12 +48,24 @@ export class SweepData {
     this.#windows.delete(key);
     this.#windows.set(key, found);
     // What failed is tried again by the next that asks.
-    found.catch(() => this.#windows.delete(key));
+    found.then(
+      ({ training }) => {
+        this.#bytes.set(key, training.inputs.byteLength);
+        this.#letGo();
+      },
+      () => this.#windows.delete(key),
+    );
+    return found;
+  }
+
+  /** Of those that were used longest ago. */
+  #letGo(): void {
+    const held = (): number =>
+      [...this.#windows.keys()].reduce((sum, key) => sum + (this.#bytes.get(key) ?? 0), 0);
     for (const oldest of this.#windows.keys()) {
-      if (this.#windows.size <= WINDOWS_HELD) break;
+      if (this.#windows.size <= LEAST_HELD || held() <= BYTES_HELD) break;
       this.#windows.delete(oldest);
     }
-    return found;
   }
 
   async #read({ where, since, until }: Selection, seed: number): Promise<WindowData> {

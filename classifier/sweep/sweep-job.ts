@@ -131,17 +131,16 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
         },
         { signal, onCheckpoint: (checkpoint) => saveCheckpoint(pool, run, checkpoint) },
       );
-      switch (outcome.outcome) {
-        case 'interrupted':
-          await stopRun(pool, run, 'cancelled', 'Interrupted; the sweep goes on from here.');
-          await cells.releaseCell(pool, cell, run);
-          throw new PartInterrupted();
-        case 'refused':
-          throw new HubError(outcome.code, outcome.message, outcome.hint ? { hint: outcome.hint } : {});
-        default:
-          await finishRun(pool, run, { ...outcome.metrics, error: outcome.error });
-          return await this.#finished(cell, run, data, manifest, outcome);
+      if (outcome.outcome === 'interrupted') {
+        await stopRun(pool, run, 'cancelled', 'Interrupted; the sweep goes on from here.');
+        await cells.releaseCell(pool, cell, run);
+        throw new PartInterrupted();
       }
+      if (outcome.outcome === 'refused') {
+        throw new HubError(outcome.code, outcome.message, outcome.hint ? { hint: outcome.hint } : {});
+      }
+      await finishRun(pool, run, { ...outcome.metrics, error: outcome.error });
+      return this.#finished(cell, run, data, manifest, outcome);
     } catch (error) {
       if (error instanceof PartInterrupted) throw error;
       await stopRun(pool, run, 'failed', errorText(error));
