@@ -11,6 +11,7 @@ const RETRYABLE = {
   BAD_MESSAGE: false,
   BAD_FILE: false,
   BAD_MODEL: false,
+  MODEL_CHANGED: false,
   NO_SERVER: false,
   NO_DEVICE: false,
   SERVER_UNREACHABLE: true,

@@ -1,5 +1,7 @@
 import type { PoolClient } from 'pg';
 import type { Queryable } from './database.ts';
+import { holdLiveModel } from './live-verdicts.ts';
+import { setVerdict } from './verdict-rows.ts';
 
 /** A stored image that waits for the classifier. */
 export interface UnclassifiedImage {
@@ -74,18 +76,12 @@ export async function writeVerdicts(
   images: UnclassifiedImage[],
   verdicts: Verdict[],
 ): Promise<boolean> {
-  const live = await client.query<{ promotionNo: number }>(
-    'select promotion_no as "promotionNo" from imagehub.datasets where name = $1 for share',
-    [dataset],
-  );
-  if (live.rows[0]?.promotionNo !== model.promotionNo) return false;
+  const live = await holdLiveModel(client, dataset);
+  if (live?.promotionNo !== model.promotionNo) return false;
   await client.query(
-    `update public."${dataset}" i set
-       prediction = v.prediction, confidence = v.confidence, scores = v.scores::real[], classify_error = v.error,
-       model_id = case when v.prediction >= 0 then $2::bigint end, promotion_no = $3,
-       predicted_at = case when v.prediction >= 0 then now() end,
-       classify_attempts = case when v.prediction >= 0 then 0 when i.promotion_no is distinct from $3 then 1 else i.classify_attempts + 1 end
-     from unnest($4::text[], $5::bytea[], $6::int[], $7::real[], $8::text[], $9::text[]) as v (id, sha256, prediction, confidence, scores, error)
+    `update public."${dataset}" i set ${setVerdict('$2::bigint', '$3::bigint')}
+     from (select id, sha256, prediction, confidence, scores::real[], error
+             from unnest($4::text[], $5::bytea[], $6::int[], $7::real[], $8::text[], $9::text[]) as t (id, sha256, prediction, confidence, scores, error)) as v
      where i.dataset = $1 and i.id = v.id and i.sha256 is not distinct from v.sha256`,
     [
       dataset,

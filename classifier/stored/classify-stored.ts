@@ -1,11 +1,10 @@
 import { extname } from 'node:path';
-import pg from 'pg';
 import { HubError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { copyOut } from '../../sql/copy-out.ts';
 import type { Pool } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
-import { checkSelection, type Selection, selectionError, selectionSql } from '../../sql/selection.ts';
+import type { Selection } from '../../sql/selection.ts';
+import { storedRows } from '../../sql/stored-rows.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { Threads } from '../threads.ts';
 import {
@@ -87,7 +86,9 @@ export async function* classifyStored(
 ): AsyncGenerator<StoredBatch> {
   const { name, classes } = dataset;
   const running: Promise<StoredBatch>[] = [];
-  for await (const { bytes } of storedRows(pool, name, selection, { from, before })) {
+  const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
+  const rows = storedRows(pool, { dataset: name, columns, selection, from, before }, TASK);
+  for await (const { bytes } of rows) {
     if (running.length >= classifier.tasksAtOnce) yield await running.shift()!;
     if (signal?.aborted)
       throw new HubError('INTERRUPTED', 'Interrupted while stored images were classified.');
@@ -97,42 +98,4 @@ export async function* classifyStored(
     running.push(batch);
   }
   for (const batch of running) yield await batch;
-}
-
-/** The rows in the order of their ids, from one snapshot in a transaction that cannot write. */
-async function* storedRows(
-  pool: Pool,
-  dataset: string,
-  selection: Selection | undefined,
-  range: Pick<StoredRequest, 'from' | 'before'>,
-) {
-  const client = await pool.connect();
-  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
-  client.on('error', ignore);
-  let complete = false;
-  try {
-    await client.query('begin isolation level repeatable read, read only');
-    if (selection?.where) await checkSelection(client, dataset, selection);
-    yield* copyOut(client, statement(dataset, selection, range), TASK);
-    await client.query('commit');
-    complete = true;
-  } catch (error) {
-    throw selectionError(error, dataset, selection ?? {});
-  } finally {
-    client.off('error', ignore);
-    // One that still has rows to deliver is of no more use.
-    client.release(!complete);
-  }
-}
-
-function statement(
-  dataset: string,
-  selection: Selection | undefined,
-  { from, before }: Pick<StoredRequest, 'from' | 'before'>,
-): string {
-  const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
-  const range =
-    (from === undefined ? '' : ` and i.id >= ${pg.escapeLiteral(from)}`) +
-    (before === undefined ? '' : ` and i.id < ${pg.escapeLiteral(before)}`);
-  return `select ${columns} from ${selectionSql(dataset, selection)}${range} order by i.dataset, i.id`;
 }

@@ -1,0 +1,54 @@
+import type { RowChunk } from '../../sql/copy-out.ts';
+import type { Judge, JudgeTask } from './judge.ts';
+import type { EncodedVerdicts } from './task.ts';
+
+/** Verdicts on some images, in the order of their ids. */
+export interface Judged extends Omit<EncodedVerdicts, 'rows'> {
+  /** See `EncodedVerdicts`. */
+  rows: Uint8Array[];
+}
+
+/**
+ * Gives all rows of a stream their verdicts: a bounded number of images is in memory, and the verdicts on all of them.
+ * @param check called before each chunk; what it throws ends the work
+ */
+export async function judgeRows(
+  judge: Judge,
+  task: JudgeTask,
+  chunks: AsyncIterable<RowChunk>,
+  check: () => void = () => undefined,
+): Promise<Judged> {
+  const sum: Judged = {
+    rows: [],
+    verdicts: 0,
+    images: 0,
+    changed: 0,
+    failed: 0,
+    firstFailure: null,
+    otherModels: [],
+  };
+  const running: Promise<EncodedVerdicts[]>[] = [];
+  const add = async () => {
+    for (const some of await running.shift()!) addVerdicts(sum, some);
+  };
+  for await (const chunk of chunks) {
+    if (running.length >= judge.tasksAtOnce) await add();
+    check();
+    const judged = judge.judge(task, chunk);
+    // Heard of when it is that chunk's turn.
+    judged.catch(() => undefined);
+    running.push(judged);
+  }
+  while (running.length > 0) await add();
+  return sum;
+}
+
+function addVerdicts(sum: Judged, some: EncodedVerdicts): void {
+  sum.rows.push(some.rows);
+  sum.verdicts += some.verdicts;
+  sum.images += some.images;
+  sum.changed += some.changed;
+  sum.failed += some.failed;
+  sum.firstFailure ??= some.firstFailure;
+  sum.otherModels = [...new Set([...sum.otherModels, ...some.otherModels])];
+}

@@ -1,0 +1,95 @@
+import type { PoolClient } from 'pg';
+import pg from 'pg';
+import { HubError } from '../../errors.ts';
+import type { Attempt, Counts, Job, JobKind } from '../../jobs/job.ts';
+import type { Dataset } from '../../sql/datasets.ts';
+import {
+  type HeldDataset,
+  holdLiveModel,
+  keepSuperseded,
+  readChanged,
+  writeStaged,
+} from '../../sql/live-verdicts.ts';
+import { ensurePredictions } from '../../sql/predictions.ts';
+import type { IdRange } from '../../sql/stored-rows.ts';
+import { stageVerdicts } from '../../sql/verdict-rows.ts';
+import { TASK_LIMITS } from './judge.ts';
+import { cutRequest, describeRange, type Parameters } from './request.ts';
+import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
+
+/**
+ * Classifies stored images with the live model. Counts: images looked at; written; of these changed (another class than
+ * before) and failed (no class any more); superseded (predictions of other models kept in imagehub.predictions).
+ */
+export const RECLASSIFY: JobKind<Parameters, IdRange> = {
+  kind: 'reclassify',
+  cut: (context, request) =>
+    cutRequest(context, request, outdated(request.dataset, request.parameters, context.config.classifyAttempts)),
+  async open(context, job) {
+    const bench = await openBench(context, job);
+    return {
+      work: (attempt) => reclassifyPart(bench, attempt),
+      [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose](),
+    };
+  },
+  describe: describeRange,
+};
+
+/** Not processed by the model; those that the present promotion has failed on so often count as processed. */
+const outdated = (dataset: string, { model }: Parameters, attempts: number): string =>
+  `i.model_id is distinct from ${model} and not (i.prediction = -1 and i.classify_attempts >= ${attempts}
+     and i.promotion_no is not distinct from (select d.promotion_no from imagehub.datasets d where d.name = ${pg.escapeLiteral(dataset)}))`;
+
+async function reclassifyPart(bench: Bench, attempt: Attempt<Parameters, IdRange>) {
+  const { job } = attempt;
+  const { pool, config } = bench.context;
+  const condition = job.parameters.onlyOutdated
+    ? outdated(job.dataset, job.parameters, config.classifyAttempts)
+    : undefined;
+  const judged = await judgePart(bench, attempt, { condition, skipSame: true });
+  // Before the transaction that writes: making a partition locks the others.
+  const kept = await ensurePredictions(pool, judged.otherModels);
+  return (client: PoolClient) => write(client, job, judged, kept);
+}
+
+async function write(
+  client: PoolClient,
+  job: Job<Parameters>,
+  judged: JudgedPart,
+  kept: number[],
+): Promise<Counts> {
+  const { dataset, images, verdicts, changed, failed } = judged;
+  const { model } = job.parameters;
+  const { promotionNo } = checkLive(await holdLiveModel(client, dataset.name), job, dataset);
+  const counts = { images, written: 0, changed, failed, superseded: 0 };
+  if (verdicts === 0) return counts;
+  await stageVerdicts(client, judged.rows);
+  counts.superseded = await keepSuperseded(client, dataset.name, kept);
+  counts.written = await writeStaged(client, dataset.name, { model, promotionNo });
+  if (counts.written === verdicts) return counts;
+  // Somebody changed some of them meanwhile. From here on nobody can.
+  const again = await judged.again(readChanged(client, dataset.name, promotionNo, TASK_LIMITS));
+  await stageVerdicts(client, again.rows);
+  counts.superseded += await keepSuperseded(client, dataset.name, kept);
+  counts.written += await writeStaged(client, dataset.name, { model, promotionNo });
+  return counts;
+}
+
+/** @throws HubError MODEL_CHANGED, which ends the job; an error that has the part tried again when classes were added */
+function checkLive(held: HeldDataset | undefined, job: Job<Parameters>, dataset: Dataset): HeldDataset {
+  const { model } = job.parameters;
+  if (!held) throw new HubError('NOT_FOUND', `Dataset ${dataset.name} was dropped.`);
+  if (held.liveModelId !== model) {
+    throw new HubError(
+      'MODEL_CHANGED',
+      `Model ${held.liveModelId} went live in ${dataset.name} while its images were reclassified with model ${model}.`,
+      {
+        hint: `What is done stays. Reclassify with the new one: imagehub reclassify ${dataset.name} --only-outdated`,
+      },
+    );
+  }
+  if (held.classes !== dataset.classes.length) {
+    throw new Error(`Classes were added to ${dataset.name} while a part was classified.`);
+  }
+  return held;
+}

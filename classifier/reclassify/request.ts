@@ -1,0 +1,101 @@
+import { HubError } from '../../errors.ts';
+import type { JobContext, JobRequest, Part } from '../../jobs/job.ts';
+import { cutImages } from '../../sql/cut-images.ts';
+import { getDataset } from '../../sql/datasets.ts';
+import { resolveModel } from '../../sql/models.ts';
+import type { Selection } from '../../sql/selection.ts';
+import type { IdRange } from '../../sql/stored-rows.ts';
+
+/** What a job that applies a model to stored images keeps about itself. */
+export interface Parameters {
+  model: number;
+  where: string | null;
+  /** ISO 8601; by `ingested_at`, [since, until). */
+  since: string | null;
+  until: string | null;
+  onlyOutdated: boolean;
+}
+
+/** What is asked for. */
+export interface ApplyRequest {
+  dataset: string;
+  selection?: Selection;
+  /** Only images that the model has not processed. */
+  onlyOutdated?: boolean;
+}
+
+export const selectionOf = ({ where, since, until }: Parameters): Selection => ({
+  where,
+  since: since === null ? null : new Date(since),
+  until: until === null ? null : new Date(until),
+});
+
+/**
+ * A job that classifies stored images with the live model.
+ * @throws HubError NOT_FOUND: the dataset, or nothing is live in it
+ */
+export async function reclassifyRequest(
+  { pool }: Pick<JobContext, 'pool'>,
+  request: ApplyRequest,
+): Promise<JobRequest<Parameters>> {
+  const dataset = await getDataset(pool, request.dataset);
+  if (dataset.liveModelId === null) {
+    throw new HubError('NOT_FOUND', `No model is live in ${dataset.name}: there is nothing to reclassify with.`, {
+      hint: `imagehub model list ${dataset.name} shows its models; imagehub promote makes one live.`,
+    });
+  }
+  return jobRequest('reclassify', request, dataset.liveModelId);
+}
+
+/**
+ * A job that fills imagehub.predictions with what another model than the live one says about stored images.
+ * @param named see `resolveModel`
+ * @throws HubError NOT_FOUND; USAGE when the model is the live one
+ */
+export async function predictRequest(
+  { pool }: Pick<JobContext, 'pool'>,
+  request: ApplyRequest,
+  named: string | number,
+): Promise<JobRequest<Parameters>> {
+  const dataset = await getDataset(pool, request.dataset);
+  const { model, live } = await resolveModel(pool, dataset.name, named);
+  if (live) {
+    throw new HubError('USAGE', `Model ${model} is live in ${dataset.name}: its predictions are those of the images.`, {
+      hint: `To classify images anew with it: imagehub reclassify ${dataset.name}`,
+    });
+  }
+  return jobRequest('predict', request, model);
+}
+
+const jobRequest = (
+  kind: string,
+  { dataset, selection = {}, onlyOutdated = false }: ApplyRequest,
+  model: number,
+): JobRequest<Parameters> => ({
+  dataset,
+  kind,
+  parameters: {
+    model,
+    where: selection.where ?? null,
+    since: selection.since?.toISOString() ?? null,
+    until: selection.until?.toISOString() ?? null,
+    onlyOutdated,
+  },
+});
+
+/** The images of a job as ranges of ids. @param outdated the condition for those that the model has not processed */
+export async function cutRequest(
+  { pool }: Pick<JobContext, 'pool'>,
+  { dataset, parameters }: JobRequest<Parameters>,
+  outdated: string,
+): Promise<Part<IdRange>[]> {
+  const ranges = await cutImages(pool, dataset, {
+    selection: selectionOf(parameters),
+    ...(parameters.onlyOutdated ? { condition: outdated } : {}),
+  });
+  return ranges.map(({ range, images }) => ({ what: range, units: images }));
+}
+
+/** `images a.png to b.png` */
+export const describeRange = ({ from, before, through }: IdRange): string =>
+  `images ${from} to ${before === undefined ? through : `before ${before}`}`;

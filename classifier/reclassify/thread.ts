@@ -1,0 +1,24 @@
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { errorText } from '../../errors.ts';
+import { readRows } from '../../sql/verdict-rows.ts';
+import { classifyEncoded } from '../classify-encoded.ts';
+import { classifierFor } from '../models-in-thread.ts';
+import { type Begun, markBegun } from '../threads.ts';
+import { encodeVerdicts } from './encode.ts';
+import type { ThreadAnswer, VerdictTask } from './task.ts';
+
+/** Runs in a worker thread: decodes and classifies images that are in the table, and encodes what is to be written. */
+export async function judgeStoredRows(task: Begun<VerdictTask>): Promise<ThreadAnswer> {
+  markBegun(task);
+  const { model, classes, maxPixels } = task;
+  try {
+    await classifierFor(model, classes);
+  } catch (error) {
+    return { modelError: errorText(error) };
+  }
+  const { rows, images } = readRows(task.rows);
+  const verdicts = await classifyEncoded(model, classes, images, maxPixels);
+  const encoded = encodeVerdicts(task, rows, verdicts);
+  const moved = { [transferableSymbol]: [encoded.rows.buffer], [valueSymbol]: encoded };
+  return move(moved) as unknown as ThreadAnswer;
+}

@@ -1,0 +1,68 @@
+import type { Attempt, Job, JobContext } from '../../jobs/job.ts';
+import { PartInterrupted } from '../../jobs/job.ts';
+import type { RowChunk } from '../../sql/copy-out.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
+import { READ_COLUMNS } from '../../sql/verdict-rows.ts';
+import { loadModelRef, type ModelRef } from '../model-ref.ts';
+import { type Judge, type JudgeTask, openJudge, TASK_LIMITS } from './judge.ts';
+import { type Judged, judgeRows } from './judge-rows.ts';
+import { type Parameters, selectionOf } from './request.ts';
+
+/** What the parts of a job share: the model, and threads that run it. */
+export interface Bench extends AsyncDisposable {
+  context: JobContext;
+  model: ModelRef;
+  judge: Judge;
+}
+
+/** @throws HubError NOT_FOUND when the model was deleted */
+export async function openBench(context: JobContext, { parameters }: Job<Parameters>): Promise<Bench> {
+  const model = await loadModelRef(context.pool, parameters.model);
+  const judge = openJudge(context.config, context.log);
+  return { context, model, judge, [Symbol.asyncDispose]: () => judge[Symbol.asyncDispose]() };
+}
+
+/** A part's verdicts, and how to make more of the same. */
+export interface JudgedPart extends Judged {
+  dataset: Dataset;
+  again(chunks: AsyncIterable<RowChunk>): Promise<Judged>;
+}
+
+/** Reads the images of a part and gives them their verdicts. @param condition only images that it holds for */
+export async function judgePart(
+  { context, model, judge }: Bench,
+  { job, what, signal, stopping }: Attempt<Parameters, IdRange>,
+  { condition, skipSame }: { condition: string | undefined; skipSame: boolean },
+): Promise<JudgedPart> {
+  const { pool, log } = context;
+  // For each part: classes may have been added.
+  const dataset = await getDataset(pool, job.dataset);
+  const task: JudgeTask = {
+    model,
+    classes: dataset.classes,
+    keepScores: dataset.columns === 'all',
+    skipSame,
+  };
+  const rows = storedRows(
+    pool,
+    { dataset: dataset.name, columns: READ_COLUMNS, selection: selectionOf(job.parameters), condition, ...what },
+    TASK_LIMITS,
+  );
+  const judged = await judgeRows(judge, task, rows, () => {
+    signal.throwIfAborted();
+    if (stopping.aborted) throw new PartInterrupted();
+  });
+  if (judged.firstFailure) {
+    const { id, error } = judged.firstFailure;
+    log.warn(
+      { job: job.job, dataset: dataset.name, model: model.id, image: id, images: judged.failed },
+      `some stored images could not be classified: ${error}`,
+    );
+  }
+  return {
+    ...judged,
+    dataset,
+    again: (chunks) => judgeRows(judge, { ...task, skipSame: false }, chunks),
+  };
+}

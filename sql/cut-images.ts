@@ -1,0 +1,67 @@
+import { type Pool, withClient } from './database.ts';
+import { checkSelection, type Selection, selectionSql } from './selection.ts';
+import type { IdRange } from './stored-rows.ts';
+
+export interface CutRange {
+  range: IdRange;
+  /** Selected images in it. */
+  images: number;
+}
+
+/** Images of a range, about half a second of work for digits … */
+const IMAGES = 5000;
+/** … or of about so many bytes (base64) where they are photos, by the size of some of them. */
+const BYTES = 256 * 1024 * 1024;
+const LEAST_IMAGES = 16;
+const SAMPLE = 1000;
+
+/**
+ * Cuts the selected images of a dataset into ranges of ids, in their order. Each begins with an image and ends before
+ * the next begins, or with the last image. Reads ids alone where nothing is selected (an index-only scan).
+ * @param condition of our own, over the table called `i`
+ * @param images of one range; default: by their sizes
+ * @throws HubError USAGE when the selection's condition cannot be used
+ */
+export function cutImages(
+  pool: Pool,
+  dataset: string,
+  { selection = {}, condition = 'true', images }: { selection?: Selection; condition?: string; images?: number },
+): Promise<CutRange[]> {
+  return withClient(pool, async (client) => {
+    await client.query('begin isolation level repeatable read, read only');
+    if (selection.where) await checkSelection(client, dataset, selection);
+    const size = images ?? (await rangeSize((text) => client.query<{ bytes: number | null }>(text), dataset));
+    const selected = `${selectionSql(dataset, selection)} and (${condition})`;
+    const { rows: starts } = await client.query<{ id: string }>(
+      `select id from (select i.id, row_number() over (order by i.dataset, i.id) as n from ${selected}) numbered
+        where (n - 1) % ${size} = 0 order by n`,
+    );
+    const last = starts.at(-1);
+    if (!last) {
+      await client.query('commit');
+      return [];
+    }
+    const { rows: ends } = await client.query<{ images: number; through: string }>(
+      `select count(*) as images, max(i.id) as through from ${selected} and i.id >= $1`,
+      [last.id],
+    );
+    await client.query('commit');
+    return starts.map(({ id }, n) => {
+      const next = starts[n + 1];
+      if (next) return { range: { from: id, before: next.id }, images: size };
+      const { through, images } = ends[0]!;
+      return { range: { from: id, through }, images };
+    });
+  });
+}
+
+async function rangeSize(
+  query: (text: string) => Promise<{ rows: { bytes: number | null }[] }>,
+  dataset: string,
+): Promise<number> {
+  const { rows } = await query(
+    `select avg(octet_length(image_base64))::float8 as bytes from (select image_base64 from public."${dataset}" limit ${SAMPLE}) sample`,
+  );
+  const bytes = rows[0]?.bytes ?? 1;
+  return Math.max(LEAST_IMAGES, Math.min(IMAGES, Math.floor(BYTES / Math.max(bytes, 1))));
+}

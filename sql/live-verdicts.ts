@@ -1,0 +1,82 @@
+import type { PoolClient } from 'pg';
+import { copyOut, type ChunkLimits, type RowChunk } from './copy-out.ts';
+import { READ_COLUMNS, setVerdict } from './verdict-rows.ts';
+
+/** What is live in a dataset, held shared until the caller's transaction ends. */
+export interface HeldDataset {
+  liveModelId: number | null;
+  promotionNo: number;
+  /** How many classes it has. */
+  classes: number;
+}
+
+/** Keeps promotions out until the caller's transaction ends. @returns undefined when there is no such dataset. */
+export async function holdLiveModel(client: PoolClient, dataset: string): Promise<HeldDataset | undefined> {
+  const { rows } = await client.query<HeldDataset>(
+    `select live_model_id as "liveModelId", promotion_no as "promotionNo",
+            (select count(*) from imagehub.classes c where c.dataset = d.name) as classes
+     from imagehub.datasets d where name = $1 for share`,
+    [dataset],
+  );
+  return rows[0];
+}
+
+/**
+ * Copies the predictions of the images with staged verdicts into imagehub.predictions, where other models made them; the
+ * newest of each model stays. @param models those that have a partition there
+ * @returns how many were copied
+ */
+export async function keepSuperseded(
+  client: PoolClient,
+  dataset: string,
+  models: readonly number[],
+): Promise<number> {
+  if (models.length === 0) return 0;
+  const { rowCount } = await client.query(
+    `insert into imagehub.predictions as p
+       (model_id, id, sha256, prediction, confidence, scores, predicted_at, source)
+     select i.model_id, i.id, i.sha256, i.prediction, i.confidence, i.scores, coalesce(i.predicted_at, now()), 'superseded'
+       from staged_verdicts v join public."${dataset}" i on i.ctid = v.place and i.id = v.id and i.revision = v.revision
+      where i.prediction >= 0 and i.model_id = any($1)
+     on conflict (model_id, id) do update set
+       sha256 = excluded.sha256, prediction = excluded.prediction, confidence = excluded.confidence,
+       scores = excluded.scores, error = null, predicted_at = excluded.predicted_at, source = excluded.source
+      where p.predicted_at <= excluded.predicted_at`,
+    [models],
+  );
+  return rowCount ?? 0;
+}
+
+/**
+ * Writes the staged verdicts on the images whose rows are still what they were when their bytes were read.
+ * @returns how many
+ */
+export async function writeStaged(
+  client: PoolClient,
+  dataset: string,
+  { model, promotionNo }: { model: number; promotionNo: number },
+): Promise<number> {
+  const { rowCount } = await client.query(
+    `update public."${dataset}" i set ${setVerdict(String(model), String(promotionNo))}
+       from staged_verdicts v where i.ctid = v.place and i.id = v.id and i.revision = v.revision`,
+  );
+  return rowCount ?? 0;
+}
+
+/**
+ * The images with staged verdicts that were changed by others since their bytes were read, and have no verdict of this
+ * promotion by that, as they are now, for another verdict. Their rows are held until the caller's transaction ends.
+ */
+export const readChanged = (
+  client: PoolClient,
+  dataset: string,
+  promotionNo: number,
+  limits: ChunkLimits,
+): AsyncGenerator<RowChunk> =>
+  copyOut(
+    client,
+    `select ${READ_COLUMNS} from public."${dataset}" i
+      where i.dataset = '${dataset}' and i.promotion_no is distinct from ${promotionNo}
+        and i.id in (select v.id from staged_verdicts v) order by i.id for no key update of i`,
+    limits,
+  );
