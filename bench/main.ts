@@ -6,6 +6,7 @@ import { decodeCommand } from './decode.ts';
 import { indexCommand } from './index.ts';
 import { latencyCommand } from './latency.ts';
 import { limitsCommand } from './limits.ts';
+import { reclassifyCommand } from './reclassify.ts';
 import { soakCommand } from './soak.ts';
 import { streamCommand } from './stream.ts';
 
@@ -17,6 +18,7 @@ const BENCHMARKS: RegisterCommand[] = [
   decodeCommand,
   limitsCommand,
   soakCommand,
+  reclassifyCommand,
 ];
 
 const program = new Command('npm run bench --').description('Benchmarks: ours beside peers, in one run.');

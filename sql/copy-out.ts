@@ -44,6 +44,9 @@ export async function* copyOut(
   if (rest.rows > 0) yield rest;
 }
 
+/** Grows where rows are larger. */
+const FIRST_BYTES = 512 * 1024;
+
 /** Bytes as they come in, and how many whole rows they hold. */
 class Chunk {
   #bytes: Buffer<ArrayBuffer>;
@@ -52,8 +55,9 @@ class Chunk {
   #end = 0;
   #rows = 0;
 
+  /** @param bytes that it will hold at most, roughly */
   constructor(bytes: number) {
-    this.#bytes = Buffer.from(new ArrayBuffer(bytes + (bytes >> 2)));
+    this.#bytes = Buffer.from(new ArrayBuffer(Math.min(FIRST_BYTES, bytes)));
   }
 
   append(part: Uint8Array): void {
@@ -91,12 +95,10 @@ class Chunk {
   }
 
   take(): RowChunk {
-    const taken = { bytes: this.#bytes.subarray(0, this.#end), rows: this.#rows };
-    const rest = this.#bytes.subarray(this.#end, this.#length);
-    const next = Buffer.from(new ArrayBuffer(Math.max(this.#bytes.length, rest.length)));
-    next.set(rest);
-    this.#bytes = next;
-    this.#length = rest.length;
+    // Memory of their own, just as much as they need: the collector is driven by what is allocated.
+    const taken = { bytes: new Uint8Array(this.#bytes.subarray(0, this.#end)), rows: this.#rows };
+    this.#bytes.copyWithin(0, this.#end, this.#length);
+    this.#length -= this.#end;
     this.#end = this.#rows = 0;
     return taken;
   }

@@ -25,7 +25,11 @@ const SAMPLE = 1000;
 export function cutImages(
   pool: Pool,
   dataset: string,
-  { selection = {}, condition = 'true', images }: { selection?: Selection; condition?: string; images?: number },
+  {
+    selection = {},
+    condition = 'true',
+    images,
+  }: { selection?: Selection; condition?: string; images?: number },
 ): Promise<CutRange[]> {
   return withClient(pool, async (client) => {
     await client.query('begin isolation level repeatable read, read only');

@@ -92,10 +92,7 @@ const COPY_VERDICTS = `copy staged_verdicts (${COLUMNS.map(({ name }) => name).j
  */
 export async function stageVerdicts(client: PoolClient, rows: Uint8Array[]): Promise<void> {
   await client.query(`${STAGE}; delete from staged_verdicts`);
-  await pipeline(
-    Readable.from([COPY_HEADER, ...rows, COPY_TRAILER]),
-    client.query(copyFrom(COPY_VERDICTS)),
-  );
+  await pipeline(Readable.from([COPY_HEADER, ...rows, COPY_TRAILER]), client.query(copyFrom(COPY_VERDICTS)));
 }
 
 /**

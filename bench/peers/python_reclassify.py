@@ -154,11 +154,14 @@ def main():
     for worker in workers:
         worker.start()
     for _ in workers:
-        ready.acquire()
+        if not ready.acquire(timeout=60):
+            sys.exit(1)
     begin.set()
-    spans = [times.get() for _ in workers]
     for worker in workers:
         worker.join()
+        if worker.exitcode != 0:
+            sys.exit(1)
+    spans = [times.get() for _ in workers]
     seconds = max(end for _, end in spans) - min(start for start, _ in spans)
     print(f'{count / seconds:.0f} images/s')
 

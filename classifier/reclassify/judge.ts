@@ -17,11 +17,21 @@ const TASKS_PER_THREAD = 2;
 /** For one task, in units of one image's limit. */
 const TIMEOUT_FACTOR = 4;
 
+/** Threads that all hang for so long hang for ever. */
+const BUSY_MS = 120_000;
+/** For loading a model into a thread. */
+const LOAD_LIMIT_MS = 60_000;
+
+const badModel = (model: number, why: string): HubError =>
+  new HubError('BAD_MODEL', `Model ${model} cannot be loaded: ${why}`);
+
 export type JudgeTask = Omit<VerdictTask, 'rows' | 'maxPixels'>;
 
 /** Threads that give stored images their verdicts. */
 export interface Judge extends AsyncDisposable {
   readonly tasksAtOnce: number;
+  /** Starts the threads and has them load a model, before the first images. @throws HubError BAD_MODEL */
+  load(task: Pick<JudgeTask, 'model' | 'classes'>): Promise<void>;
   /**
    * Verdicts on all of the rows, in their order. Those that end their thread, or hang in it, are halved until the image at
    * fault stands alone; its verdict is that it cannot be classified.
@@ -36,30 +46,44 @@ type JudgeConfig = Pick<Config, 'workers' | 'maxPixels' | 'decodeTimeoutMs'>;
 export function openJudge({ workers, maxPixels, decodeTimeoutMs }: JudgeConfig, log: Logger): Judge {
   const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
   const threads = new Threads(file, workers, log);
-  const judge = async (task: JudgeTask, { bytes, rows }: RowChunk): Promise<EncodedVerdicts[]> => {
+  const limitMs = decodeTimeoutMs * TIMEOUT_FACTOR;
+  const judge = async (
+    task: JudgeTask,
+    { bytes, rows }: RowChunk,
+    giveUpAt = performance.now() + BUSY_MS,
+  ): Promise<EncodedVerdicts[]> => {
     let answer: ThreadAnswer;
     try {
-      // A copy is moved to the thread: the rows may be needed again.
-      const whole: VerdictTask = { ...task, maxPixels, rows: bytes.slice() };
-      const limitMs = decodeTimeoutMs * TIMEOUT_FACTOR;
+      // A copy is moved to the thread: the rows may be needed again. (A Buffer's own slice is no copy.)
+      const whole: VerdictTask = { ...task, maxPixels, rows: new Uint8Array(bytes) };
       answer = await threads.run('judgeStoredRows', whole, [whole.rows.buffer], limitMs);
     } catch (error) {
-      if (error instanceof ThreadsBusy) throw error;
+      if (error instanceof ThreadsBusy) {
+        // An image hangs in each of them; most come to an end.
+        if (performance.now() > giveUpAt) throw error;
+        return judge(task, { bytes, rows }, giveUpAt);
+      }
       if (rows === 1) return [encodeVerdicts(task, readRows(bytes).rows, [failedVerdict(errorText(error))])];
       log.warn({ err: error, images: rows }, 'images failed in their thread; looking for the one at fault');
       const middle = rows >> 1;
       const at = rowStart(bytes, middle);
-      const first = await judge(task, { bytes: bytes.slice(0, at), rows: middle });
-      return [...first, ...(await judge(task, { bytes: bytes.slice(at), rows: rows - middle }))];
+      const first = await judge(task, { bytes: bytes.subarray(0, at), rows: middle });
+      return [...first, ...(await judge(task, { bytes: bytes.subarray(at), rows: rows - middle }))];
     }
-    if ('modelError' in answer) {
-      throw new HubError('BAD_MODEL', `Model ${task.model.id} cannot be loaded: ${answer.modelError}`);
-    }
+    if ('modelError' in answer) throw badModel(task.model.id, answer.modelError);
     return [answer];
   };
   return {
     tasksAtOnce: workers * TASKS_PER_THREAD,
-    judge,
+    async load({ model, classes }) {
+      // As many as there are threads, so that each takes one.
+      const loading = Array.from({ length: workers }, () =>
+        threads.run<string | null>('loadModel', { model, classes }, [], LOAD_LIMIT_MS),
+      );
+      const [failure] = (await Promise.all(loading)).filter((text) => text !== null);
+      if (failure !== undefined) throw badModel(model.id, failure);
+    },
+    judge: (task, rows) => judge(task, rows),
     [Symbol.asyncDispose]: () => threads.close(),
   };
 }

@@ -55,6 +55,10 @@ async function write(client: PoolClient, job: Job<Parameters>, judged: JudgedPar
 }
 
 const wasDeleted = ({ dataset, parameters: { model } }: Job<Parameters>): HubError =>
-  new HubError('NOT_FOUND', `Model ${model} of ${dataset} was deleted while it predicted; its predictions are gone with it.`, {
-    hint: `imagehub model list ${dataset} shows its models.`,
-  });
+  new HubError(
+    'NOT_FOUND',
+    `Model ${model} of ${dataset} was deleted while it predicted; its predictions are gone with it.`,
+    {
+      hint: `imagehub model list ${dataset} shows its models.`,
+    },
+  );

@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import pg from 'pg';
 import { HubError } from '../../errors.ts';
-import type { Attempt, Counts, Job, JobKind } from '../../jobs/job.ts';
+import type { Attempt, Counts, Job, JobKind, WritePart } from '../../jobs/job.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import {
   type HeldDataset,
@@ -15,32 +15,48 @@ import type { IdRange } from '../../sql/stored-rows.ts';
 import { stageVerdicts } from '../../sql/verdict-rows.ts';
 import { TASK_LIMITS } from './judge.ts';
 import { cutRequest, describeRange, type Parameters } from './request.ts';
+import { openSweeper } from './vacuum.ts';
 import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
+
+/** @param sweep whether to vacuum the table on the way, see `openSweeper` */
+export const reclassifyKind = ({ sweep }: { sweep: boolean }): JobKind<Parameters, IdRange> => ({
+  kind: 'reclassify',
+  cut: (context, request) =>
+    cutRequest(
+      context,
+      request,
+      outdated(request.dataset, request.parameters, context.config.classifyAttempts),
+    ),
+  async open(context, job) {
+    const bench = await openBench(context, job);
+    const sweeper = sweep ? await openSweeper(context, job.dataset) : null;
+    return {
+      work: (attempt) => reclassifyPart(bench, attempt, (rows) => sweeper?.written(rows)),
+      async [Symbol.asyncDispose]() {
+        await bench[Symbol.asyncDispose]();
+        await sweeper?.[Symbol.asyncDispose]();
+      },
+    };
+  },
+  describe: describeRange,
+});
 
 /**
  * Classifies stored images with the live model. Counts: images looked at; written; of these changed (another class than
  * before) and failed (no class any more); superseded (predictions of other models kept in imagehub.predictions).
  */
-export const RECLASSIFY: JobKind<Parameters, IdRange> = {
-  kind: 'reclassify',
-  cut: (context, request) =>
-    cutRequest(context, request, outdated(request.dataset, request.parameters, context.config.classifyAttempts)),
-  async open(context, job) {
-    const bench = await openBench(context, job);
-    return {
-      work: (attempt) => reclassifyPart(bench, attempt),
-      [Symbol.asyncDispose]: () => bench[Symbol.asyncDispose](),
-    };
-  },
-  describe: describeRange,
-};
+export const RECLASSIFY = reclassifyKind({ sweep: true });
 
 /** Not processed by the model; those that the present promotion has failed on so often count as processed. */
 const outdated = (dataset: string, { model }: Parameters, attempts: number): string =>
   `i.model_id is distinct from ${model} and not (i.prediction = -1 and i.classify_attempts >= ${attempts}
      and i.promotion_no is not distinct from (select d.promotion_no from imagehub.datasets d where d.name = ${pg.escapeLiteral(dataset)}))`;
 
-async function reclassifyPart(bench: Bench, attempt: Attempt<Parameters, IdRange>) {
+async function reclassifyPart(
+  bench: Bench,
+  attempt: Attempt<Parameters, IdRange>,
+  onWritten: (rows: number) => void,
+): Promise<WritePart> {
   const { job } = attempt;
   const { pool, config } = bench.context;
   const condition = job.parameters.onlyOutdated
@@ -49,7 +65,11 @@ async function reclassifyPart(bench: Bench, attempt: Attempt<Parameters, IdRange
   const judged = await judgePart(bench, attempt, { condition, skipSame: true });
   // Before the transaction that writes: making a partition locks the others.
   const kept = await ensurePredictions(pool, judged.otherModels);
-  return (client: PoolClient) => write(client, job, judged, kept);
+  return async (client) => {
+    const counts = await write(client, job, judged, kept);
+    onWritten(counts.written);
+    return counts;
+  };
 }
 
 async function write(
@@ -57,7 +77,7 @@ async function write(
   job: Job<Parameters>,
   judged: JudgedPart,
   kept: number[],
-): Promise<Counts> {
+): Promise<Counts & { written: number }> {
   const { dataset, images, verdicts, changed, failed } = judged;
   const { model } = job.parameters;
   const { promotionNo } = checkLive(await holdLiveModel(client, dataset.name), job, dataset);

@@ -1,9 +1,10 @@
 import { HubError } from '../../errors.ts';
 import type { JobContext, JobRequest, Part } from '../../jobs/job.ts';
+import { type Pool, withClient } from '../../sql/database.ts';
 import { cutImages } from '../../sql/cut-images.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import { resolveModel } from '../../sql/models.ts';
-import type { Selection } from '../../sql/selection.ts';
+import { checkSelection, type Selection } from '../../sql/selection.ts';
 import type { IdRange } from '../../sql/stored-rows.ts';
 
 /** What a job that applies a model to stored images keeps about itself. */
@@ -32,7 +33,7 @@ export const selectionOf = ({ where, since, until }: Parameters): Selection => (
 
 /**
  * A job that classifies stored images with the live model.
- * @throws HubError NOT_FOUND: the dataset, or nothing is live in it
+ * @throws HubError NOT_FOUND: the dataset, or nothing is live in it; USAGE: the selection's condition
  */
 export async function reclassifyRequest(
   { pool }: Pick<JobContext, 'pool'>,
@@ -40,17 +41,21 @@ export async function reclassifyRequest(
 ): Promise<JobRequest<Parameters>> {
   const dataset = await getDataset(pool, request.dataset);
   if (dataset.liveModelId === null) {
-    throw new HubError('NOT_FOUND', `No model is live in ${dataset.name}: there is nothing to reclassify with.`, {
-      hint: `imagehub model list ${dataset.name} shows its models; imagehub promote makes one live.`,
-    });
+    throw new HubError(
+      'NOT_FOUND',
+      `No model is live in ${dataset.name}: there is nothing to reclassify with.`,
+      {
+        hint: `imagehub model list ${dataset.name} shows its models; imagehub promote makes one live.`,
+      },
+    );
   }
-  return jobRequest('reclassify', request, dataset.liveModelId);
+  return jobRequest(pool, 'reclassify', request, dataset.liveModelId);
 }
 
 /**
  * A job that fills imagehub.predictions with what another model than the live one says about stored images.
  * @param named see `resolveModel`
- * @throws HubError NOT_FOUND; USAGE when the model is the live one
+ * @throws HubError NOT_FOUND; USAGE when the model is the live one, or for the selection's condition
  */
 export async function predictRequest(
   { pool }: Pick<JobContext, 'pool'>,
@@ -60,28 +65,43 @@ export async function predictRequest(
   const dataset = await getDataset(pool, request.dataset);
   const { model, live } = await resolveModel(pool, dataset.name, named);
   if (live) {
-    throw new HubError('USAGE', `Model ${model} is live in ${dataset.name}: its predictions are those of the images.`, {
-      hint: `To classify images anew with it: imagehub reclassify ${dataset.name}`,
-    });
+    throw new HubError(
+      'USAGE',
+      `Model ${model} is live in ${dataset.name}: its predictions are those of the images.`,
+      {
+        hint: `To classify images anew with it: imagehub reclassify ${dataset.name}`,
+      },
+    );
   }
-  return jobRequest('predict', request, model);
+  return jobRequest(pool, 'predict', request, model);
 }
 
-const jobRequest = (
+async function jobRequest(
+  pool: Pool,
   kind: string,
   { dataset, selection = {}, onlyOutdated = false }: ApplyRequest,
   model: number,
-): JobRequest<Parameters> => ({
-  dataset,
-  kind,
-  parameters: {
-    model,
-    where: selection.where ?? null,
-    since: selection.since?.toISOString() ?? null,
-    until: selection.until?.toISOString() ?? null,
-    onlyOutdated,
-  },
-});
+): Promise<JobRequest<Parameters>> {
+  if (selection.where) {
+    // Now and not only when the job is cut: it may be for a schedule.
+    await withClient(pool, async (client) => {
+      await client.query('begin read only');
+      await checkSelection(client, dataset, selection);
+      await client.query('commit');
+    });
+  }
+  return {
+    dataset,
+    kind,
+    parameters: {
+      model,
+      where: selection.where ?? null,
+      since: selection.since?.toISOString() ?? null,
+      until: selection.until?.toISOString() ?? null,
+      onlyOutdated,
+    },
+  };
+}
 
 /** The images of a job as ranges of ids. @param outdated the condition for those that the model has not processed */
 export async function cutRequest(

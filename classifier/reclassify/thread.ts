@@ -7,15 +7,18 @@ import { type Begun, markBegun } from '../threads.ts';
 import { encodeVerdicts } from './encode.ts';
 import type { ThreadAnswer, VerdictTask } from './task.ts';
 
+/** Runs in a worker thread: loads a model. @returns why that cannot be done */
+export async function loadModel(task: Begun<Pick<VerdictTask, 'model' | 'classes'>>): Promise<string | null> {
+  markBegun(task);
+  return classifierFor(task.model, task.classes).then(() => null, errorText);
+}
+
 /** Runs in a worker thread: decodes and classifies images that are in the table, and encodes what is to be written. */
 export async function judgeStoredRows(task: Begun<VerdictTask>): Promise<ThreadAnswer> {
   markBegun(task);
   const { model, classes, maxPixels } = task;
-  try {
-    await classifierFor(model, classes);
-  } catch (error) {
-    return { modelError: errorText(error) };
-  }
+  const modelError = await loadModel(task);
+  if (modelError !== null) return { modelError };
   const { rows, images } = readRows(task.rows);
   const verdicts = await classifyEncoded(model, classes, images, maxPixels);
   const encoded = encodeVerdicts(task, rows, verdicts);

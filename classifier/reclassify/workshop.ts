@@ -16,10 +16,22 @@ export interface Bench extends AsyncDisposable {
   judge: Judge;
 }
 
-/** @throws HubError NOT_FOUND when the model was deleted */
-export async function openBench(context: JobContext, { parameters }: Job<Parameters>): Promise<Bench> {
-  const model = await loadModelRef(context.pool, parameters.model);
-  const judge = openJudge(context.config, context.log);
+/** @throws HubError NOT_FOUND when the model was deleted, BAD_MODEL when it cannot be loaded */
+export async function openBench(
+  context: JobContext,
+  { job, dataset, parameters }: Job<Parameters>,
+): Promise<Bench> {
+  const { pool, config, log } = context;
+  const model = await loadModelRef(pool, parameters.model);
+  const { classes } = await getDataset(pool, dataset);
+  const judge = openJudge(config, log);
+  try {
+    await judge.load({ model, classes });
+  } catch (error) {
+    await judge[Symbol.asyncDispose]();
+    throw error;
+  }
+  log.debug({ job, dataset, model: model.id, threads: config.workers }, 'the model is loaded');
   return { context, model, judge, [Symbol.asyncDispose]: () => judge[Symbol.asyncDispose]() };
 }
 
@@ -46,7 +58,14 @@ export async function judgePart(
   };
   const rows = storedRows(
     pool,
-    { dataset: dataset.name, columns: READ_COLUMNS, selection: selectionOf(job.parameters), condition, ...what },
+    {
+      dataset: dataset.name,
+      columns: READ_COLUMNS,
+      selection: selectionOf(job.parameters),
+      checked: true,
+      condition,
+      ...what,
+    },
     TASK_LIMITS,
   );
   const judged = await judgeRows(judge, task, rows, () => {
