@@ -5,9 +5,6 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { type CommandContext, commandContext, type RegisterCommand } from '../cli/command.ts';
 import { note } from '../cli/output.ts';
-import { exportModel } from '../classifier/train/export.ts';
-import { xavier } from '../classifier/train/network.ts';
-import { mulberry32 } from '../classifier/train/random.ts';
 import { promote, registerModel } from '../classifier/registry.ts';
 import { errorText, HubError } from '../errors.ts';
 import { openDirectSink } from '../ingest/direct.ts';
@@ -15,7 +12,7 @@ import { transaction } from '../sql/database.ts';
 import { getDataset } from '../sql/datasets.ts';
 import { ensurePredictions } from '../sql/predictions.ts';
 import { lastLines } from '../stack/processes.ts';
-import { benchModel, benchSizes } from './model.ts';
+import { benchModel } from './model.ts';
 import { measureGrowth } from './reclassify-growth.ts';
 import { amount, type BenchResult, compare, median, type Measured, printResult } from './result.ts';
 import { makeDataset, openScene, readMnist, type Scene } from './scene.ts';
@@ -25,6 +22,7 @@ interface ReclassifyOptions {
   python: string;
   runs: string;
   copies: string;
+  processes: string;
   growth?: boolean;
   json?: boolean;
 }
@@ -39,6 +37,7 @@ export const reclassifyCommand: RegisterCommand = (program) => {
     .option('--python <program>', 'a Python with the peers’ packages', 'python3')
     .option('--runs <n>', 'alternating runs of each; the median counts', '3')
     .option('--copies <n>', 'each image is stored so often, under ids of their own', '1')
+    .option('--processes <list>', 'how many of Python, each tried', '1,2')
     .option('--no-growth', 'leave out how the table grows')
     .option('--json', 'end with one line of JSON')
     .action(async (options: ReclassifyOptions) => {
@@ -48,16 +47,18 @@ export const reclassifyCommand: RegisterCommand = (program) => {
 
 const SOURCE = 'images_before';
 /** Any other seed than the first model's: most predictions differ. */
-const SEED = 5;
+const OTHER_SEED = 5;
 const ERROR_LINES = 15;
 
-/** Python in one process and in two, the same result (replaced predictions are kept) and without keeping them. */
-const PEERS = [1, 2].flatMap((processes) =>
-  [true, false].map((history) => ({
-    name: `python × ${processes}${history ? '' : ', replaced predictions lost'}`,
-    env: { PROCESSES: String(processes), HISTORY: history ? '1' : '0' },
-  })),
-);
+/** Python that has the same result (replaced predictions are kept), and that does not keep them. */
+const peersOf = (processes: string) =>
+  processes.split(',').flatMap((count) =>
+    [true, false].map((history) => ({
+      name: `python × ${count}${history ? '' : ', replaced predictions lost'}`,
+      env: { PROCESSES: count, HISTORY: history ? '1' : '0' },
+      rates: [] as number[],
+    })),
+  );
 
 /**
  * Images per second from the first row that is read to the last commit, start-up of either process (threads, model) not
@@ -72,11 +73,11 @@ async function reclassifyBench(context: CommandContext, options: ReclassifyOptio
   await sink.send(images);
   await sink.close();
   const model = join(scene.home, 'other.onnx');
-  await writeFile(model, otherModel());
+  await writeFile(model, benchModel(OTHER_SEED).onnx);
 
   const count = images.length * Number(options.copies);
   const ours: number[] = [];
-  const peers = PEERS.map((peer) => ({ ...peer, rates: [] as number[] }));
+  const peers = peersOf(options.processes);
   for (let run = 1; run <= Number(options.runs); run++) {
     for (const [n, { name, env, rates }] of peers.entries()) {
       const table = await stored(scene, `peer_${run}_${n}`, Number(options.copies));
@@ -94,10 +95,6 @@ async function reclassifyBench(context: CommandContext, options: ReclassifyOptio
   const growth = options.growth === false ? undefined : await measureGrowth(scene);
   const measured: Measured[] = peers.map(({ name, rates }) => ({ name, value: median(rates) }));
   return compare('reclassify', 'images/s', 'more', median(ours), measured, { images: count, growth });
-}
-
-function otherModel(): Uint8Array {
-  return exportModel(xavier(benchSizes, mulberry32(SEED)), benchModel().manifest);
 }
 
 export interface StoredImages {
@@ -136,8 +133,7 @@ export async function stored(
     );
   });
   await ensurePredictions(pool, [liveModelId!]);
-  const { manifest } = benchModel();
-  const model = await registerModel(pool, { dataset: name, source: 'bench', onnx: otherModel(), manifest });
+  const model = await registerModel(pool, { dataset: name, source: 'bench', ...benchModel(OTHER_SEED) });
   const { promotionNo } = await promote(pool, name, model);
   await pool.query(`vacuum (analyze) public."${name}"`);
   await pool.query('checkpoint');

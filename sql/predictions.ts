@@ -15,6 +15,17 @@ export async function ensurePredictions(db: Queryable, models: number[]): Promis
   return rows.map(({ id }) => id);
 }
 
+/** Whether one of the models has predicted an image in the range of those with staged verdicts. */
+export async function arePredicted(client: PoolClient, models: readonly number[]): Promise<boolean> {
+  if (models.length === 0) return false;
+  const { rows } = await client.query<{ any: boolean }>(
+    `select exists (select from imagehub.predictions p where p.model_id = any($1)
+       and p.id >= (select min(id) from staged_verdicts) and p.id <= (select max(id) from staged_verdicts)) as any`,
+    [models],
+  );
+  return rows[0]!.any;
+}
+
 /** Keeps a model from being deleted until the caller's transaction ends. @returns false: it is deleted already */
 export async function holdModel(client: PoolClient, model: number): Promise<boolean> {
   const { rowCount } = await client.query(

@@ -19,11 +19,14 @@ export interface ReadRow {
   prediction: number;
   confidence: number | null;
   failed: boolean;
+  /** As Postgres sent them. */
+  scores: Uint8Array | null;
+  predictedAt: Uint8Array | null;
 }
 
 /** What `readRow` reads, of the table called `i`. */
 export const READ_COLUMNS =
-  'i.id, i.ctid, i.revision, i.sha256, i.model_id, i.prediction, i.confidence, i.classify_error, i.image_base64';
+  'i.id, i.ctid, i.revision, i.sha256, i.model_id, i.prediction, i.confidence, i.classify_error, i.scores, i.predicted_at, i.image_base64';
 
 /** All rows of a piece of binary COPY with `READ_COLUMNS`, and their images' bytes. */
 export function readRows(bytes: Uint8Array<ArrayBuffer>): { rows: ReadRow[]; images: Buffer<ArrayBuffer>[] } {
@@ -40,6 +43,8 @@ export function readRows(bytes: Uint8Array<ArrayBuffer>): { rows: ReadRow[]; ima
       prediction: reader.int4()!,
       confidence: reader.float4(),
       failed: reader.bytea() !== null,
+      scores: reader.bytea(),
+      predictedAt: reader.bytea(),
     });
     images.push(reader.base64() as Buffer<ArrayBuffer>);
   }
@@ -71,6 +76,29 @@ export const VERDICT_BYTES = 160;
 export function writeVerdictRow(out: CopyWriter, row: ReadRow, verdict: Verdict): void {
   out.row(COLUMNS.length);
   for (const column of COLUMNS) column.write(out, row, verdict);
+}
+
+/** The columns of `writeReplacedRow`. */
+const REPLACED = 'model_id, id, sha256, prediction, confidence, scores, predicted_at, source';
+
+/** Appends, in binary COPY format, what a row says as it stands in imagehub.predictions when a verdict has replaced it. */
+export function writeReplacedRow(out: CopyWriter, row: ReadRow): void {
+  out.row(8);
+  out.int8(row.model);
+  out.text(row.id);
+  out.bytea(row.sha256);
+  out.int4(row.prediction);
+  out.float4(row.confidence);
+  out.bytea(row.scores);
+  if (row.predictedAt) out.bytea(row.predictedAt);
+  else out.timestamp(Date.now());
+  out.text('superseded');
+}
+
+/** Copies rows made by `writeReplacedRow` into the model's partition. Fails (23505) where it holds one of the images. */
+export async function copyReplaced(client: PoolClient, model: number, rows: Uint8Array[]): Promise<void> {
+  const statement = `copy imagehub."predictions_${model}" (${REPLACED}) from stdin (format binary)`;
+  await pipeline(Readable.from([COPY_HEADER, ...rows, COPY_TRAILER]), client.query(copyFrom(statement)));
 }
 
 /**

@@ -1,5 +1,5 @@
 import { CopyWriter } from '../../sql/binary-copy.ts';
-import { type ReadRow, VERDICT_BYTES, writeVerdictRow } from '../../sql/verdict-rows.ts';
+import { type ReadRow, VERDICT_BYTES, writeReplacedRow, writeVerdictRow } from '../../sql/verdict-rows.ts';
 import type { Verdict } from '../classify-all.ts';
 import type { EncodedVerdicts, VerdictTask } from './task.ts';
 
@@ -9,30 +9,44 @@ const BYTES_PER_SCORE = 8;
 
 /** Encodes verdicts on rows; those that say nothing new are left out where the task wants that. */
 export function encodeVerdicts(
-  { model, classes, keepScores, skipSame }: Omit<VerdictTask, 'rows' | 'maxPixels'>,
+  { model, classes, keepScores, live }: Omit<VerdictTask, 'rows' | 'maxPixels'>,
   rows: ReadRow[],
   verdicts: Verdict[],
 ): EncodedVerdicts {
-  const out = new CopyWriter(
-    rows.length * (VERDICT_BYTES + (keepScores ? classes.length * BYTES_PER_SCORE : 0)) + 1,
-  );
+  const size = VERDICT_BYTES + (keepScores ? classes.length * BYTES_PER_SCORE : 0);
+  const out = new CopyWriter(rows.length * size + 1);
   const counts = { images: rows.length, verdicts: 0, changed: 0, failed: 0 };
   let firstFailure: EncodedVerdicts['firstFailure'] = null;
-  const others = new Set<number>();
+  const replaced = new Map<number, { out: CopyWriter; predictions: number }>();
+  const replace = (row: ReadRow, by: number) => {
+    let of = replaced.get(by);
+    if (!of) replaced.set(by, (of = { out: new CopyWriter(rows.length * size + 1), predictions: 0 }));
+    writeReplacedRow(of.out, row);
+    of.predictions++;
+  };
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i]!;
     const verdict = verdicts[i]!;
-    if (skipSame && saysTheSame(row, verdict, model.id)) continue;
+    if (live && saysTheSame(row, verdict, model.id)) continue;
     counts.verdicts++;
     if (verdict.prediction !== row.prediction) counts.changed++;
     if (verdict.error !== null) {
       counts.failed++;
       firstFailure ??= { id: row.id, error: verdict.error };
     }
-    if (row.model !== null && row.model !== model.id) others.add(row.model);
+    if (live && row.prediction >= 0 && row.model !== null && row.model !== model.id) replace(row, row.model);
     writeVerdictRow(out, row, keepScores ? verdict : { ...verdict, scores: null });
   }
-  return { ...counts, rows: out.bytes(), firstFailure, otherModels: [...others] };
+  return {
+    ...counts,
+    rows: out.bytes(),
+    firstFailure,
+    replaced: [...replaced].map(([id, { out, predictions }]) => ({
+      model: id,
+      predictions,
+      rows: out.bytes(),
+    })),
+  };
 }
 
 const saysTheSame = (row: ReadRow, { prediction, confidence }: Verdict, model: number): boolean =>

@@ -3,9 +3,11 @@ import type { Judge, JudgeTask } from './judge.ts';
 import type { EncodedVerdicts } from './task.ts';
 
 /** Verdicts on some images, in the order of their ids. */
-export interface Judged extends Omit<EncodedVerdicts, 'rows'> {
+export interface Judged extends Omit<EncodedVerdicts, 'rows' | 'replaced'> {
   /** See `EncodedVerdicts`. */
   rows: Uint8Array[];
+  /** By model. */
+  replaced: Map<number, { predictions: number; rows: Uint8Array[] }>;
 }
 
 /**
@@ -25,7 +27,7 @@ export async function judgeRows(
     changed: 0,
     failed: 0,
     firstFailure: null,
-    otherModels: [],
+    replaced: new Map(),
   };
   const running: Promise<EncodedVerdicts[]>[] = [];
   const add = async () => {
@@ -50,5 +52,11 @@ function addVerdicts(sum: Judged, some: EncodedVerdicts): void {
   sum.changed += some.changed;
   sum.failed += some.failed;
   sum.firstFailure ??= some.firstFailure;
-  sum.otherModels = [...new Set([...sum.otherModels, ...some.otherModels])];
+  for (const { model, predictions, rows } of some.replaced) {
+    const of = sum.replaced.get(model);
+    sum.replaced.set(model, {
+      predictions: (of?.predictions ?? 0) + predictions,
+      rows: [...(of?.rows ?? []), rows],
+    });
+  }
 }

@@ -34,7 +34,7 @@ async function predictPart(bench: Bench, attempt: Attempt<Parameters, IdRange>) 
   const { job } = attempt;
   const { model } = job.parameters;
   const condition = job.parameters.onlyOutdated ? outdated(job.parameters) : undefined;
-  const judged = await judgePart(bench, attempt, { condition, skipSame: false });
+  const judged = await judgePart(bench, attempt, { condition, live: false });
   const [kept] = await ensurePredictions(bench.context.pool, [model]);
   if (kept === undefined) throw wasDeleted(job);
   return (client: PoolClient) => write(client, job, judged);

@@ -10,9 +10,9 @@ import {
   readChanged,
   writeStaged,
 } from '../../sql/live-verdicts.ts';
-import { ensurePredictions } from '../../sql/predictions.ts';
+import { arePredicted, ensurePredictions } from '../../sql/predictions.ts';
 import type { IdRange } from '../../sql/stored-rows.ts';
-import { stageVerdicts } from '../../sql/verdict-rows.ts';
+import { copyReplaced, stageVerdicts } from '../../sql/verdict-rows.ts';
 import { TASK_LIMITS } from './judge.ts';
 import { cutRequest, describeRange, type Parameters } from './request.ts';
 import { openSweeper } from './vacuum.ts';
@@ -62,9 +62,9 @@ async function reclassifyPart(
   const condition = job.parameters.onlyOutdated
     ? outdated(job.dataset, job.parameters, config.classifyAttempts)
     : undefined;
-  const judged = await judgePart(bench, attempt, { condition, skipSame: true });
+  const judged = await judgePart(bench, attempt, { condition, live: true });
   // Before the transaction that writes: making a partition locks the others.
-  const kept = await ensurePredictions(pool, judged.otherModels);
+  const kept = await ensurePredictions(pool, [...judged.replaced.keys()]);
   return async (client) => {
     const counts = await write(client, job, judged, kept);
     onWritten(counts.written);
@@ -84,6 +84,8 @@ async function write(
   const counts = { images, written: 0, changed, failed, superseded: 0 };
   if (verdicts === 0) return counts;
   await stageVerdicts(client, judged.rows);
+  const copied = await writeUnchanged(client, judged, kept, { model, promotionNo });
+  if (copied !== null) return { ...counts, written: verdicts, superseded: copied };
   counts.superseded = await keepSuperseded(client, dataset.name, kept);
   counts.written = await writeStaged(client, dataset.name, { model, promotionNo });
   if (counts.written === verdicts) return counts;
@@ -93,6 +95,33 @@ async function write(
   counts.superseded += await keepSuperseded(client, dataset.name, kept);
   counts.written += await writeStaged(client, dataset.name, { model, promotionNo });
   return counts;
+}
+
+/**
+ * The short way, where nobody has changed one of the images since it was read, and none of the predictions that are
+ * replaced has an older one to meet: they are copied as they were read, which takes a third of the time of a statement
+ * that reads them again.
+ * @returns how many were replaced; null: this is not the case, and nothing is written
+ */
+async function writeUnchanged(
+  client: PoolClient,
+  { dataset, verdicts, replaced }: JudgedPart,
+  kept: number[],
+  as: { model: number; promotionNo: number },
+): Promise<number | null> {
+  if (await arePredicted(client, kept)) return null;
+  await client.query('savepoint unchanged');
+  if ((await writeStaged(client, dataset.name, as)) < verdicts) {
+    await client.query('rollback to savepoint unchanged');
+    return null;
+  }
+  let copied = 0;
+  for (const model of kept) {
+    const { predictions, rows } = replaced.get(model)!;
+    await copyReplaced(client, model, rows);
+    copied += predictions;
+  }
+  return copied;
 }
 
 /** @throws HubError MODEL_CHANGED, which ends the job; an error that has the part tried again when classes were added */

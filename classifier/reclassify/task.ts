@@ -8,9 +8,16 @@ export interface VerdictTask {
   maxPixels: number;
   /** Whether the dataset keeps the probabilities of all classes. */
   keepScores: boolean;
-  /** Rows that say the same already, by the same model, get no verdict. */
-  skipSame: boolean;
+  /** It is the live one: rows that say the same already get no verdict, and what is replaced is kept. */
+  live: boolean;
   /** COPY's binary format, see `READ_COLUMNS` in sql/verdict-rows.ts. */
+  rows: Uint8Array<ArrayBuffer>;
+}
+
+export interface Replaced {
+  model: number;
+  predictions: number;
+  /** COPY's binary format, see `writeReplacedRow` in sql/verdict-rows.ts. */
   rows: Uint8Array<ArrayBuffer>;
 }
 
@@ -28,8 +35,8 @@ export interface EncodedVerdicts {
   failed: number;
   /** The first of them. */
   firstFailure: { id: string; error: string } | null;
-  /** Other models whose predictions these rows hold. */
-  otherModels: number[];
+  /** Predictions of other models that the verdicts replace, by model. */
+  replaced: Replaced[];
 }
 
 /** What a thread answers; `modelError`: the model itself cannot be loaded, and there are no verdicts. */

@@ -15,13 +15,12 @@ export async function loadModel(task: Begun<Pick<VerdictTask, 'model' | 'classes
 
 /** Runs in a worker thread: decodes and classifies images that are in the table, and encodes what is to be written. */
 export async function judgeStoredRows(task: Begun<VerdictTask>): Promise<ThreadAnswer> {
-  markBegun(task);
-  const { model, classes, maxPixels } = task;
   const modelError = await loadModel(task);
   if (modelError !== null) return { modelError };
   const { rows, images } = readRows(task.rows);
-  const verdicts = await classifyEncoded(model, classes, images, maxPixels);
+  const verdicts = await classifyEncoded(task.model, task.classes, images, task.maxPixels);
   const encoded = encodeVerdicts(task, rows, verdicts);
-  const moved = { [transferableSymbol]: [encoded.rows.buffer], [valueSymbol]: encoded };
+  const buffers = [encoded.rows.buffer, ...encoded.replaced.map((of) => of.rows.buffer)];
+  const moved = { [transferableSymbol]: buffers, [valueSymbol]: encoded };
   return move(moved) as unknown as ThreadAnswer;
 }

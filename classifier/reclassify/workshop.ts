@@ -45,7 +45,7 @@ export interface JudgedPart extends Judged {
 export async function judgePart(
   { context, model, judge }: Bench,
   { job, what, signal, stopping }: Attempt<Parameters, IdRange>,
-  { condition, skipSame }: { condition: string | undefined; skipSame: boolean },
+  { condition, live }: { condition: string | undefined; live: boolean },
 ): Promise<JudgedPart> {
   const { pool, log } = context;
   // For each part: classes may have been added.
@@ -54,7 +54,7 @@ export async function judgePart(
     model,
     classes: dataset.classes,
     keepScores: dataset.columns === 'all',
-    skipSame,
+    live,
   };
   const rows = storedRows(
     pool,
@@ -82,6 +82,6 @@ export async function judgePart(
   return {
     ...judged,
     dataset,
-    again: (chunks) => judgeRows(judge, { ...task, skipSame: false }, chunks),
+    again: (chunks) => judgeRows(judge, task, chunks),
   };
 }
