@@ -104,12 +104,13 @@ export async function copyReplaced(client: PoolClient, model: number, rows: Uint
 /**
  * A temporary table per connection, empty again after each transaction. Plans that find each image by its place or id are
  * the only ones that cost the same in a table of any size; the planner, which knows nothing of what is staged, may read
- * all of the table instead.
+ * all of the table instead. Nobody waits until the log is on the disk: what says that this was done would be lost with it,
+ * and it would be done again.
  */
 const STAGE = `
   set local client_min_messages = warning;
   create temp table if not exists staged_verdicts (${COLUMNS.map(({ name, type }) => `${name} ${type}`).join(', ')}) on commit delete rows;
-  set local enable_hashjoin = off; set local enable_mergejoin = off`;
+  set local enable_hashjoin = off; set local enable_mergejoin = off; set local synchronous_commit = off`;
 
 const COPY_VERDICTS = `copy staged_verdicts (${COLUMNS.map(({ name }) => name).join(', ')}) from stdin (format binary)`;
 
