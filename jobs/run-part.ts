@@ -71,12 +71,12 @@ async function attempt(runner: PartRunner, kind: JobKind, claimed: ClaimedPart):
     await perform(runner, kind, claimed, watch);
     return 'done';
   } catch (error) {
-    if (error instanceof NotWanted) return 'discarded';
     if (isDatabaseAway(error)) throw error;
+    const unwanted = error instanceof NotWanted || watch.signal.aborted;
     // What it threw because it was told to stop is no failure.
-    if (watch.signal.aborted || watch.stopping.aborted || error instanceof PartInterrupted) {
+    if (unwanted || watch.stopping.aborted || error instanceof PartInterrupted) {
       await releasePart(runner.pool, claimed);
-      return watch.signal.aborted ? 'discarded' : 'released';
+      return unwanted ? 'discarded' : 'released';
     }
     return await recordFailure(runner, kind, claimed, error);
   }

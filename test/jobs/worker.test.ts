@@ -129,6 +129,19 @@ test('work for a GPU is taken by the worker that has one', async () => {
   expect(without.child.exitCode).toBeNull();
 });
 
+test('connections that are cut in the middle of parts lose nothing and count nothing twice', async () => {
+  await using hub = await jobHub();
+  const worker = await hub.worker();
+  const { job } = await hub.start({ parts: 8, ms: 300 });
+  await waitFor('it goes', async () => (await getJob(hub.desk.pool, job)).partsDone > 0);
+  await hub.desk.pool.query(
+    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
+  );
+  expect(await hub.reaches(job, 'done')).toMatchObject({ partsDone: 8, counts: { counted: 8, rows: 8 } });
+  expect(await parts(hub, job)).toEqual(numbers(8));
+  expect((await worker.kill('SIGTERM')).status).toBe(0);
+});
+
 test('a command works beside workers, and an interrupt leaves its job paused for job resume', async () => {
   await using hub = await jobHub();
   await hub.worker();
