@@ -26,9 +26,11 @@ const EXPIRE_S = 23 * 3600;
 /** A part may wait so long for a worker that has its device; then `job resume` sends it again. */
 const KEEP_WAITING_S = 365 * 86_400;
 const KEEP_DONE_S = 600;
-/** Without a notification (lost, or no connection to spare for it). */
-const POLL_EVERY_S = 2;
-const POLL_BESIDE_NOTIFICATIONS_S = 10;
+/**
+ * New messages wake the workers; those for later (throttle, another attempt) do not when their time comes. Asking an empty
+ * queue takes under a millisecond.
+ */
+const POLL_EVERY_S = 1;
 const MESSAGES_PER_INSERT = 2000;
 
 /** That a part is to be done. May come more than once, or late; the tables say what is so. */
@@ -164,5 +166,5 @@ const QUEUE = {
 };
 const POLLING = {
   pollingIntervalSeconds: POLL_EVERY_S,
-  notifyPollingIntervalSeconds: POLL_BESIDE_NOTIFICATIONS_S,
+  notifyPollingIntervalSeconds: POLL_EVERY_S,
 };

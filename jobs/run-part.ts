@@ -212,7 +212,7 @@ const failedParts = ({ partsFailed, parts }: Job): string =>
   `${partsFailed} of ${parts} part${parts === 1 ? '' : 's'} failed.`;
 
 /** Connections refused or lost, a server that shuts down: not the part's fault. */
-function isDatabaseAway(error: unknown): boolean {
+export function isDatabaseAway(error: unknown): boolean {
   const code = errorCode(error);
   if (code !== undefined)
     return /^(08...|57P0[1-4]|ECONN.*|EPIPE|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH)$/.test(code);

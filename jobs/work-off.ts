@@ -4,13 +4,16 @@ import { claimPart, jobRate } from '../sql/job-parts.ts';
 import { getJob } from '../sql/jobs.ts';
 import { pauseJob } from './control.ts';
 import type { Device, Job } from './job.ts';
-import { type PartRunner, runPart } from './run-part.ts';
+import { isDatabaseAway, type PartRunner, runPart } from './run-part.ts';
 import type { JobDesk } from './start.ts';
 import { workerName } from './worker.ts';
 import { Workshops } from './workshops.ts';
 
 /** How often the tables are asked how far a job is, and whether a part is free again. */
 const LOOK_EVERY_MS = 500;
+
+/** The same trouble is told again only so often while it lasts. */
+const SAME_AGAIN_MS = 5000;
 
 /** How far a job is. */
 export interface JobProgress extends Job {
@@ -30,31 +33,58 @@ export async function jobProgress(pool: JobDesk['pool'], id: number): Promise<Jo
 
 const isOver = ({ state }: Job): boolean => state !== 'waiting' && state !== 'running';
 
+interface WatchOptions {
+  signal: AbortSignal;
+  onProgress?: ((progress: JobProgress) => void) | undefined;
+  /** The database is away, and is waited for: in a sentence, now and then. */
+  onTrouble?: ((text: string) => void) | undefined;
+}
+
 /**
- * Looks on until a job is at its end or paused.
+ * Looks on until a job is at its end or paused. A database that is away is waited for.
  * @returns the job then, or as it is when the signal is aborted
  */
-export async function watchJob(
-  pool: JobDesk['pool'],
-  id: number,
-  { signal, onProgress }: { signal: AbortSignal; onProgress?: (progress: JobProgress) => void },
-): Promise<Job> {
+export async function watchJob(pool: JobDesk['pool'], id: number, options: WatchOptions): Promise<Job> {
+  const { signal, onProgress } = options;
   for (;;) {
-    const progress = await jobProgress(pool, id);
-    onProgress?.(progress);
-    if (isOver(progress) || signal.aborted) return progress;
+    const progress = await orTrouble(options, () => jobProgress(pool, id));
+    if (progress) {
+      onProgress?.(progress);
+      if (isOver(progress) || signal.aborted) return progress;
+    }
     await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
   }
 }
 
-export interface WorkOffOptions extends JobDesk, Pick<PartRunner, 'kinds' | 'metrics'> {
+/** Undefined, after telling so, when the database is away; but not any more when that is to be ended. */
+async function orTrouble<T>(
+  { signal, onTrouble }: WatchOptions,
+  work: () => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (signal.aborted || !isDatabaseAway(error)) throw error;
+    onTrouble?.(`${errorText(error)}; nothing is lost, trying again`);
+    return undefined;
+  }
+}
+
+/** Not the same again and again. */
+function nowAndThen(tell: (text: string) => void): (text: string) => void {
+  let last = { text: '', at: 0 };
+  return (text) => {
+    if (text === last.text && Date.now() - last.at < SAME_AGAIN_MS) return;
+    last = { text, at: Date.now() };
+    tell(text);
+  };
+}
+
+export interface WorkOffOptions extends JobDesk, WatchOptions, Pick<PartRunner, 'kinds' | 'metrics'> {
   /** What this process has; a job that needs another device is looked on at. */
   devices: readonly Device[];
   /** Aborted: parts in hand are finished, then the job is paused. */
   signal: AbortSignal;
-  onProgress?: (progress: JobProgress) => void;
-  /** Something goes wrong and is tried again, in a sentence. */
-  onTrouble?: (text: string) => void;
 }
 
 /**
@@ -67,16 +97,14 @@ export async function workOff(options: WorkOffOptions, id: number): Promise<Job>
   const over = new AbortController();
   const job = await getJob(pool, id);
   const stop = AbortSignal.any([signal, over.signal]);
-  const working = devices.includes(job.device) ? workHere(options, job, stop) : Promise.resolve();
+  const onTrouble = options.onTrouble && nowAndThen(options.onTrouble);
+  const looking = watchJob(pool, id, { ...options, onTrouble, signal: stop });
+  const working = devices.includes(job.device) ? workHere({ ...options, onTrouble }, job, stop) : looking;
   try {
-    await Promise.race([
-      watchJob(pool, id, { signal: stop, ...(options.onProgress && { onProgress: options.onProgress }) }),
-      // It ends by itself only when it fails.
-      working.then(() => new Promise(() => undefined)),
-    ]);
+    await Promise.race([looking, working]);
   } finally {
     over.abort();
-    await working.catch(() => undefined);
+    await Promise.allSettled([working, looking]);
   }
   const ended = await getJob(pool, id);
   options.onProgress?.(await jobProgress(pool, id));
@@ -88,6 +116,7 @@ export async function workOff(options: WorkOffOptions, id: number): Promise<Job>
   });
 }
 
+/** Takes parts until the job is at its end or paused. */
 async function workHere(options: WorkOffOptions, job: Job, stopping: AbortSignal): Promise<void> {
   const { pool, config, log, metrics, kinds } = options;
   const kind = await kinds(job.kind);
@@ -98,17 +127,21 @@ async function workHere(options: WorkOffOptions, job: Job, stopping: AbortSignal
   }
   await using workshops = new Workshops({ pool, config, log });
   const runner: PartRunner = { pool, config, log, metrics, worker: workerName(), kinds, workshops, stopping };
+  // One that sees the end, or fails, ends the others, asleep or not.
+  const ended = new AbortController();
+  const end = AbortSignal.any([stopping, ended.signal]);
   const slot = async () => {
-    while (!stopping.aborted) {
-      try {
+    while (!end.aborted) {
+      const found = await orTrouble({ ...options, signal: end }, async () => {
         const claimed = await claimPart(pool, { job: job.job, worker: runner.worker });
         if (claimed) await runPart(runner, kind, claimed);
-        else await sleep(LOOK_EVERY_MS, undefined, { signal: stopping }).catch(() => undefined);
-      } catch (error) {
-        options.onTrouble?.(`${errorText(error)}; nothing is lost, trying again`);
-        await sleep(LOOK_EVERY_MS, undefined, { signal: stopping }).catch(() => undefined);
-      }
+        else if (isOver(await getJob(pool, job.job))) ended.abort();
+        return claimed;
+      });
+      if (!found) await sleep(LOOK_EVERY_MS, undefined, { signal: end }).catch(() => undefined);
     }
   };
-  await Promise.all(Array.from({ length: config.jobParts }, slot));
+  const slots = Array.from({ length: config.jobParts }, () => slot().finally(() => ended.abort()));
+  await Promise.allSettled(slots);
+  await Promise.all(slots);
 }

@@ -246,6 +246,21 @@ test('a part whose worker ends again and again is failed, not tried for ever', a
   expect(await parts(hub, job)).toEqual([]);
 });
 
+test('a database that is away for a moment is waited for by who works on a job', async () => {
+  await using hub = await jobHub();
+  const { job } = await hub.start({ parts: 6, ms: 200 });
+  const working = workOff(here(hub), job);
+  await waitFor(
+    'a part runs',
+    async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0,
+  );
+  await hub.desk.pool.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
+  );
+  expect(await working).toMatchObject({ state: 'done', counts: { rows: 6 } });
+  expect(await parts(hub, job)).toEqual([0, 1, 2, 3, 4, 5]);
+});
+
 test('who looks on sees the end, or stops looking', async () => {
   await using hub = await jobHub();
   const { job } = await hub.start({ parts: 3, ms: 50 });

@@ -113,8 +113,10 @@ test('a throttled job is delivered when it is due, and does not keep workers fro
   const quick = await hub.start({ parts: 20 });
   await hub.reaches(quick.job, 'done', 5000);
   expect((await getJob(hub.desk.pool, slow.job)).partsDone).toBeLessThan(5);
-  await hub.reaches(slow.job, 'done', 20_000);
+  await hub.reaches(slow.job, 'done');
+  // 5 parts, a second apart; each may be delivered a second late, and more on a busy machine.
   expect(Date.now() - began).toBeGreaterThan(3950);
+  expect(Date.now() - began).toBeLessThan(15_000);
 });
 
 test('work for a GPU is taken by the worker that has one', async () => {
