@@ -161,7 +161,8 @@ interface Json {
 export const sweepCommand: RegisterCommand = (program) => {
   registerJobCommand(SWEEP_COMMAND)(program);
   const command = program.commands.find((each) => each.name() === 'sweep')!;
-  // Options behind a subcommand's name are the subcommand's.
+  // Options behind a subcommand's name are the subcommand's: both have --json.
+  program.enablePositionalOptions();
   command.enablePositionalOptions();
   addSubcommands(command);
 };
