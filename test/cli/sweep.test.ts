@@ -37,7 +37,7 @@ test('a sweep from the command line: run, list, show and promote', async () => {
     dataset: 'mnist',
     sweeps: [{ sweep: 1, cells: 4, states: { done: 4, waiting: 0 } }],
   });
-  expect((await run(hub, 'sweep', 'list', 'mnist')).stdout).toMatch(/1 │ +4 │ +4 │ +0 │ +0 │ 0\.\d{4}/);
+  expect((await run(hub, 'sweep', 'list', 'mnist')).stdout).toMatch(/1 │ +4 │ +4 │ +0 │ +0 │ +0\.\d{4}/);
 
   const shown = await json(hub, 'sweep', 'show', 'mnist', '1');
   expect(shown).toMatchObject({
