@@ -17,6 +17,7 @@ import type { GivenManifest } from './given.ts';
 import { type Trial, tryPreprocessings } from './measure-sample.ts';
 import type { ModelFile } from './model-file.ts';
 import { patterns, probeModel } from './probe.ts';
+import { tryModel } from './try-model.ts';
 import { decodeSome, readSample, type Sample } from './sample.ts';
 
 /** What could be found out about a model for a dataset. */
@@ -65,12 +66,14 @@ export async function inspectModel(
     classes: given.classes ?? null,
   };
   const runnable = runnableInput(draft);
+  const { name: output } = draft.output;
+  await tryModel({ onnx, run: runnable && output !== null ? { input: runnable, output } : null });
   const session = await openSession(onnx);
   try {
-    if (runnable && draft.output.name !== null) {
+    if (runnable && output !== null) {
       const shown = images.length > 0 ? images : patterns(runnable);
-      const probed = await probeModel(session, runnable, draft.output.name, shown);
-      draft.output.activation = draftActivation(description, draft.output.name, probed, context);
+      const probed = await probeModel(session, runnable, output, shown);
+      draft.output.activation = draftActivation(description, output, probed, context);
       draft.classes = draftClasses(description, probed.columns, context);
     }
   } finally {

@@ -2,6 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { readFileSync } from 'node:fs';
 import { cp, truncate } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { tryModel } from '../../../classifier/register/try-model.ts';
 import { addModel, type AddedModel } from '../../../classifier/register/add-model.ts';
 import type { ManifestOptions } from '../../../classifier/register/given.ts';
 import type { ManifestDraft } from '../../../classifier/manifest.ts';
@@ -10,6 +11,8 @@ import { createDataset } from '../../../sql/datasets.ts';
 import { listModels } from '../../../sql/models.ts';
 import { insertDigits } from '../../support/digit-rows.ts';
 import { linearGraph, type LinearGraph } from '../../support/linear-graph.ts';
+import { isolatedChildren } from '../../support/isolated-children.ts';
+import { until } from '../../support/pipeline.ts';
 import { freshDatabase, type TestDatabase } from '../../support/servers.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
 
@@ -310,6 +313,31 @@ describe('broken and huge files are refused', () => {
       { scale: 'unit', colour: 'rgb' },
     );
     expect(text).toContain('input.width: and height make 768000000 numbers, more than 67108864');
+  });
+
+  test('one that ends the process, or never comes back, does so in a process of its own', async () => {
+    await using it = await hub();
+    const onnx = linearGraph();
+    await expect(tryModel({ onnx, run: null }, 1)).rejects.toMatchObject({
+      code: 'BAD_MODEL',
+      message: expect.stringContaining('it did not come back within 0.001 s'),
+    });
+    const refused = it.refusal({}, { scale: 'unit' });
+    await until(
+      () => {
+        // As native code that crashes, or the kernel where memory runs out.
+        const children = isolatedChildren('try-model-child');
+        for (const pid of children) process.kill(pid, 'SIGKILL');
+        return Promise.resolve(children.length > 0);
+      },
+      'the model is tried',
+      90_000,
+      10,
+    );
+    expect(await refused).toMatchObject({
+      code: 'BAD_MODEL',
+      text: expect.stringContaining('it ended the process (SIGKILL)'),
+    });
   });
 
   test('weights beside it that are not there, or cut short', async () => {
