@@ -35,7 +35,11 @@ export const reclassifyCommand: RegisterCommand = (program) => {
     )
     .option('--data <folder>', 'the MNIST files in IDX form', '../shared/data/mnist')
     .option('--python <program>', 'a Python with the peers’ packages', 'python3')
-    .option('--runs <n>', 'alternating runs of each; the median counts', '3')
+    .option(
+      '--runs <n>',
+      'alternating runs of each, of which the median counts; 0: only how the table grows',
+      '3',
+    )
     .option('--copies <n>', 'each image is stored so often, under ids of their own', '1')
     .option('--processes <list>', 'how many of Python, each tried', '1,2')
     .option('--no-growth', 'leave out how the table grows')
@@ -93,8 +97,10 @@ async function reclassifyBench(context: CommandContext, options: ReclassifyOptio
     ours.push(rate);
   }
   const growth = options.growth === false ? undefined : await measureGrowth(scene);
-  const measured: Measured[] = peers.map(({ name, rates }) => ({ name, value: median(rates) }));
-  return compare('reclassify', 'images/s', 'more', median(ours), measured, { images: count, growth });
+  const measured: Measured[] =
+    ours.length === 0 ? [] : peers.map(({ name, rates }) => ({ name, value: median(rates) }));
+  const rate = ours.length === 0 ? 0 : median(ours);
+  return compare('reclassify', 'images/s', 'more', rate, measured, { images: count, growth });
 }
 
 export interface StoredImages {

@@ -29,8 +29,7 @@ begin
   end if;
   -- Two may ask at once.
   perform pg_advisory_xact_lock(hashtext('imagehub.predictions'), model::int);
-  -- Asked of the table itself: what to_regclass remembers from above is not yet known to be outdated.
-  if exists (select from pg_catalog.pg_class c where c.relnamespace = 'imagehub'::regnamespace and c.relname = partition) then
+  if to_regclass(format('imagehub.%I', partition)) is not null then
     return;
   end if;
   execute format('create table imagehub.%I (like imagehub.predictions including defaults including constraints)', partition);

@@ -18,7 +18,8 @@ begin
   end if;
   -- Two may ask at once.
   perform pg_advisory_xact_lock(hashtext('imagehub.predictions'), model::int);
-  if to_regclass(format('imagehub.%I', partition)) is not null then
+  -- Asked of the table itself: what to_regclass remembers from above is not yet known to be outdated.
+  if exists (select from pg_catalog.pg_class c where c.relnamespace = 'imagehub'::regnamespace and c.relname = partition) then
     return;
   end if;
   select m.deleted_at is not null into gone from imagehub.models m where m.id = model for share;
