@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { RegisterCommand } from '../cli/command.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { decodeCommand } from './decode.ts';
+import { exportBenchCommand } from './export.ts';
 import { indexCommand } from './index.ts';
 import { latencyCommand } from './latency.ts';
 import { limitsCommand } from './limits.ts';
@@ -16,6 +17,7 @@ const BENCHMARKS: RegisterCommand[] = [
   latencyCommand,
   indexCommand,
   decodeCommand,
+  exportBenchCommand,
   limitsCommand,
   soakCommand,
   reclassifyCommand,

@@ -17,6 +17,8 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   run: async () => (await import('./run.ts')).runCommand,
   train: async () => (await import('./train.ts')).trainCommand,
   promotions: async () => (await import('./promotions.ts')).promotionsCommand,
+  relabel: async () => (await import('./relabel.ts')).relabelCommand,
+  export: async () => (await import('./export.ts')).exportCommand,
   promote: async () => (await import('./promote.ts')).promoteCommand,
   shadow: async () => (await import('./shadow.ts')).shadowCommand,
   impact: async () => (await import('./impact.ts')).impactCommand,

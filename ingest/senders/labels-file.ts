@@ -16,6 +16,17 @@ const LABEL_COLUMN = /^(label|class|class_?name|known_?label|category)$/i;
 /** An error names so many lines; the rest is counted. */
 const SHOWN = 5;
 
+/** What a line of a CSV says of one image. */
+export interface LabelLine {
+  /** Class name or index, as written. */
+  label: string;
+  /** Counted from 1. */
+  line: number;
+}
+
+const SEND_HINT =
+  'Two columns are wanted: id (the path inside the folder sent) and label (class name or index); a header names them. Nothing was sent.';
+
 /**
  * Reads `--labels FILE`: a CSV (comma, semicolon or tab; with or without a header line), or an IDX label file; both
  * also compressed by gzip.
@@ -24,7 +35,24 @@ const SHOWN = 5;
 export async function readLabelFile(path: string, classes: readonly string[]): Promise<LabelFile> {
   const start = await firstBytes(path);
   if (idxKind(start)) return { kind: 'idx', path, values: await readIdxLabels(path) };
-  return { kind: 'csv', path, byId: await readCsv(path, start, classes) };
+  const lines = await readCsv(path, start, classes, ID_COLUMN, SEND_HINT);
+  return { kind: 'csv', path, byId: new Map(Array.from(lines, ([id, { label }]) => [id, label])) };
+}
+
+/**
+ * Reads such a CSV with the line of every id. A column named `id` is preferred to one named `file` or `path`, which a
+ * folder's labels have too (imagehub export).
+ * @param hint what to do about a bad file
+ * @throws HubError BAD_FILE with line numbers; also when a label names no class.
+ */
+export async function readLabelLines(
+  path: string,
+  classes: readonly string[],
+  hint: string,
+): Promise<Map<string, LabelLine>> {
+  const start = await firstBytes(path);
+  if (idxKind(start)) throw new HubError('BAD_FILE', `${path} is an IDX file, which holds no ids.`, { hint });
+  return readCsv(path, start, classes, /^id$/i, hint);
 }
 
 async function firstBytes(path: string): Promise<Buffer> {
@@ -47,57 +75,62 @@ async function readCsv(
   path: string,
   start: Buffer,
   classes: readonly string[],
-): Promise<Map<string, string>> {
-  const byId = new Map<string, string>();
-  const lines = new Map<string, number>();
+  preferred: RegExp,
+  hint: string,
+): Promise<Map<string, LabelLine>> {
+  const byId = new Map<string, LabelLine>();
+  const bad = (what: string, cause?: unknown) => badCsv(path, what, hint, cause);
   const problems: string[] = [];
   const unknown = new Map<string, number>();
   let columns: { id: number; label: number } | undefined;
-  for await (const { line, cells } of rows(path, start)) {
+  for await (const { line, cells } of rows(path, start, bad)) {
     if (columns === undefined) {
-      columns = headerColumns(cells) ?? undefined;
+      columns = headerColumns(cells, preferred) ?? undefined;
       if (columns) continue;
       columns = { id: 0, label: 1 };
       if (cells.length !== 2) {
-        throw badCsv(
-          path,
-          `line ${line} has ${cells.length} columns and no header that says which two are meant`,
-        );
+        throw bad(`line ${line} has ${cells.length} columns and no header that says which two are meant`);
       }
     }
     const id = idOfPath(cells[columns.id] ?? '');
     const label = cells[columns.label];
+    const earlier = byId.get(id);
     if (id === '' || label === undefined) problems.push(`line ${line}: ${id === '' ? 'no id' : 'no label'}`);
     else if (label === '')
       continue; // unknown
-    else if (byId.has(id) && byId.get(id) !== label) {
-      problems.push(`line ${line}: ${id} is ${label}, but ${byId.get(id)} in line ${lines.get(id)}`);
+    else if (earlier && earlier.label !== label) {
+      problems.push(`line ${line}: ${id} is ${label}, but ${earlier.label} in line ${earlier.line}`);
     } else {
       if (resolveLabel(label, classes) === null && !unknown.has(label)) unknown.set(label, line);
-      byId.set(id, label);
-      lines.set(id, line);
+      byId.set(id, { label, line });
     }
   }
-  if (problems.length > 0) throw badCsv(path, some(problems));
+  if (problems.length > 0) throw bad(some(problems));
   if (unknown.size > 0) {
     const names = [...unknown].map(([label, line]) => `“${label}” (line ${line})`);
-    throw badCsv(path, `no class of the dataset: ${some(names)}. Its classes are: ${classes.join(', ')}`);
+    throw bad(`no class of the dataset: ${some(names)}. Its classes are: ${classes.join(', ')}`);
   }
-  if (byId.size === 0) throw badCsv(path, 'it holds no labels');
+  if (byId.size === 0) throw bad('it holds no labels');
   return byId;
 }
 
-const some = (texts: string[]) =>
+/** The first few; the rest is counted. */
+export const some = (texts: string[]): string =>
   texts.slice(0, SHOWN).join('; ') + (texts.length > SHOWN ? `; and ${texts.length - SHOWN} more` : '');
 
 /** Which columns hold id and label, when the first line is a header; columns in between may be anything. */
-function headerColumns(cells: string[]): { id: number; label: number } | null {
-  const id = cells.findIndex((cell) => ID_COLUMN.test(cell));
+function headerColumns(cells: string[], preferred: RegExp): { id: number; label: number } | null {
+  const exact = cells.findIndex((cell) => preferred.test(cell));
+  const id = exact >= 0 ? exact : cells.findIndex((cell) => ID_COLUMN.test(cell));
   const label = cells.findIndex((cell) => LABEL_COLUMN.test(cell));
   return id >= 0 && label >= 0 ? { id, label } : null;
 }
 
-async function* rows(path: string, start: Buffer): AsyncGenerator<Row> {
+async function* rows(
+  path: string,
+  start: Buffer,
+  bad: (what: string, cause: unknown) => HubError,
+): AsyncGenerator<Row> {
   const [firstLine = ''] = start.toString('utf8').split('\n', 1);
   const delimiter = [',', '\t', ';'].find((candidate) => firstLine.includes(candidate)) ?? ',';
   const parser = Readable.from(readUnpacked(path)).pipe(
@@ -109,12 +142,9 @@ async function* rows(path: string, start: Buffer): AsyncGenerator<Row> {
     }
   } catch (error) {
     if (error instanceof HubError) throw error;
-    throw badCsv(path, errorText(error), error);
+    throw bad(errorText(error), error);
   }
 }
 
-const badCsv = (path: string, what: string, cause?: unknown) =>
-  new HubError('BAD_FILE', `Labels in ${path}: ${what}.`, {
-    hint: 'Two columns are wanted: id (the path inside the folder sent) and label (class name or index); a header names them. Nothing was sent.',
-    cause,
-  });
+const badCsv = (path: string, what: string, hint: string, cause: unknown) =>
+  new HubError('BAD_FILE', `Labels in ${path}: ${what}.`, { hint, cause });

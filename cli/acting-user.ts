@@ -1,0 +1,12 @@
+import { userInfo } from 'node:os';
+import { HubError } from '../errors.ts';
+
+/** Who acts: as asked for, else the user of this computer. @throws HubError USAGE */
+export function actingUser(by: string | undefined): string {
+  const name = by ?? userInfo().username;
+  if (name.trim() === '' || name.includes('\0')) throw new HubError('USAGE', '--by wants a name.');
+  return name;
+}
+
+/** Parses an option that may be given again. */
+export const collect = (value: string, earlier: string[] = []): string[] => [...earlier, value];
