@@ -78,7 +78,7 @@ export async function relabelImages(
   { by, detail, signal, onProgress }: RelabelOptions,
   check: (result: RelabelResult) => void = () => undefined,
 ): Promise<RelabelResult> {
-  await analyzeOnce(pool, dataset);
+  await analyzeStale(pool, dataset, ids.length);
   return retried(() =>
     transaction(pool, async (client) => {
       const operation = await beginOperation(client, by, detail);
@@ -215,7 +215,11 @@ export async function undoRelabel(
   operation: number,
   { by, detail }: Pick<RelabelOptions, 'by' | 'detail'>,
 ): Promise<UndoResult> {
-  await analyzeOnce(pool, dataset);
+  const { rows: changes } = await pool.query<{ n: number }>(
+    'select count(*) as n from imagehub.label_changes where operation = $1',
+    [operation],
+  );
+  await analyzeStale(pool, dataset, changes[0]!.n);
   return retried(() =>
     transaction(pool, async (client) => {
       await client.query("select set_config('imagehub.acting_user', $1, true)", [by]);
@@ -235,17 +239,22 @@ export async function undoRelabel(
   });
 }
 
+/** Of fewer rows it does not matter how they are looked up. */
+const MANY_ROWS = 1000;
+
 /**
- * A table that Postgres knows nothing of yet, as autovacuum did not come by since it was filled, is taken for one of two rows:
- * looking up some thousand ids then compares each with each (12,000 took 40 s).
+ * A table that was filled since autovacuum came by is taken for one of a row or two: looking up some thousand ids then
+ * compares each with each (12,000 took 40 s). So Postgres is made to look, where it thinks that there are fewer rows than
+ * are to be written.
  */
-async function analyzeOnce(pool: Pool, dataset: string): Promise<void> {
-  const { rows } = await pool.query(
-    "select from pg_stats where schemaname = 'public' and tablename = $1 limit 1",
-    [dataset],
+async function analyzeStale(pool: Pool, dataset: string, rows: number): Promise<void> {
+  if (rows < MANY_ROWS) return;
+  const { rows: stale } = await pool.query(
+    'select from pg_class where oid = $1::regclass and reltuples < $2',
+    [`public."${dataset}"`, rows],
   );
   // Somebody who may not gets a warning, no error.
-  if (rows.length === 0) await pool.query(`analyze public."${dataset}"`);
+  if (stale.length > 0) await pool.query(`analyze public."${dataset}"`);
 }
 
 /** Runs a transaction again when Postgres ended it for a deadlock. */
