@@ -211,10 +211,12 @@ async function recordFailure(
 const failedParts = ({ partsFailed, parts }: Job): string =>
   `${partsFailed} of ${parts} part${parts === 1 ? '' : 's'} failed.`;
 
-/** Connections refused or lost, a server that shuts down: not the part's fault. */
+/** Connections refused or lost, none to spare, a server that shuts down: not the part's fault. */
 export function isDatabaseAway(error: unknown): boolean {
-  const code = errorCode(error);
-  if (code !== undefined)
-    return /^(08...|57P0[1-4]|ECONN.*|EPIPE|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH)$/.test(code);
-  return error instanceof Error && /^Connection terminated/.test(error.message);
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  if (typeof code === 'string') {
+    return /^(08...|53300|57P0[1-4]|ECONN.*|EPIPE|ENOTFOUND|ETIMEDOUT|EHOSTUNREACH)$/.test(code);
+  }
+  // What pg says when a connection ends under a statement, and after.
+  return /^(Connection terminated|Client has encountered a connection error)/.test(String(message));
 }

@@ -48,7 +48,14 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
       // Ends, with what is in hand, before the workshops close.
       await using _receiving = dispatcher;
       await workerIsThere(pool, worker, [...devices]);
-      await dispatcher.deliver(devices, config.jobParts, (message) => take(runner, dispatcher, message));
+      await dispatcher.deliver(devices, config.jobParts, async (message) => {
+        try {
+          await take(runner, dispatcher, message);
+        } catch (error) {
+          log.warn({ ...message, err: error }, 'a part of a job could not be taken; it is delivered again');
+          throw error;
+        }
+      });
       troubles.started('the jobs’ queue');
       log.info({ worker, devices, parts: config.jobParts }, 'takes parts of jobs');
       await using _beside = options.beside?.(worker, dispatcher);

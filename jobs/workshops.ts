@@ -6,6 +6,8 @@ const KEEP_OPEN_MS = 5000;
 interface Entry {
   opening: Promise<Workshop>;
   users: number;
+  /** A part failed with it: it may be broken, so the next part opens another. */
+  suspect: boolean;
   idle?: NodeJS.Timeout;
 }
 
@@ -26,20 +28,24 @@ export class Workshops implements AsyncDisposable {
     clearTimeout(entry.idle);
     try {
       return await work(await entry.opening);
+    } catch (error) {
+      entry.suspect = true;
+      if (this.#entries.get(job.job) === entry) this.#entries.delete(job.job);
+      throw error;
     } finally {
       entry.users--;
-      if (entry.users === 0) entry.idle = setTimeout(() => this.#close(job.job, entry), KEEP_OPEN_MS).unref();
+      if (entry.users === 0) {
+        if (entry.suspect) this.#close(job.job, entry);
+        else entry.idle = setTimeout(() => this.#close(job.job, entry), KEEP_OPEN_MS).unref();
+      }
     }
   }
 
   #entry(kind: JobKind, job: Job): Entry {
     const known = this.#entries.get(job.job);
     if (known) return known;
-    const entry: Entry = { opening: kind.open(this.#context, job), users: 0 };
+    const entry: Entry = { opening: kind.open(this.#context, job), users: 0, suspect: false };
     this.#entries.set(job.job, entry);
-    entry.opening.catch(() => {
-      if (this.#entries.get(job.job) === entry) this.#entries.delete(job.job);
-    });
     return entry;
   }
 
@@ -47,7 +53,11 @@ export class Workshops implements AsyncDisposable {
     clearTimeout(entry.idle);
     if (this.#entries.get(job) === entry) this.#entries.delete(job);
     const closing = entry.opening
-      .then((workshop) => workshop[Symbol.asyncDispose]())
+      .then(
+        (workshop) => workshop[Symbol.asyncDispose](),
+        // It was never open; those who wanted it know why.
+        () => undefined,
+      )
       .catch((error: unknown) =>
         this.#context.log.warn({ job, err: error }, 'what a job held could not be let go'),
       )

@@ -6,11 +6,13 @@ import { MAX_ATTEMPTS } from '../../jobs/run-part.ts';
 import { startJob } from '../../jobs/start.ts';
 import { watchJob, workOff, type WorkOffOptions } from '../../jobs/work-off.ts';
 import { createMetrics } from '../../metrics.ts';
+import { openPool } from '../../sql/database.ts';
 import { dropDataset } from '../../sql/datasets.ts';
 import { claimPart, holdPart, listParts } from '../../sql/job-parts.ts';
 import { getJob } from '../../sql/jobs.ts';
 import { COUNTING } from '../support/counting-job.ts';
 import { jobHub, type JobHub } from '../support/job-hub.ts';
+import { awayProxy } from '../support/away-proxy.ts';
 import { waitFor } from '../support/processes.ts';
 
 const kinds: FindKind = async (kind) => (kind === 'count' ? COUNTING : undefined);
@@ -246,19 +248,23 @@ test('a part whose worker ends again and again is failed, not tried for ever', a
   expect(await parts(hub, job)).toEqual([]);
 });
 
-test('a database that is away for a moment is waited for by who works on a job', async () => {
+test('a database that is away for a while is waited for by who works on a job', async () => {
   await using hub = await jobHub();
+  await using proxy = await awayProxy(hub.url);
+  await using pool = openPool(proxy.url);
   const { job } = await hub.start({ parts: 6, ms: 200 });
-  const working = workOff(here(hub), job);
+  const troubles: string[] = [];
+  const working = workOff(here(hub, { pool, onTrouble: (text) => troubles.push(text) }), job);
   await waitFor(
     'a part runs',
     async () => (await listParts(hub.desk.pool, job, { states: ['running'] })).length > 0,
   );
-  await hub.desk.pool.query(
-    `select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()`,
-  );
+  await proxy.away();
+  await sleep(1500);
+  await proxy.back();
   expect(await working).toMatchObject({ state: 'done', counts: { rows: 6 } });
   expect(await parts(hub, job)).toEqual([0, 1, 2, 3, 4, 5]);
+  expect(troubles).toContainEqual(expect.stringMatching(/ECONNREFUSED.*nothing is lost, trying again/));
 });
 
 test('who looks on sees the end, or stops looking', async () => {

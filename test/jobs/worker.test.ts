@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelJob, pauseJob, resumeJob } from '../../jobs/control.ts';
 import { listParts } from '../../sql/job-parts.ts';
 import { getJob, liveWorkers } from '../../sql/jobs.ts';
+import { awayProxy } from '../support/away-proxy.ts';
 import { jobHub, type JobHub } from '../support/job-hub.ts';
 import { waitFor } from '../support/processes.ts';
 
@@ -131,14 +132,19 @@ test('work for a GPU is taken by the worker that has one', async () => {
   expect(without.child.exitCode).toBeNull();
 });
 
-test('connections that are cut in the middle of parts lose nothing and count nothing twice', async () => {
+test('a worker waits for a database that is away, says so, and goes on: nothing lost, nothing twice', async () => {
   await using hub = await jobHub();
-  const worker = await hub.worker();
+  await using proxy = await awayProxy(hub.url);
+  const worker = await hub.worker({ IMAGEHUB_POSTGRES_URL: proxy.url });
   const { job } = await hub.start({ parts: 8, ms: 300 });
   await waitFor('it goes', async () => (await getJob(hub.desk.pool, job)).partsDone > 0);
-  await hub.desk.pool.query(
-    'select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()',
-  );
+  await proxy.away();
+  await waitFor('it says so', async () => {
+    const answer = await fetch(`${worker.operationsUrl}/healthz`);
+    const { parts } = (await answer.json()) as { parts: { worker: { state: string } } };
+    return answer.status === 200 && parts.worker.state === 'waiting';
+  });
+  await proxy.back();
   expect(await hub.reaches(job, 'done')).toMatchObject({ partsDone: 8, counts: { counted: 8, rows: 8 } });
   expect(await parts(hub, job)).toEqual(numbers(8));
   expect((await worker.kill('SIGTERM')).status).toBe(0);
