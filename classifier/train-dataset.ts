@@ -5,6 +5,7 @@ import { transaction } from '../sql/database.ts';
 import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../sql/checkpoints.ts';
 import { addRunParameters, finishRun, getRun, resumeRun, type Run, startRun, stopRun } from '../sql/runs.ts';
+import { recordHeldOut, recordTrainingSet } from '../sql/training-sets.ts';
 import type { Scaling } from './manifest.ts';
 import { scaleTable } from './manifest.ts';
 import { registerModel } from './registry.ts';
@@ -144,6 +145,7 @@ export async function trainDataset(
     const found = foundParameters(dataset, options, data);
     if (earlier) checkSameData(earlier, found.dataSha256);
     await addRunParameters(pool, run, found);
+    await recordTrainingSet(pool, { run, dataset: name }, data);
     checkValidation(data, options);
     const { result, onnx, manifest } = await train(context, run, dataset, data, options, scaling);
     const metrics = keptMetrics(result);
@@ -273,6 +275,7 @@ async function train(
     classes: classes.length,
     table: scaleTable(scaling),
     image: { width, height, channels: 1 },
+    onSplit: (validation) => recordHeldOut(pool, run, validation, labels.length),
     signal,
     onStep,
     onEpoch,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import type { Pool, PoolClient } from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { decode } from '../images/decode.ts';
@@ -41,6 +41,10 @@ export interface TrainingData extends Size {
   inputs: Uint8Array;
   /** N class indexes. */
   labels: Int32Array;
+  /** N ids, ascending. */
+  ids: string[];
+  /** [N, 32] SHA-256 of the encoded images. */
+  imageSha256: Uint8Array;
   /** Images per class, in class order. */
   perClass: number[];
   /** Images that could not be decoded: how many, and the first of them. */
@@ -59,6 +63,7 @@ const MOST_INPUTS = 65_536;
 /** Pixels are kept in memory. */
 const MOST_BYTES = 4 * 1024 ** 3;
 const NAMED_SKIPPED = 5;
+const SHA256_BYTES = 32;
 
 /**
  * Reads a dataset's labelled images, decoded, grey and resized exactly as they will be for inference. All come from one
@@ -169,6 +174,8 @@ class Reader {
   readonly #options: TrainingDataOptions;
   readonly #total: number;
   readonly #labels: Int32Array;
+  readonly #ids: string[] = [];
+  readonly #sha256: Buffer;
   readonly #skipped: TrainingData['skipped'] = { count: 0, examples: [] };
   #target: { size: Size; inputs: Uint8Array; write: Preprocessor } | undefined;
   #images = 0;
@@ -178,6 +185,7 @@ class Reader {
     this.#options = options;
     this.#total = total;
     this.#labels = new Int32Array(memory(4 * total, options));
+    this.#sha256 = Buffer.alloc(total * SHA256_BYTES);
     if (options.size) this.#target = this.#open(options.size);
   }
 
@@ -185,9 +193,8 @@ class Reader {
     const limits = { maxPixels: this.#options.maxPixels };
     for (let from = 0; from < rows.length; from += AT_ONCE) {
       const group = rows.slice(from, from + AT_ONCE);
-      const decoded = await Promise.allSettled(
-        group.map(async ({ image_base64 }) => decode(Buffer.from(image_base64, 'base64'), limits)),
-      );
+      const bytes = group.map(({ image_base64 }) => Buffer.from(image_base64, 'base64'));
+      const decoded = await Promise.allSettled(bytes.map(async (image) => decode(image, limits)));
       throwIfAborted(signal, this.#images, this.#total);
       for (const [index, result] of decoded.entries()) {
         const { id, known_label } = group[index]!;
@@ -196,6 +203,8 @@ class Reader {
           this.#target ??= this.#open(result.value);
           const { inputs, write, size } = this.#target;
           write(result.value, inputs, this.#images * size.width * size.height);
+          this.#ids.push(id);
+          this.#sha256.set(hash('sha256', bytes[index]!, 'buffer'), this.#images * SHA256_BYTES);
           this.#labels[this.#images++] = known_label;
         }
       }
@@ -217,6 +226,8 @@ class Reader {
       height: size.height,
       inputs: inputs.subarray(0, this.#images * size.width * size.height),
       labels: this.#labels.subarray(0, this.#images),
+      ids: this.#ids,
+      imageSha256: this.#sha256.subarray(0, this.#images * SHA256_BYTES),
     };
     const perClass = this.#dataset.classes.map(() => 0);
     for (const label of data.labels) perClass[label]! += 1;

@@ -39,6 +39,8 @@ export interface EpochProgress {
 export interface TrainingTask extends Samples, Omit<TrainingOptions, 'scale'> {
   /** Looked at between steps. */
   signal?: Pick<AbortSignal, 'aborted' | 'reason'> | undefined;
+  /** Before the first step: the places of the samples that are kept out of training. */
+  onSplit?: ((validation: Uint32Array) => Promise<void>) | undefined;
   onStep?: ((progress: StepProgress) => void) | undefined;
   onEpoch?: ((progress: EpochProgress) => void) | undefined;
   /** Where an earlier training with the same settings, samples and machine stood; it goes on from there. */
@@ -93,6 +95,7 @@ export async function trainNetwork(task: TrainingTask): Promise<TrainingResult> 
   const sizes = [width, ...task.hidden, task.classes];
   const random = generator(task.seed);
   const { training, validation } = splitSamples(task.labels.length, task.validationSplit, random.next);
+  await task.onSplit?.(validation);
   const initial = xavier(sizes, random.next);
   if (task.from) {
     training.set(task.from.order);
