@@ -74,12 +74,18 @@ export function metricsOf(matrix: ConfusionMatrix): ClassificationMetrics {
   };
 }
 
-/** The smallest probability counted: float32's resolution, below which a score cannot be told from 0. */
-const SMALLEST = 2 ** -23;
+/** float32's resolution: a score closer to 0 or to 1 cannot be told from it. */
+const RESOLUTION = 2 ** -23;
 
 /**
- * Mean of −ln(probability given to the known class), in nats; probabilities below 2⁻²³ count as that, so that one
- * confident mistake does not make the mean infinite. NaN without images.
+ * −ln(probability given to the known class), in nats. Probabilities are clipped to [2⁻²³, 1 − 2⁻²³], so that one
+ * confident mistake does not make a mean infinite: what scikit-learn's `log_loss` does with float32 scores.
+ */
+export const imageLoss = (probability: number): number =>
+  -Math.log(Math.min(Math.max(probability, RESOLUTION), 1 - RESOLUTION));
+
+/**
+ * Mean of `imageLoss`, in nats; NaN without images.
  * @param scores [N, classes] row-major probabilities
  * @param known N class indexes; images with a negative one are left out
  */
@@ -89,7 +95,7 @@ export function logLoss(scores: ArrayLike<number>, known: ArrayLike<number>, cla
   for (let image = 0; image < known.length; image++) {
     const label = known[image]!;
     if (label < 0) continue;
-    total -= Math.log(Math.max(scores[image * classes + label]!, SMALLEST));
+    total += imageLoss(scores[image * classes + label]!);
     images += 1;
   }
   return total / images;

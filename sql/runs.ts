@@ -1,7 +1,7 @@
 import { HubError } from '../errors.ts';
 import type { Pool, PoolClient, Queryable } from './database.ts';
 
-export type RunKind = 'train' | 'sweep' | 'impact';
+export type RunKind = 'train' | 'sweep' | 'impact' | 'evaluate';
 export type RunState = 'running' | 'done' | 'failed' | 'cancelled';
 
 /** One training, as recorded. */

@@ -84,7 +84,8 @@ test('a training that fails later has its rows on record', async () => {
   await digitsDataset(db.pool);
   await insertDigits(db.pool, 'mnist', { folder: 'd', from: 0, count: 200 });
   await expect(train(db.pool, { options: { rate: 1e30, epochs: 3 } })).rejects.toThrow(/diverged/);
-  const [{ run, state }] = (await listRuns(db.pool, 'mnist')) as [{ run: number; state: string }];
+  const [latest] = await listRuns(db.pool, 'mnist');
+  const { run, state } = latest!;
   expect(state).toBe('failed');
   const images = await runImages(db.pool, run);
   expect(images).toHaveLength(200);

@@ -1,0 +1,214 @@
+import { errorText, HubError } from '../../errors.ts';
+import { type Pool, transaction } from '../../sql/database.ts';
+import { getDataset } from '../../sql/datasets.ts';
+import { recordJudgements, setRunModel } from '../../sql/evaluations.ts';
+import { resolveModel } from '../../sql/models.ts';
+import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
+import type { Selection } from '../../sql/selection.ts';
+import { loadModelRef } from '../model-ref.ts';
+import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
+import { countRows, judgedSelection, refuseEmpty, type RowCounts, trainedBy } from './evaluated-rows.ts';
+import { FigureCounter, type Figures } from './figures.ts';
+import { encodeKeys, JudgedSetBuilder } from './judged-set.ts';
+
+export interface EvaluationContext {
+  pool: Pool;
+  classifier: StoredClassifier;
+  /** Aborted: the run is recorded as cancelled. */
+  signal?: AbortSignal | undefined;
+  /** Images judged so far, of how many. */
+  onProgress?: ((done: number, total: number) => void) | undefined;
+}
+
+export interface EvaluationOptions {
+  /** Judge the images too that the model was trained on. */
+  includeTrained?: boolean | undefined;
+  /** Leave out what these models were trained on as well, so that all of them are judged on the same images. */
+  alsoUnseenBy?: number[] | undefined;
+}
+
+/** What a model makes of the selected images whose label is known. */
+export interface Evaluation extends Figures {
+  /** Its number in `imagehub.runs`. */
+  run: number;
+  dataset: string;
+  model: number;
+  selection: { where: string | null; since: string | null; until: string | null };
+  /** Selected images; those of them without a known label are not judged. */
+  selected: number;
+  unlabelled: number;
+  /** What the model was trained on: the same bytes under the same id. Rows held out for validation are not among it. */
+  trained: {
+    /** false: where it came from is not known, and so nothing could be left out. */
+    known: boolean;
+    /** Such labelled images in the selection. */
+    images: number;
+    /** Whether the figures include them. */
+    included: boolean;
+    /** Of those included: rightly classified. */
+    correct: number | null;
+    /** Of those included, a few that were classified wrongly all the same. */
+    mistakes: string[];
+  };
+  /** Images that could not be decoded or classified: not in the figures. */
+  failed: { images: number; examples: { id: string; reason: string }[] };
+  /** Reading, decoding and classifying. */
+  seconds: number;
+  imagesPerSecond: number;
+}
+
+const NAMED = 5;
+
+/**
+ * Runs a model over stored images and compares what it says with their known labels. By default images that it was
+ * trained on are left out and counted. The result is kept as a run of kind `evaluate`.
+ * @param model number, or `live`, `previous`, `shadow`
+ * @throws HubError NOT_FOUND; USAGE when the condition cannot be used or nothing is left to judge; BAD_MODEL when it
+ * fails on every image; INTERRUPTED
+ */
+export async function evaluateModel(
+  context: EvaluationContext,
+  name: string,
+  model: number | string,
+  selection: Selection = {},
+  options: EvaluationOptions = {},
+): Promise<Evaluation> {
+  const { pool } = context;
+  const includeTrained = options.includeTrained ?? false;
+  const dataset = await getDataset(pool, name);
+  const { model: number } = await resolveModel(pool, name, model);
+  const ref = await loadModelRef(pool, number);
+  const trained = await trainedBy(pool, [number, ...(includeTrained ? [] : (options.alsoUnseenBy ?? []))]);
+  const counts = await countRows(pool, name, selection, trained, includeTrained);
+  refuseEmpty(name, selection, counts, includeTrained);
+  const head = {
+    dataset: name,
+    model: number,
+    selection: {
+      where: selection.where ?? null,
+      since: selection.since?.toISOString() ?? null,
+      until: selection.until?.toISOString() ?? null,
+    },
+  };
+  const parameters = { ...head, includeTrained, alsoUnseenBy: options.alsoUnseenBy ?? [] };
+  await using open = await startRun(pool, { dataset: name, kind: 'evaluate', parameters });
+  const { run } = open;
+  try {
+    await setRunModel(pool, run, number);
+    const judge = new Judge(dataset.classes, counts);
+    const started = performance.now();
+    const total = includeTrained ? counts.labelled : counts.labelled - counts.trained;
+    const batches = classifyStored(pool, context.classifier, {
+      dataset,
+      model: ref,
+      selection: judgedSelection(selection, trained, includeTrained),
+      signal: context.signal,
+    });
+    for await (const batch of batches) {
+      judge.add(batch);
+      context.onProgress?.(judge.done, total);
+    }
+    const seconds = (performance.now() - started) / 1000;
+    const figures = judge.finish();
+    const evaluation: Evaluation = {
+      run,
+      ...head,
+      selected: counts.selected,
+      unlabelled: counts.selected - counts.labelled,
+      trained: {
+        known: !trained.unknown.includes(number),
+        images: counts.trained,
+        included: includeTrained,
+        correct: includeTrained ? judge.trainedCorrect : null,
+        mistakes: judge.trainedMistakes,
+      },
+      failed: judge.failed,
+      ...figures,
+      seconds,
+      imagesPerSecond: judge.done / seconds,
+    };
+    const judged = judge.images.finish();
+    const { bytes: keys, sha256 } = encodeKeys(judged.keys);
+    await transaction(pool, async (client) => {
+      const correct = Buffer.from(judged.correct);
+      await recordJudgements(
+        client,
+        { run, dataset: name },
+        { keys, sha256, images: figures.images, correct },
+      );
+      const { run: _, ...metrics } = evaluation;
+      await finishRun(client, run, metrics);
+    });
+    return evaluation;
+  } catch (error) {
+    const state = error instanceof HubError && error.code === 'INTERRUPTED' ? 'cancelled' : 'failed';
+    // Where the database itself is what failed, that is what the caller should hear of.
+    await stopRun(pool, run, state, errorText(error)).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Takes batches in and adds them up. */
+class Judge {
+  readonly #figures: FigureCounter;
+  readonly #classes: number;
+  readonly #trained: Set<string>;
+  readonly images = new JudgedSetBuilder();
+  readonly failed: Evaluation['failed'] = { images: 0, examples: [] };
+  readonly trainedMistakes: string[] = [];
+  trainedCorrect = 0;
+  /** Images taken, failed ones too. */
+  done = 0;
+
+  constructor(classes: string[], { trainedIds }: RowCounts) {
+    this.#figures = new FigureCounter(classes);
+    this.#classes = classes.length;
+    this.#trained = trainedIds;
+  }
+
+  add(batch: StoredBatch): void {
+    for (let i = 0; i < batch.ids.length; i++) {
+      const id = batch.ids[i]!;
+      const known = batch.knownLabel[i]!;
+      const predicted = batch.prediction[i]!;
+      if (known < 0) continue;
+      this.done += 1;
+      if (predicted < 0) {
+        this.#fail(id, batch.errors.get(i) ?? 'not classified');
+        continue;
+      }
+      const correct = known === predicted;
+      this.images.add(id, known, batch.sha256[i] ?? null, correct);
+      if (this.#trained.has(id)) {
+        if (correct) this.trainedCorrect += 1;
+        else if (this.trainedMistakes.length < NAMED) this.trainedMistakes.push(id);
+      }
+      this.#figures.add({
+        id,
+        known,
+        predicted,
+        confidence: batch.confidence[i]!,
+        knownScore: batch.scores[i * this.#classes + known]!,
+      });
+    }
+  }
+
+  #fail(id: string, reason: string): void {
+    this.failed.images += 1;
+    if (this.failed.examples.length < NAMED) this.failed.examples.push({ id, reason });
+  }
+
+  /** @throws HubError BAD_MODEL when nothing was classified. */
+  finish(): Figures {
+    const figures = this.#figures.finish();
+    if (figures.images > 0) return figures;
+    const [first] = this.failed.examples;
+    throw new HubError(
+      'BAD_MODEL',
+      first
+        ? `None of the ${this.failed.images} images could be classified; ${first.id}: ${first.reason}`
+        : 'The images to judge were deleted meanwhile.',
+      { hint: 'imagehub model show DATASET MODEL says what the model takes.' },
+    );
+  }
+}
