@@ -24,6 +24,8 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   impact: async () => (await import('./impact.ts')).impactCommand,
   rollback: async () => (await import('./rollback.ts')).rollbackCommand,
   model: async () => (await import('./model.ts')).modelCommand,
+  evaluate: async () => (await import('./evaluate.ts')).evaluateCommand,
+  suspects: async () => (await import('./suspects.ts')).suspectsCommand,
   report: async () => (await import('./report.ts')).reportCommand,
   index: async () => (await import('./index-command.ts')).indexCommand,
   job: async () => (await import('./job.ts')).jobCommand,

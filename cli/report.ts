@@ -5,7 +5,7 @@ import { openHub } from './hub.ts';
 import { report } from './output.ts';
 
 /** A wider matrix does not fit a terminal: its commonest confusions are listed instead. */
-const MATRIX_CLASSES = 20;
+export const MATRIX_CLASSES = 20;
 const LISTED_CONFUSIONS = 20;
 
 export const reportCommand: RegisterCommand = (program) => {
@@ -41,10 +41,10 @@ export function reportText(value: DatasetReport): string {
   return parts.join('\n\n');
 }
 
-const fraction = (value: number | null) => (value === null ? '–' : value.toFixed(4));
-const count = (value: number) => value.toLocaleString('en-US');
+export const fraction = (value: number | null) => (value === null ? '–' : value.toFixed(4));
+export const count = (value: number) => value.toLocaleString('en-US');
 
-function table(head: string[], rows: string[][], labelColumns = 1): string {
+export function table(head: string[], rows: string[][], labelColumns = 1): string {
   const lines = new Table({
     head,
     colAligns: rows[0]?.map((_, column) => (column < labelColumns ? 'left' : 'right')) ?? [],
@@ -123,5 +123,5 @@ function confusionList({ classes, confusionMatrix }: DatasetReport): string {
 }
 
 /** `3`, or `3 airplane` where the name is not the index. */
-const className = ({ index, name }: { index: number; name: string }) =>
+export const className = ({ index, name }: { index: number; name: string }) =>
   name === String(index) ? name : `${index} ${name}`;

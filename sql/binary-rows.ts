@@ -45,6 +45,26 @@ export class RowReader {
     return this.#view.getFloat32(this.#at - 4);
   }
 
+  /** real[] of one dimension without nulls. */
+  float4Array(): Float32Array | null {
+    const length = this.#length();
+    if (length < 0) return null;
+    const end = this.#at + length;
+    // Dimensions, flags and element type; then per dimension its length and first index. An empty one has no dimension.
+    const count = this.#view.getInt32(this.#at) === 0 ? 0 : this.#view.getInt32(this.#at + 12);
+    const values = new Float32Array(count);
+    // Each value with its length before it.
+    for (let i = 0, at = this.#at + 24; i < count; i++, at += 8) values[i] = this.#view.getFloat32(at);
+    this.#at = end;
+    return values;
+  }
+
+  bool(): boolean | null {
+    if (this.#length() < 0) return null;
+    this.#at += 1;
+    return this.#view.getUint8(this.#at - 1) !== 0;
+  }
+
   text(): string | null {
     const length = this.#length();
     if (length < 0) return null;

@@ -3,12 +3,13 @@ import { type Pool, transaction } from '../../sql/database.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import { recordJudgements, setRunModel } from '../../sql/evaluations.ts';
 import { resolveModel } from '../../sql/models.ts';
+import { isStoredSql, readStoredScores, type ScoredRow } from '../../sql/stored-scores.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
 import type { Selection } from '../../sql/selection.ts';
 import { loadModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
 import { countRows, judgedSelection, refuseEmpty, type RowCounts, trainedBy } from './evaluated-rows.ts';
-import { FigureCounter, type Figures } from './figures.ts';
+import { FigureCounter, type Figures, type JudgedImage } from './figures.ts';
 import { encodeKeys, JudgedSetBuilder } from './judged-set.ts';
 
 export interface EvaluationContext {
@@ -23,6 +24,8 @@ export interface EvaluationContext {
 export interface EvaluationOptions {
   /** Judge the images too that the model was trained on. */
   includeTrained?: boolean | undefined;
+  /** Take stored predictions of the model for the same bytes instead of making them again. */
+  reuse?: boolean | undefined;
   /** Leave out what these models were trained on as well, so that all of them are judged on the same images. */
   alsoUnseenBy?: number[] | undefined;
 }
@@ -52,9 +55,12 @@ export interface Evaluation extends Figures {
   };
   /** Images that could not be decoded or classified: not in the figures. */
   failed: { images: number; examples: { id: string; reason: string }[] };
-  /** Reading, decoding and classifying. */
+  /** Images whose stored predictions were taken. */
+  reused: number;
+  /** All of it. */
   seconds: number;
-  imagesPerSecond: number;
+  /** Read, decoded and classified; null: all predictions were stored ones. */
+  imagesPerSecond: number | null;
 }
 
 const NAMED = 5;
@@ -74,7 +80,7 @@ export async function evaluateModel(
   options: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const { pool } = context;
-  const includeTrained = options.includeTrained ?? false;
+  const { includeTrained = false, reuse = false } = options;
   const dataset = await getDataset(pool, name);
   const { model: number } = await resolveModel(pool, name, model);
   const ref = await loadModelRef(pool, number);
@@ -90,23 +96,33 @@ export async function evaluateModel(
       until: selection.until?.toISOString() ?? null,
     },
   };
-  const parameters = { ...head, includeTrained, alsoUnseenBy: options.alsoUnseenBy ?? [] };
+  const parameters = { ...head, includeTrained, reuse, alsoUnseenBy: options.alsoUnseenBy ?? [] };
   await using open = await startRun(pool, { dataset: name, kind: 'evaluate', parameters });
   const { run } = open;
   try {
     await setRunModel(pool, run, number);
-    const judge = new Judge(dataset.classes, counts);
+    const judge = new Judge(dataset.classes, counts, reuse);
     const started = performance.now();
     const total = includeTrained ? counts.labelled : counts.labelled - counts.trained;
+    const judged = judgedSelection(selection, trained, includeTrained);
     const batches = classifyStored(pool, context.classifier, {
       dataset,
       model: ref,
-      selection: judgedSelection(selection, trained, includeTrained),
+      selection: reuse ? { ...judged, where: `${judged.where} and not ${isStoredSql(number)}` } : judged,
       signal: context.signal,
     });
     for await (const batch of batches) {
       judge.add(batch);
       context.onProgress?.(judge.done, total);
+    }
+    const classified = { images: judge.done, seconds: (performance.now() - started) / 1000 };
+    if (reuse) {
+      const { signal } = context;
+      const request = { dataset: name, model: number, selection: judged, signal };
+      for await (const rows of readStoredScores(pool, request)) {
+        judge.addStored(rows);
+        context.onProgress?.(judge.done, total);
+      }
     }
     const seconds = (performance.now() - started) / 1000;
     const figures = judge.finish();
@@ -124,13 +140,14 @@ export async function evaluateModel(
       },
       failed: judge.failed,
       ...figures,
+      reused: judge.done - classified.images,
       seconds,
-      imagesPerSecond: judge.done / seconds,
+      imagesPerSecond: classified.images > 0 ? classified.images / classified.seconds : null,
     };
-    const judged = judge.images.finish();
-    const { bytes: keys, sha256 } = encodeKeys(judged.keys);
+    const images = judge.images.finish();
+    const { bytes: keys, sha256 } = encodeKeys(images.keys);
     await transaction(pool, async (client) => {
-      const correct = Buffer.from(judged.correct);
+      const correct = Buffer.from(images.correct);
       await recordJudgements(
         client,
         { run, dataset: name },
@@ -153,6 +170,7 @@ class Judge {
   readonly #figures: FigureCounter;
   readonly #classes: number;
   readonly #trained: Set<string>;
+  readonly #taken: Set<string> | undefined;
   readonly images = new JudgedSetBuilder();
   readonly failed: Evaluation['failed'] = { images: 0, examples: [] };
   readonly trainedMistakes: string[] = [];
@@ -160,7 +178,9 @@ class Judge {
   /** Images taken, failed ones too. */
   done = 0;
 
-  constructor(classes: string[], { trainedIds }: RowCounts) {
+  /** @param reuse whether stored predictions come after the batches */
+  constructor(classes: string[], { trainedIds }: RowCounts, reuse: boolean) {
+    this.#taken = reuse ? new Set() : undefined;
     this.#figures = new FigureCounter(classes);
     this.#classes = classes.length;
     this.#trained = trainedIds;
@@ -172,25 +192,37 @@ class Judge {
       const known = batch.knownLabel[i]!;
       const predicted = batch.prediction[i]!;
       if (known < 0) continue;
+      this.#taken?.add(id);
       this.done += 1;
       if (predicted < 0) {
         this.#fail(id, batch.errors.get(i) ?? 'not classified');
         continue;
       }
-      const correct = known === predicted;
-      this.images.add(id, known, batch.sha256[i] ?? null, correct);
-      if (this.#trained.has(id)) {
-        if (correct) this.trainedCorrect += 1;
-        else if (this.trainedMistakes.length < NAMED) this.trainedMistakes.push(id);
-      }
-      this.#figures.add({
-        id,
-        known,
-        predicted,
-        confidence: batch.confidence[i]!,
-        knownScore: batch.scores[i * this.#classes + known]!,
-      });
+      const knownScore = batch.scores[i * this.#classes + known]!;
+      const confidence = batch.confidence[i]!;
+      this.#judge({ id, known, predicted, confidence, knownScore }, batch.sha256[i] ?? null);
     }
+  }
+
+  /** Predictions that are stored, but for images that came in a batch before. */
+  addStored(rows: ScoredRow[]): void {
+    for (const { id, knownLabel: known, prediction: predicted, confidence, scores, sha256 } of rows) {
+      // Without scores: it came after the others were classified.
+      if (known === null || scores === null || this.#taken?.has(id)) continue;
+      this.done += 1;
+      this.#judge({ id, known, predicted, confidence, knownScore: scores[known] ?? 0 }, sha256);
+    }
+  }
+
+  #judge(image: JudgedImage, sha256: Uint8Array | null): void {
+    const { id, known, predicted } = image;
+    const correct = known === predicted;
+    this.images.add(id, known, sha256, correct);
+    if (this.#trained.has(id)) {
+      if (correct) this.trainedCorrect += 1;
+      else if (this.trainedMistakes.length < NAMED) this.trainedMistakes.push(id);
+    }
+    this.#figures.add(image);
   }
 
   #fail(id: string, reason: string): void {

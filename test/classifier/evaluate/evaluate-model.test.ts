@@ -176,6 +176,56 @@ test('a model that was exported and registered again is known by its bytes', asy
   });
 });
 
+test('stored predictions are taken where they are of the model and the bytes; all others are made', async () => {
+  await using db = await scene(400);
+  await db.pool.query("update mnist set sha256 = sha256(decode(image_base64, 'base64'))");
+  const [live, other] = [
+    await addLinearModel(db.pool, 'mnist', 1),
+    await addLinearModel(db.pool, 'mnist', 2),
+  ];
+  const truth = await evaluate(db.pool, live);
+  const request = { dataset: await getDataset(db.pool, 'mnist'), model: await loadModelRef(db.pool, live) };
+  await db.pool.query('select imagehub.ensure_predictions($1)', [live]);
+  await using classifier = storedClassifier();
+  for await (const batch of classifyStored(db.pool, classifier, request)) {
+    for (const [i, id] of batch.ids.entries()) {
+      const values = [
+        id,
+        batch.prediction[i],
+        batch.confidence[i],
+        [...batch.scores.subarray(i * 10, i * 10 + 10)],
+      ];
+      const n = Number(id.slice(2));
+      if (n < 100) {
+        await db.pool.query(
+          'update mnist set prediction = $2, confidence = $3, scores = $4, model_id = $5 where id = $1',
+          [...values, live],
+        );
+      } else if (n < 250) {
+        await db.pool.query(
+          `insert into imagehub.predictions (model_id, id, sha256, prediction, confidence, scores, source)
+           select $5, $1, sha256, $2, $3, $4, 'predict' from mnist where id = $1`,
+          [...values, live],
+        );
+      }
+    }
+  }
+  // Another model's; of other bytes; without scores.
+  await db.pool.query("update mnist set model_id = $1 where id in ('d/1', 'd/2')", [other]);
+  await db.pool.query("update imagehub.predictions set sha256 = 'x' where id in ('d/101', 'd/102', 'd/103')");
+  await db.pool.query("update mnist set scores = null where id = 'd/5'");
+  const reused = await evaluate(db.pool, live, {}, { reuse: true });
+  expect(reused.reused).toBe(250 - 6);
+  expect(reused.imagesPerSecond).toBeGreaterThan(0);
+  const { images, correct, classes, macro, weighted, logLoss, calibration } = truth;
+  expect(reused).toMatchObject({ images, correct, classes, macro, weighted });
+  expect(denseConfusion(reused)).toEqual(denseConfusion(truth));
+  expect(reused.logLoss).toBeCloseTo(logLoss!, 12);
+  expect(reused.calibration.error).toBeCloseTo(calibration.error, 12);
+  const stored = await evaluate(db.pool, live, { where: "id in ('d/10', 'd/110')" }, { reuse: true });
+  expect(stored).toMatchObject({ images: 2, reused: 2, imagesPerSecond: null });
+});
+
 test('a model is named by what it is, and images by a condition and a time', async () => {
   await using db = await scene(100);
   await db.pool.query("update mnist set ingested_at = '2026-01-01' where id < 'd/5'");
