@@ -1,51 +1,141 @@
-import { promote, type PromotionResult } from '../classifier/registry.ts';
-import { HubError } from '../errors.ts';
+import type { Command } from 'commander';
+import { compareByEvaluation } from '../classifier/gate/compare-by-evaluation.ts';
+import { gateLines, type GateOutcome, GateNotMet } from '../classifier/gate/gate.ts';
+import { METRICS } from '../classifier/gate/metrics.ts';
+import { promoteThrough } from '../classifier/gate/promote-through.ts';
+import { REQUIREMENT_FORM } from '../classifier/gate/requirement.ts';
+import type { PromotionResult } from '../classifier/registry.ts';
+import { openStoredClassifier } from '../classifier/stored/classify-stored.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
-import { openHub } from './hub.ts';
+import { type Hub, openHub } from './hub.ts';
+import { wholeNumber } from './numbers.ts';
 import { report } from './output.ts';
-import { type LeftToWorkers, storedImagesText } from './reclassify-after.ts';
+import { createProgress, type Progress } from './progress.ts';
+import { type LeftToWorkers, reclassifyOutdated, storedImagesText } from './reclassify-after.ts';
+import { interruptSignal } from './shutdown.ts';
 
-export const promoteCommand: RegisterCommand = (program) => {
-  program
-    .command('promote <dataset> <model>')
-    .description(
-      'make a model live: it is loaded, checked and run first; running pipelines take it up by themselves',
-    )
-    .option('--reason <text>', 'why, for the record')
-    .option('--json', 'one JSON document on standard output')
-    .action(async (dataset: string, model: string, options: { reason?: string; json?: boolean }) => {
-      const version = modelNumber(model);
-      await using hub = await openHub(commandContext());
-      report(options, await promote(hub.pool, dataset, version, options.reason), promotionText);
-    });
-};
-
-/**
- * A model's version as written on the command line.
- * @throws HubError USAGE
- */
-export function modelNumber(text: string): number {
-  const number = /^\d{1,15}$/.test(text) ? Number(text) : 0;
-  if (number > 0) return number;
-  throw new HubError('USAGE', `“${text}” is no model: models are numbers.`, {
-    hint: 'imagehub model list DATASET shows them.',
-  });
+interface Options {
+  require?: string[];
+  maxBroken?: string;
+  on?: string;
+  reason?: string;
+  reclassify?: boolean;
+  json?: boolean;
 }
 
+export const promoteCommand: RegisterCommand = (program) => {
+  const command: Command = program
+    .command('promote <dataset> <model>')
+    .description(
+      'make a model (a number, shadow or previous) live: it is loaded, checked and run first; running pipelines take it up by themselves',
+    )
+    .option(
+      '--require <requirement>',
+      `only if it holds: ${REQUIREMENT_FORM}; may be given several times`,
+      (each: string, before: string[] | undefined) => [...(before ?? []), each],
+    )
+    .option(
+      '--max-broken <n>',
+      'only if at most so many images are wrong with it that are right with the live model',
+    )
+    .option(
+      '--on <sql>',
+      'measure on the labelled images that this condition holds for, e.g. "id like \'test/%\'" (default: all that neither model was trained on)',
+    )
+    .option('--reason <text>', 'why, for the record')
+    .option('--reclassify', 'then leave it to the workers to predict stored images again')
+    .option('--json', 'one JSON document on standard output')
+    .addHelpText(
+      'after',
+      `\nMetrics for --require, on labelled images that neither model was trained on:\n${METRICS.map(({ name, doc }) => `  ${name.padEnd(17)} ${doc}`).join('\n')}`,
+    );
+  command.action(promote);
+};
+
+async function promote(dataset: string, model: string, options: Options): Promise<void> {
+  const maxBroken =
+    options.maxBroken === undefined ? null : wholeNumber('--max-broken', options.maxBroken, 0);
+  const { require, reason } = options;
+  await using hub = await openHub(commandContext());
+  await using measuring = openMeasuring(hub, dataset, options.on);
+  try {
+    const result: PromotionResult & { reclassification?: LeftToWorkers } = await promoteThrough(
+      hub.pool,
+      { dataset, model, reason, require, maxBroken },
+      measuring.compare,
+    );
+    if (options.reclassify) result.reclassification = await reclassifyOutdated(hub, dataset);
+    report(options, result, promotionText);
+  } catch (error) {
+    // The figures are for scripts too, although the command fails.
+    if (error instanceof GateNotMet && options.json)
+      report(options, { dataset, promoted: false, gate: error.outcome }, () => '');
+    throw error;
+  }
+}
+
+/** Threads that measure models, with their progress. They are started when something is to be measured. */
+function openMeasuring({ pool, config, log }: Hub, dataset: string, where: string | undefined) {
+  let progress: Progress | undefined;
+  let close: (() => PromiseLike<void>) | undefined;
+  return {
+    async compare(candidate: number, live: number | null) {
+      const { workers, maxPixels, decodeTimeoutMs } = config;
+      const classifier = openStoredClassifier({
+        workers,
+        maxPixels,
+        decodeTimeoutMs,
+        log,
+      });
+      close = () => classifier[Symbol.asyncDispose]();
+      let label = '';
+      const next = (model: number, role: string) => {
+        progress?.stop();
+        progress = undefined;
+        label = `${role} model ${model}`;
+      };
+      const onProgress = (done: number, total: number) => {
+        progress ??= createProgress({ label, total });
+        progress.update(done);
+      };
+      const context = {
+        pool,
+        classifier,
+        signal: interruptSignal(),
+        onProgress,
+      };
+      return compareByEvaluation(context, dataset, { where: where ?? null }, next)(candidate, live);
+    },
+    async [Symbol.asyncDispose]() {
+      progress?.stop();
+      await close?.();
+    },
+  };
+}
+
+/** What became of a promotion or roll-back, and what to do next. */
 export function promotionText({
   dataset,
   model,
   previousModel,
   promotionNo,
   changed,
+  gate,
   reclassification,
 }: PromotionResult & { reclassification?: LeftToWorkers }): string {
-  if (!changed)
-    return `Model ${model} is live in ${dataset} already (promotion ${promotionNo}); nothing was changed.`;
-  const before =
+  if (!changed) {
+    const nothing = `Model ${model} is live in ${dataset} already (promotion ${promotionNo}); nothing was changed.`;
+    return reclassification ? `${nothing}\n${storedImagesText(dataset, reclassification)}` : nothing;
+  }
+  const measured = gate ? gateLines(gate as GateOutcome).map((line) => `  ${line}`) : [];
+  const next =
     previousModel === null
-      ? ''
-      : ` Before it was model ${previousModel}: imagehub rollback ${dataset} makes that live again.`;
-  const stored = previousModel === null ? '' : `\n${storedImagesText(dataset, reclassification)}`;
-  return `Model ${model} is live in ${dataset} (promotion ${promotionNo}).${before}${stored}`;
+      ? []
+      : [
+          `Before it was model ${previousModel}: imagehub rollback ${dataset} makes that live again.`,
+          storedImagesText(dataset, reclassification),
+        ];
+  return [`Model ${model} is live in ${dataset} (promotion ${promotionNo}).`, ...measured, ...next].join(
+    '\n',
+  );
 }

@@ -129,3 +129,28 @@ test.each([
   const { status, stderr } = await hub.run('model', 'add', 'mnist', exported('sklearn-mlp'), ...options);
   expect({ status, stderr }).toMatchObject({ status: 1, stderr: expect.stringContaining(message) });
 });
+
+test('a promotion that is not good enough ends with status 1, figures for people and for scripts, and is in no history', async () => {
+  await using hub = await digitsHub();
+  await hub.json('model', 'add', 'mnist', exported('sklearn-mlp'), '--scale', 'unit');
+  await hub.json('model', 'add', 'mnist', exported('sklearn-forest'), '--scale', 'none');
+  const gate = ['--require', 'accuracy >= 0.5', '--require', 'accuracy >= live - 0.001', '--max-broken', '1'];
+  await hub.json('promote', 'mnist', '1', ...gate);
+  const refused = await hub.run('promote', 'mnist', '2', ...gate);
+  expect(refused).toMatchObject({ status: 1, stdout: '' });
+  expect(refused.stderr).toMatch(
+    /does not reach what is required, model 1 stays live:\n.*, met\n.*missed by 0\.\d+/,
+  );
+  expect(refused.stderr).toMatch(/imagehub evaluate compare \d+ \d+ shows/);
+  const { status, stdout } = await hub.run('promote', 'mnist', '2', ...gate, '--json');
+  expect(status).toBe(1);
+  expect(JSON.parse(stdout)).toMatchObject({ promoted: false, gate: { met: false, maxBroken: 1 } });
+  expect(await hub.json('promotions', 'mnist')).toMatchObject({
+    promotions: [{ model: 1, gate: { met: true, requirements: [{ met: true }, { met: true, live: null }] } }],
+  });
+  const unknown = await hub.run('promote', 'mnist', '2', '--require', 'beauty > 1');
+  expect(unknown).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('There are: accuracy, precision'),
+  });
+});

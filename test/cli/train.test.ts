@@ -150,7 +150,7 @@ describe('what cannot be done is refused in words', () => {
     [['train', 'mnist', '--size', '28'], /--size 28 is not a size[^]*--size 28x28/],
     [['train', 'mnist', '--limit', '1.5'], /--limit 1\.5 is not a whole number/],
     [['train', 'mnist', '--scale', 'grey'], /scale: /],
-    [['promote', 'mnist', 'best'], /“best” is no model: models are numbers/],
+    [['promote', 'mnist', 'best'], /“best” is no model: give its number, or live, previous, shadow/],
     [['promote', 'mnist', '7'], /Dataset mnist has no model 7[^]*imagehub train mnist/],
     [['rollback', 'mnist'], /No model was ever live in mnist/],
     [['model', 'show', 'mnist', '7'], /Dataset mnist has no model 7/],

@@ -1,0 +1,209 @@
+import { expect, test } from '@jest/globals';
+import { fileURLToPath } from 'node:url';
+import { compareByEvaluation } from '../../../classifier/gate/compare-by-evaluation.ts';
+import { type GatedPromotion, promoteThrough } from '../../../classifier/gate/promote-through.ts';
+import type { GateOutcome } from '../../../classifier/gate/gate.ts';
+import { addModel } from '../../../classifier/register/add-model.ts';
+import { promote, registerModel } from '../../../classifier/registry.ts';
+import { openStoredClassifier } from '../../../classifier/stored/classify-stored.ts';
+import { createLogger } from '../../../log.ts';
+import { getDataset } from '../../../sql/datasets.ts';
+import { listPromotions } from '../../../sql/promotions.ts';
+import { listRuns } from '../../../sql/runs.ts';
+import { constantModel } from '../../support/constant-model.ts';
+import { insertDigits } from '../../support/digit-rows.ts';
+import { digitsDataset } from '../../support/image-rows.ts';
+import { CLASSIC_MANIFEST } from '../../support/pipeline.ts';
+import { freshDatabase } from '../../support/servers.ts';
+
+/** 100 digits that no model here was trained on, a good model and a middling one. */
+async function judgedDigits() {
+  const db = await freshDatabase();
+  const { pool } = db;
+  await digitsDataset(pool);
+  await insertDigits(pool, 'mnist', { from: 4000, count: 100, folder: 'test' });
+  const add = async (name: string, scale: string) => {
+    const file = fileURLToPath(new URL(`../models/${name}.onnx`, import.meta.url));
+    return (await addModel({ pool, maxPixels: 1e6 }, { dataset: 'mnist', file, options: { scale } })).model;
+  };
+  const [good, middling] = [await add('sklearn-mlp', 'unit'), await add('sklearn-forest', 'none')];
+  const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
+  const classifier = openStoredClassifier({
+    workers: 1,
+    maxPixels: 1e6,
+    decodeTimeoutMs: 60_000,
+    log,
+  });
+  return {
+    pool,
+    good,
+    middling,
+    compare: (where?: string) =>
+      compareByEvaluation({ pool, classifier }, 'mnist', {
+        where: where ?? null,
+      }),
+    through(request: Omit<GatedPromotion, 'dataset'>, where?: string) {
+      return promoteThrough(pool, { dataset: 'mnist', ...request }, this.compare(where));
+    },
+    async [Symbol.asyncDispose]() {
+      await classifier[Symbol.asyncDispose]();
+      await db[Symbol.asyncDispose]();
+    },
+  };
+}
+
+test('a candidate that reaches what is required goes live, and what was measured is kept with the promotion', async () => {
+  await using hub = await judgedDigits();
+  await promote(hub.pool, 'mnist', hub.middling);
+  const result = await hub.through({
+    model: hub.good,
+    require: ['accuracy >= live + 0.02', 'recall[3]>=0.5', 'log_loss < live'],
+    maxBroken: 10,
+    reason: 'better',
+  });
+  expect(result).toMatchObject({
+    model: hub.good,
+    previousModel: hub.middling,
+    changed: true,
+    reason: 'better',
+  });
+  const [latest] = await listPromotions(hub.pool, 'mnist');
+  expect(latest).toEqual({
+    promotionNo: 2,
+    model: hub.good,
+    previousModel: hub.middling,
+    reason: 'better',
+    gate: result.gate,
+    promotedBy: expect.any(String),
+    promotedAt: expect.any(Date),
+  });
+  const gate = result.gate as GateOutcome;
+  expect(gate).toMatchObject({ met: true, images: 100, maxBroken: 10 });
+  expect(gate.requirements.map(({ requirement, met }) => [requirement, met])).toEqual([
+    ['accuracy >= live + 0.02', true],
+    ['recall[3] >= 0.5', true],
+    ['log_loss < live', true],
+  ]);
+  // Both evaluations hold it all, and the figures are theirs.
+  const runs = await listRuns(hub.pool, 'mnist');
+  const of = (run: number) => runs.find((each) => each.run === run)!.metrics!;
+  const [{ value, live }] = gate.requirements as [(typeof gate.requirements)[0]];
+  expect(of(gate.candidate.run)).toMatchObject({
+    model: hub.good,
+    images: 100,
+    accuracy: value,
+  });
+  expect(of(gate.live!.run)).toMatchObject({
+    model: hub.middling,
+    images: 100,
+    accuracy: live,
+  });
+  expect(gate.fixed! - gate.broken!).toBe(Math.round(100 * (value - live!)));
+});
+
+test('a candidate that does not reach it stays out, is told by how much, and no promotion is on record', async () => {
+  await using hub = await judgedDigits();
+  await promote(hub.pool, 'mnist', hub.good);
+  const refused = hub.through({
+    model: hub.middling,
+    require: ['accuracy >= live - 0.001', 'images >= 100'],
+    maxBroken: 1,
+  });
+  await expect(refused).rejects.toMatchObject({
+    code: 'GATE_NOT_MET',
+    outcome: { met: false, requirements: [{ met: false }, { met: true }] },
+  });
+  await expect(refused).rejects.toThrow(
+    new RegExp(
+      `Model ${hub.middling} does not reach what is required, model ${hub.good} stays live:\\n` +
+        ' {2}accuracy >= live - 0\\.001: 0\\.\\d+ against 0\\.\\d+ \\(live (0\\.\\d+|1)\\), missed by 0\\.\\d+\\n' +
+        ' {2}images >= 100: 100 against 100, met\\n' +
+        ' {2}at most 1 broken: \\d+ broken, \\d+ too many\\n' +
+        ' {2}measured on 100 labelled images: \\d+ fixed, \\d+ broken',
+    ),
+  );
+  expect(await getDataset(hub.pool, 'mnist')).toMatchObject({
+    liveModelId: hub.good,
+    promotionNo: 1,
+  });
+  expect(await listPromotions(hub.pool, 'mnist')).toHaveLength(1);
+  // Each requirement alone.
+  await expect(hub.through({ model: hub.middling, maxBroken: 0 })).rejects.toMatchObject({
+    code: 'GATE_NOT_MET',
+  });
+  await expect(hub.through({ model: hub.middling, maxBroken: 100 })).resolves.toMatchObject({
+    changed: true,
+  });
+});
+
+test('it can be measured on some of the images only', async () => {
+  await using hub = await judgedDigits();
+  const { gate } = await hub.through({ model: hub.good, require: ['images == 10'] }, `known_label = 3`);
+  expect(gate).toMatchObject({ images: 10, live: null, broken: null });
+  await expect(hub.through({ model: hub.middling, maxBroken: 5 }, 'nonsense = 1')).rejects.toMatchObject({
+    code: 'USAGE',
+  });
+});
+
+test('an unknown metric, class or number is refused before anything is measured', async () => {
+  await using hub = await judgedDigits();
+  await promote(hub.pool, 'mnist', hub.middling);
+  for (const [request, hint] of [
+    [{ require: ['accuracy >= live', 'acuracy >= 0.5'] }, 'There are: accuracy, precision, recall, macro_f1'],
+    [{ require: ['recall[ten] >= 0.5'] }, 'classes are 0, 1, 2'],
+    [{ require: ['accuracy'] }, 'Write METRIC'],
+  ] as const) {
+    await expect(hub.through({ model: hub.good, require: [...request.require] })).rejects.toMatchObject({
+      code: 'USAGE',
+      hint: expect.stringContaining(hint),
+    });
+  }
+  await expect(hub.through({ model: hub.good, maxBroken: -1 })).rejects.toMatchObject({ code: 'USAGE' });
+  expect(await listRuns(hub.pool, 'mnist')).toEqual([]);
+  expect(await getDataset(hub.pool, 'mnist')).toMatchObject({
+    liveModelId: hub.middling,
+  });
+});
+
+test('of two that are promoted at once against the same live model, one is told to measure again', async () => {
+  await using hub = await judgedDigits();
+  const { pool, good, middling } = hub;
+  const third = await registerModel(pool, {
+    dataset: 'mnist',
+    onnx: constantModel(3),
+    manifest: CLASSIC_MANIFEST,
+    source: 'always 3',
+  });
+  await promote(pool, 'mnist', third);
+  // Both have been measured before either goes live.
+  let measured = 0;
+  let bothMeasured = () => {};
+  const both = new Promise<void>((resolve) => (bothMeasured = resolve));
+  const compare = hub.compare();
+  const results = await Promise.allSettled(
+    [good, middling].map((model) =>
+      promoteThrough(pool, { dataset: 'mnist', model, require: ['accuracy > live'] }, async (...models) => {
+        const comparison = await compare(...models);
+        if (++measured === 2) bothMeasured();
+        await both;
+        return comparison;
+      }),
+    ),
+  );
+  expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
+  const refused = results.find((result) => result.status === 'rejected')!;
+  expect(refused.reason).toMatchObject({ code: 'CONFLICT', retryable: true });
+  expect(await listPromotions(pool, 'mnist')).toHaveLength(2);
+  expect((await getDataset(pool, 'mnist')).promotionNo).toBe(2);
+});
+
+test('a shadow that is promoted is no shadow any more', async () => {
+  await using hub = await judgedDigits();
+  await hub.pool.query('update imagehub.datasets set shadow_model_id = $1', [hub.good]);
+  expect(await hub.through({ model: 'shadow' })).toMatchObject({
+    model: hub.good,
+    gate: null,
+  });
+  const { rows } = await hub.pool.query('select live_model_id, shadow_model_id from imagehub.datasets');
+  expect(rows).toEqual([{ live_model_id: hub.good, shadow_model_id: null }]);
+});
