@@ -5,7 +5,7 @@ import { transaction } from '../sql/database.ts';
 import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../sql/checkpoints.ts';
 import { addRunParameters, finishRun, getRun, resumeRun, type Run, startRun, stopRun } from '../sql/runs.ts';
-import { recordHeldOut, recordTrainingSet } from '../sql/training-sets.ts';
+import { recordTrainingSet } from '../sql/training-sets.ts';
 import type { Scaling } from './manifest.ts';
 import { scaleTable } from './manifest.ts';
 import { registerModel } from './registry.ts';
@@ -19,6 +19,7 @@ import {
 } from './train/defaults.ts';
 import { exportModel, networkManifest } from './train/export.ts';
 import {
+  heldOut,
   type EpochProgress,
   type StepProgress,
   trainNetwork,
@@ -145,7 +146,7 @@ export async function trainDataset(
     const found = foundParameters(dataset, options, data);
     if (earlier) checkSameData(earlier, found.dataSha256);
     await addRunParameters(pool, run, found);
-    await recordTrainingSet(pool, { run, dataset: name }, data);
+    await recordTrainingSet(pool, { run, dataset: name }, data, heldOut(data.labels.length, options));
     checkValidation(data, options);
     const { result, onnx, manifest } = await train(context, run, dataset, data, options, scaling);
     const metrics = keptMetrics(result);
@@ -275,7 +276,6 @@ async function train(
     classes: classes.length,
     table: scaleTable(scaling),
     image: { width, height, channels: 1 },
-    onSplit: (validation) => recordHeldOut(pool, run, validation, labels.length),
     signal,
     onStep,
     onEpoch,

@@ -6,8 +6,10 @@ import { transaction } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { finishRun, stopRun } from '../../sql/runs.ts';
 import * as cells from '../../sql/sweeps.ts';
+import { recordTrainingSet } from '../../sql/training-sets.ts';
 import { scaleTable } from '../manifest.ts';
 import { networkManifest } from '../train/export.ts';
+import { heldOut } from '../train/train.ts';
 import { openCellRun } from './cell-run.ts';
 import type { CellOutcome } from './cell-thread.ts';
 import { CellThreads, threadsPerCell } from './cell-threads.ts';
@@ -115,6 +117,8 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     const { run } = open;
     try {
       await cells.beginCell(pool, cell, run);
+      const kept = heldOut(training.labels.length, settings.options);
+      await recordTrainingSet(pool, { run, dataset: this.#dataset.name }, training, kept);
       const from = (await readCheckpoint(pool, run)) ?? null;
       if (from) log.info({ sweep: cell.sweep, cell: cell.cell, run }, 'goes on from its checkpoint');
       const outcome = await this.#threads.train(

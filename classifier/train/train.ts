@@ -39,8 +39,6 @@ export interface EpochProgress {
 export interface TrainingTask extends Samples, Omit<TrainingOptions, 'scale'> {
   /** Looked at between steps. */
   signal?: Pick<AbortSignal, 'aborted' | 'reason'> | undefined;
-  /** Before the first step: the places of the samples that are kept out of training. */
-  onSplit?: ((validation: Uint32Array) => Promise<void>) | undefined;
   onStep?: ((progress: StepProgress) => void) | undefined;
   onEpoch?: ((progress: EpochProgress) => void) | undefined;
   /** Where an earlier training with the same settings, samples and machine stood; it goes on from there. */
@@ -95,7 +93,6 @@ export async function trainNetwork(task: TrainingTask): Promise<TrainingResult> 
   const sizes = [width, ...task.hidden, task.classes];
   const random = generator(task.seed);
   const { training, validation } = splitSamples(task.labels.length, task.validationSplit, random.next);
-  await task.onSplit?.(validation);
   const initial = xavier(sizes, random.next);
   if (task.from) {
     training.set(task.from.order);
@@ -246,6 +243,14 @@ export function validationImages(
   { validationSplit }: Pick<TrainingOptions, 'validationSplit'>,
 ): number {
   return validationSplit === 0 ? 0 : Math.min(images - 1, Math.max(1, Math.round(images * validationSplit)));
+}
+
+/** The places of the samples that a training with these settings keeps out, to validate the network. */
+export function heldOut(
+  count: number,
+  { seed, validationSplit }: Pick<TrainingOptions, 'seed' | 'validationSplit'>,
+): Uint32Array {
+  return splitSamples(count, validationSplit, generator(seed).next).validation;
 }
 
 /** Cuts the samples at random; both parts get at least one when the share is neither 0 nor 1. */

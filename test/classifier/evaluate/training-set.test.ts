@@ -6,6 +6,7 @@ import { listRuns } from '../../../sql/runs.ts';
 import { insertDigits } from '../../support/digit-rows.ts';
 import { digitsDataset, insertImage } from '../../support/image-rows.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { QUICK as SWEPT, sweepHub } from '../../support/sweep-hub.ts';
 
 const QUICK = { hidden: [16], epochs: 1 };
 
@@ -90,6 +91,21 @@ test('a training that fails later has its rows on record', async () => {
   const images = await runImages(db.pool, run);
   expect(images).toHaveLength(200);
   expect(images.filter(({ held_out }) => held_out)).toHaveLength(10);
+});
+
+test('the trainings of a sweep share the rows that they read; those that measure them are not among them', async () => {
+  await using hub = await sweepHub({ train: 200, test: 50 });
+  await hub.sweep({ grid: { ...SWEPT, seed: [1, 2] }, testWhere: "id like 'test/%'" });
+  await hub.sweep({ grid: { ...SWEPT, seed: [3] } });
+  const [first, second, validated] = await Promise.all(
+    (await listRuns(hub.pool, 'mnist')).reverse().map(({ run }) => runImages(hub.pool, run)),
+  );
+  expect(first).toHaveLength(200);
+  expect(first!.every(({ id, held_out }) => id.startsWith('train/') && !held_out)).toBe(true);
+  expect(second).toEqual(first);
+  expect(validated).toHaveLength(250);
+  expect(validated!.filter(({ held_out }) => held_out).length).toBeGreaterThan(0);
+  expect(await counted(hub.pool, 'training_sets')).toBe(2);
 });
 
 test('a dataset is dropped with its training sets', async () => {
