@@ -1,5 +1,7 @@
 import pg from 'pg';
-import type { Queryable } from './database.ts';
+import { RowReader } from './binary-rows.ts';
+import { copyOut } from './copy-out.ts';
+import { type Pool, type PoolClient, type Queryable, withClient } from './database.ts';
 import { type Selection, selectionSql } from './selection.ts';
 
 /** What two models are compared by, image by image. */
@@ -15,12 +17,16 @@ export interface Comparison {
   trainedIn: number | null;
 }
 
+/** Rows without images are small. */
+const CHUNK = { rows: 5000, bytes: 1024 * 1024 };
+
 /** An image with the predictions that are stored of the bytes it has. */
 export interface StoredComparison {
   id: string;
-  sha256: Buffer | null;
+  sha256: Uint8Array | null;
   knownLabel: number | null;
-  at: Date | null;
+  /** Milliseconds since 1970. */
+  at: number | null;
   inTraining: boolean;
   /** null: none is stored. */
   livePrediction: number | null;
@@ -71,7 +77,7 @@ const inTraining = (run: number | null) =>
                where r.id = ${run} and t.id = i.id and imagehub.same_image(t.image_sha256, i.sha256, i.image_base64)
                  and coalesce(get_bit(r.held_out, t.place), 0) = 0)`;
 
-/** The stored predictions of rows `i`, which are those of a subselect that ends in `of`. */
+/** What `comparedRow` reads, in this order, of rows `i` that are those of a subselect which ends in `of`. */
 function select({ live, candidate, reuse, timeColumn, trainedIn }: Comparison, of: string): string {
   const said = (model: number, alias: string, column: string) =>
     `case when i.prediction >= 0 and i.model_id = ${model} then i.${column} else ${alias}.${column} end`;
@@ -80,44 +86,70 @@ function select({ live, candidate, reuse, timeColumn, trainedIn }: Comparison, o
        and ${alias}.sha256 = i.sha256 and ${alias}.prediction >= 0`;
   const liveSaid = (column: string) =>
     live === null ? `case when i.prediction >= 0 then i.${column} end` : said(live, 'l', column);
-  const candidateSaid = (column: string) => (reuse ? said(candidate, 'c', column) : 'null');
+  const candidateSaid = (column: string, type: string) =>
+    reuse ? said(candidate, 'c', column) : `null::${type}`;
   // image_base64 is asked for where an image without a hash is to be compared with what was trained on.
-  return `select i.id, i.sha256, i.known_label as "knownLabel", i.${timeColumn} as at, ${inTraining(trainedIn)} as "inTraining",
-      ${liveSaid('prediction')} as "livePrediction", ${liveSaid('confidence')} as "liveConfidence",
-      ${candidateSaid('prediction')} as "candidatePrediction", ${candidateSaid('confidence')} as "candidateConfidence"
+  return `select i.id, i.sha256, i.known_label, (extract(epoch from i.${timeColumn}) * 1000)::bigint as at,
+      (${inTraining(trainedIn)})::int as in_training,
+      ${liveSaid('prediction')} as live_prediction, ${liveSaid('confidence')} as live_confidence,
+      ${candidateSaid('prediction', 'int')} as candidate_prediction, ${candidateSaid('confidence', 'real')} as candidate_confidence
     from (select i.id, i.sha256, i.known_label, i.${timeColumn}, i.prediction, i.confidence, i.model_id, i.image_base64 from ${of}) i
     ${live === null ? '' : predictions(live, 'l')}
     ${reuse ? predictions(candidate, 'c') : ''}`;
 }
 
+function comparedRow(reader: RowReader): StoredComparison {
+  return {
+    id: reader.text()!,
+    sha256: reader.bytea(),
+    knownLabel: reader.int4(),
+    at: reader.int8(),
+    inTraining: reader.int4() === 1,
+    livePrediction: reader.int4(),
+    liveConfidence: reader.float4(),
+    candidatePrediction: reader.int4(),
+    candidateConfidence: reader.float4(),
+  };
+}
+
 /**
- * The next images, in the order of their ids, of which both predictions are stored.
- * @param db in a transaction that is read only, as the selection's condition is a user's
- * @param after the last id before them; null: from the first on
+ * The images of which both predictions are stored, in no order, as a stream: one pass over the table and over the
+ * predictions, where pages would look each one up.
+ * @param client in a transaction that is read only, as the selection's condition is a user's. A caller that stops before the
+ * end must close it.
  */
-export async function readStoredPage(
-  db: Queryable,
+export async function* readStored(
+  client: PoolClient,
   comparison: Comparison,
   selection: Selection,
-  after: string | null,
-  limit: number,
-): Promise<StoredComparison[]> {
-  const stored = narrowed(selection, liveIsStored(comparison), candidateIsStored(comparison));
-  const rest = after === null ? '' : ` and i.id > ${pg.escapeLiteral(after)}`;
-  const page = `${selectionSql(comparison.dataset, stored)}${rest} order by i.dataset, i.id limit ${limit}`;
-  const { rows } = await db.query<StoredComparison>(`${select(comparison, page)} order by i.id`);
-  return rows;
+): AsyncGenerator<StoredComparison[]> {
+  const all = select(comparison, selectionSql(comparison.dataset, selection));
+  const both = `select * from (${all}) s where live_prediction is not null and candidate_prediction is not null`;
+  for await (const { bytes } of copyOut(client, both, CHUNK)) yield readRows(bytes);
 }
 
 /** The same of images with these ids, whatever is stored of them, by id; those that are gone are missing. */
 export async function readStoredOf(
-  db: Queryable,
+  pool: Pool,
   comparison: Comparison,
   ids: string[],
 ): Promise<Map<string, StoredComparison>> {
-  const of = `${selectionSql(comparison.dataset)} and i.id = any($1)`;
-  const { rows } = await db.query<StoredComparison>(select(comparison, of), [ids]);
-  return new Map(rows.map((row) => [row.id, row]));
+  const list = ids.map((id) => pg.escapeLiteral(id)).join(', ');
+  const of = `${selectionSql(comparison.dataset)} and i.id = any(array[${list}]::text[])`;
+  const found = new Map<string, StoredComparison>();
+  await withClient(pool, async (client) => {
+    for await (const { bytes } of copyOut(client, select(comparison, of), CHUNK)) {
+      for (const row of readRows(bytes)) found.set(row.id, row);
+    }
+  });
+  return found;
+}
+
+function readRows(bytes: Uint8Array<ArrayBuffer>): StoredComparison[] {
+  const rows: StoredComparison[] = [];
+  const reader = new RowReader(bytes);
+  while (reader.next()) rows.push(comparedRow(reader));
+  return rows;
 }
 
 /**

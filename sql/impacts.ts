@@ -67,7 +67,8 @@ export interface ImpactImage {
   live: { prediction: number; confidence: number | null; error: string | null };
   candidate: { prediction: number; confidence: number | null; error: string | null };
   inTraining: boolean;
-  at: Date | null;
+  /** Milliseconds since 1970. */
+  at: number | null;
 }
 
 const IMAGE_COLUMNS = [
@@ -112,7 +113,7 @@ export class ImpactImageWriter {
     out.int4(candidate.prediction);
     out.float4(candidate.confidence);
     out.bool(inTraining);
-    out.timestamp(at?.getTime());
+    out.timestamp(at);
     out.text(candidate.error ?? live.error);
     this.#count++;
   }

@@ -5,19 +5,16 @@ import {
   type Comparison,
   liveIsStored,
   narrowed,
+  readStored,
   readStoredOf,
-  readStoredPage,
   type StoredComparison,
 } from '../../sql/compared-images.ts';
-import { transaction } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
 import type { ComparedImage, Said } from './outcome.ts';
 
-/** Rows without images are small. */
-const PAGE = 5000;
 /** Images that only one of the two models has come to; more means that the other one's are gone. */
 const MOST_WAITING = 20_000;
 
@@ -68,21 +65,27 @@ export async function* compareImages(context: CompareContext): AsyncGenerator<Co
 /** Of which both are stored: no image is read. */
 async function* storedImages(context: CompareContext): AsyncGenerator<ComparedBatch> {
   const { pool, comparison, selection, signal } = context;
-  for (let after: string | null = null; ;) {
-    if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while images were compared.');
-    const last: string | null = after;
-    const rows: StoredComparison[] = await transaction(pool, async (client) => {
-      await client.query('set transaction read only');
-      return readStoredPage(client, comparison, selection, last, PAGE);
-    });
-    if (rows.length === 0) return;
-    const images = rows.map((row) => ({
-      ...row,
-      live: storedLive(row)!,
-      candidate: storedCandidate(row)!,
-    }));
-    yield { images, liveStored: true, candidateStored: true };
-    after = rows.at(-1)!.id;
+  const client = await pool.connect();
+  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
+  client.on('error', ignore);
+  let complete = false;
+  try {
+    await client.query('begin isolation level repeatable read, read only');
+    for await (const rows of readStored(client, comparison, selection)) {
+      if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while images were compared.');
+      const images = rows.map((row) => ({
+        ...row,
+        live: storedLive(row)!,
+        candidate: storedCandidate(row)!,
+      }));
+      yield { images, liveStored: true, candidateStored: true };
+    }
+    await client.query('commit');
+    complete = true;
+  } finally {
+    client.off('error', ignore);
+    // One that still has rows to deliver is of no more use.
+    client.release(!complete);
   }
 }
 

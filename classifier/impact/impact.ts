@@ -15,7 +15,11 @@ import { resolveModel } from '../../sql/models.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
 import { checkSelection, describeSelection, type Selection } from '../../sql/selection.ts';
 import { loadModelRef } from '../model-ref.ts';
-import { openStoredClassifier } from '../stored/classify-stored.ts';
+import {
+  openStoredClassifier,
+  type StoredClassifier,
+  type StoredClassifierOptions,
+} from '../stored/classify-stored.ts';
 import { compareImages } from './compare.ts';
 import { type Bucket, type ImpactFigures, Tally } from './tally.ts';
 
@@ -228,6 +232,19 @@ async function countUnclassified(pool: Pool, { dataset }: Comparison, selection:
   });
 }
 
+/** Threads that start with the first image: where all predictions are stored, none are needed. */
+function whenNeeded(options: StoredClassifierOptions): StoredClassifier {
+  let opened: StoredClassifier | undefined;
+  const open = () => (opened ??= openStoredClassifier(options));
+  return {
+    get tasksAtOnce() {
+      return open().tasksAtOnce;
+    },
+    classify: (task) => open().classify(task),
+    [Symbol.asyncDispose]: async () => opened?.[Symbol.asyncDispose](),
+  };
+}
+
 /** Adds every image to the tally, and writes those that are kept. */
 async function compareAll(
   context: ImpactContext,
@@ -250,7 +267,7 @@ async function compareAll(
   const sources = { live: { stored: 0, computed: 0 }, candidate: { stored: 0, computed: 0 } };
   const candidate = await loadModelRef(pool, comparison.candidate);
   const live = comparison.live === null ? null : await loadModelRef(pool, comparison.live);
-  await using classifier = openStoredClassifier(context);
+  await using classifier = whenNeeded(context);
   const writer = new ImpactImageWriter(impact);
   let done = 0;
   let unchecked = 0;

@@ -23,8 +23,8 @@ export interface ComparedImage {
   sha256: Uint8Array | null;
   /** Class index; null: unknown. */
   knownLabel: number | null;
-  /** When it was ingested or captured; null: not known. */
-  at: Date | null;
+  /** When it was ingested or captured, in milliseconds since 1970; null: not known. */
+  at: number | null;
   /** The candidate was trained on these bytes. */
   inTraining: boolean;
   live: Said;

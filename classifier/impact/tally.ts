@@ -89,7 +89,7 @@ export class Tally {
   add(image: ComparedImage): Outcome {
     const outcome = outcomeOf(image);
     const { id, knownLabel, inTraining, live, candidate } = image;
-    const bucket = image.at && Math.floor(image.at.getTime() / this.#bucketMs) * this.#bucketMs;
+    const bucket = image.at && Math.floor(image.at / this.#bucketMs) * this.#bucketMs;
     const key = [bucket, knownLabel, live.prediction, candidate.prediction, inTraining].join('/');
     let cell = this.#cells.get(key);
     if (!cell) {
