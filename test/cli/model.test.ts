@@ -154,3 +154,19 @@ test('a promotion that is not good enough ends with status 1, figures for people
     stderr: expect.stringContaining('There are: accuracy, precision'),
   });
 });
+
+test('a promotion and a roll-back can leave the stored images to the workers', async () => {
+  await using hub = await digitsHub();
+  await hub.json('model', 'add', 'mnist', exported('sklearn-mlp'), '--scale', 'unit');
+  await hub.json('model', 'add', 'mnist', exported('sklearn-forest'), '--scale', 'none');
+  await hub.json('promote', 'mnist', '1');
+  await hub.pool.query('update mnist set prediction = 1, model_id = 1, promotion_no = 1');
+  const left = await hub.json('promote', 'mnist', '2', '--reclassify');
+  expect(left).toMatchObject({ model: 2, promotionNo: 2, reclassification: { job: 1, units: 60 } });
+  await hub.pool.query('update mnist set prediction = 1, model_id = 2, promotion_no = 2');
+  const back = await hub.run('rollback', 'mnist', '--reclassify');
+  expect(back).toMatchObject({ status: 0 });
+  expect(back.stdout).toContain('Job 2 predicts 60 stored images again');
+  const { rows } = await hub.pool.query('select dataset, kind, state from imagehub.jobs order by id');
+  expect(rows).toEqual([1, 2].map(() => ({ dataset: 'mnist', kind: 'reclassify', state: 'waiting' })));
+});
