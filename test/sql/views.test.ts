@@ -284,8 +284,10 @@ describe('the views', () => {
       'impact_pairs',
       'impact_summary',
       'label_history',
+      'label_suspects',
       'model_accuracy',
       'newest_mistakes',
+      'run_images',
     ]);
     for (const { name, comment, by_dataset } of views) {
       expect({ name, comment, by_dataset }).toEqual({ name, comment: expect.any(String), by_dataset: true });
@@ -296,7 +298,7 @@ describe('the views', () => {
       const plan = await query(`explain select * from ${name as string} where dataset = 'pets'`);
       const text = plan.map((line) => line['QUERY PLAN']).join('\n');
       // Those read tables that are one for all datasets.
-      if (!/^(impact_|label_history$)/.test(name as string)) expect(text).toContain(' on pets');
+      if (!/^(impact_|label_history$|run_images$)/.test(name as string)) expect(text).toContain(' on pets');
       expect(text).not.toContain(' on digits');
     }
   });
