@@ -140,6 +140,31 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       registers,
     }),
 
+    drift: new Gauge({
+      name: 'imagehub_drift',
+      help: 'How far the newest window of a drift monitor is from its reference, by measure (prediction_psi, …).',
+      labelNames: ['dataset', 'monitor', 'measure'],
+      registers,
+    }),
+    driftAlert: new Gauge({
+      name: 'imagehub_drift_alert',
+      help: '1: the measure is over the monitor’s threshold; 0: it is not.',
+      labelNames: ['dataset', 'monitor', 'measure'],
+      registers,
+    }),
+    driftAlerts: new Counter({
+      name: 'imagehub_drift_alerts_total',
+      help: 'Alerts that this process raised: one each time that a measure comes to be over its threshold.',
+      labelNames: ['dataset', 'measure'],
+      registers,
+    }),
+    driftWebhooks: new Counter({
+      name: 'imagehub_drift_webhooks_total',
+      help: 'Calls of webhooks by this process, by what became of them (delivered, failed).',
+      labelNames: ['dataset', 'outcome'],
+      registers,
+    }),
+
     indexLagBytes: new Gauge({
       name: 'imagehub_index_lag_bytes',
       help: 'WAL bytes between the database’s newest change and what the index has confirmed; NaN: not known here.',

@@ -26,6 +26,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   model: async () => (await import('./model.ts')).modelCommand,
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand,
   suspects: async () => (await import('./suspects.ts')).suspectsCommand,
+  drift: async () => (await import('./drift.ts')).driftCommand,
   report: async () => (await import('./report.ts')).reportCommand,
   index: async () => (await import('./index-command.ts')).indexCommand,
   job: async () => (await import('./job.ts')).jobCommand,

@@ -1,5 +1,6 @@
 import { Argument } from 'commander';
 import { type Health, startOperationsServer } from '../console/operations-server.ts';
+import { watchDrift } from '../classifier/drift/watch.ts';
 import { errorText } from '../errors.ts';
 import { watchFeedRetention } from '../indexer/retention.ts';
 import { openIngest } from '../ingest/open-ingest.ts';
@@ -104,6 +105,8 @@ async function runRoles(hub: Hub, roles: Role[], { metrics, parts, signal }: Rol
   await Promise.all([
     // In every process: a feed that nobody follows must not fill the database's disk.
     watchFeedRetention({ config, pool: hub.pool, log, signal: stop }),
+    // In every process: a hub of any roles watches for drift; they share the checks.
+    watchDrift({ pool: hub.pool, log, metrics, signal: stop }),
     ...roles.map(async (role) => {
       try {
         await start[role](hub, metrics, stop, (now) => parts.set(role, now));

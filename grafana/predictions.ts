@@ -14,6 +14,7 @@ import { PanelBuilder as Stat } from '@grafana/grafana-foundation-sdk/stat';
 import { PanelBuilder as Table } from '@grafana/grafana-foundation-sdk/table';
 import { PanelBuilder as TimeSeries } from '@grafana/grafana-foundation-sdk/timeseries';
 import { POSTGRES, postgres } from './data-sources.ts';
+import { driftPanels, driftRow } from './drift.ts';
 import {
   DATASET_SQL,
   dashboard,
@@ -32,7 +33,7 @@ const LISTED_MISTAKES = 50;
 
 /** For who uses the predictions: how many, how good, and what goes wrong. */
 export function predictions(): DashboardBuilder {
-  return dashboard(
+  const panels = dashboard(
     'imagehub-predictions',
     'predictions',
     'What the live model says about the images of a dataset, and how often it is right.',
@@ -50,7 +51,9 @@ export function predictions(): DashboardBuilder {
     .withPanel(newestMistakes())
     .withPanel(impacts())
     .withPanel(impactOverTime())
-    .withPanel(impactPairs());
+    .withPanel(impactPairs())
+    .withRow(driftRow());
+  return driftPanels().reduce((board, panel) => board.withPanel(panel), panels);
 }
 
 const counts = () =>

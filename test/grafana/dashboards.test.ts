@@ -43,7 +43,13 @@ interface Query {
 const panels = Object.entries(dashboards()).flatMap(([file, { panels = [] }]) =>
   panels.map((panel) => ({
     file,
-    panel: panel as unknown as { id: number; title: string; datasource: { uid: string }; targets: Target[] },
+    // A row has no queries.
+    panel: { targets: [], ...panel } as unknown as {
+      id: number;
+      title: string;
+      datasource: { uid: string };
+      targets: Target[];
+    },
   })),
 );
 const queries: Query[] = panels.flatMap(({ file, panel }) =>
@@ -108,7 +114,28 @@ async function fillDatabase(): Promise<void> {
      select impact_no, date_trunc('hour', now()), known, live, candidate, false, outcome, images, images, images
      from impact, (values (7, 1, 7, 'fixed', 30), (7, 7, 1, 'broken', 5), (7, 7, 7, 'unchanged', 115)) c (known, live, candidate, outcome, images)`,
   );
+  await fillDrift();
   await insertImage(db.pool, 'mnist', { id: 'after the index’s position' });
+}
+
+/** A monitor with one report and an alert that lasts. */
+async function fillDrift(): Promise<void> {
+  await db.pool.query(
+    `with monitor as (
+       insert into imagehub.drift_monitors (dataset, by_time, every_seconds, window_seconds, reference, thresholds, min_images)
+       values ('mnist', 'ingested', 3600, 3600, '{"kind": "training"}', '{"prediction_psi": 0.25}', 100) returning id
+     ), report as (
+       insert into imagehub.drift_reports
+         (dataset, monitor_id, by_time, window_since, window_until, compared_with, images, reference_images, report)
+       select 'mnist', id, 'ingested', now() - interval '70 minutes', now() - interval '10 minutes', 'all images', 300, 60, '{}'
+       from monitor returning id
+     ), measures as (
+       insert into imagehub.drift_measures (report_id, measure, value, noise)
+       select id, unnest(array['prediction_psi', 'confidence_shift', 'accuracy_drop']), 0.3, 0.1 from report
+     )
+     insert into imagehub.drift_crossings (monitor_id, measure, threshold, raised_report, raised_value)
+     select monitor.id, 'prediction_psi', 0.25, report.id, 0.3 from monitor, report`,
+  );
 }
 
 /** The same images as documents behind the alias; and the same again in an index that does not serve. */
