@@ -278,6 +278,8 @@ describe('the views', () => {
       'confidence_histogram',
       'confusion_matrix',
       'dataset_summary',
+      'drift_alerts',
+      'drift_over_time',
       'image_predictions',
       'impact_changes',
       'impact_over_time',
@@ -298,7 +300,7 @@ describe('the views', () => {
       const plan = await query(`explain select * from ${name as string} where dataset = 'pets'`);
       const text = plan.map((line) => line['QUERY PLAN']).join('\n');
       // Those read tables that are one for all datasets.
-      if (!/^(impact_|label_history$|run_images$)/.test(name as string)) expect(text).toContain(' on pets');
+      if (!/^(drift_|impact_|label_history$|run_images$)/.test(name as string)) expect(text).toContain(' on pets');
       expect(text).not.toContain(' on digits');
     }
   });
