@@ -52,7 +52,7 @@ test('a sweep from the command line: run, list, show and promote', async () => {
   expect(text).toMatch(/^Sweep 1 of mnist: 4 of 4 trainings finished/);
   expect(text).toMatch(/0\.05 │ +2 │ 0\.\d{4} ± 0\.\d{4}/);
   expect(text).toContain('Make it live: imagehub sweep promote mnist 1');
-  expect((await run(hub, 'sweep', 'show', 'mnist', '--cells')).stdout).toMatch(/3 │ +0\.05 │ +2 │ +done/);
+  expect((await run(hub, 'sweep', 'show', 'mnist', '--cells')).stdout).toMatch(/3 +│ 0\.05 +│ 2 +│ +done/);
 
   expect(await json(hub, 'sweep', 'promote', 'mnist', '1', '--metric', 'f1')).toMatchObject({
     sweep: 1,
