@@ -236,7 +236,7 @@ test('windows of time are trained on one by one, and a window with too few image
 });
 
 test('an interrupted sweep keeps where its trainings stand, goes on there, and ends as if nothing had been', async () => {
-  const grid = { ...QUICK, hidden: [[32]], epochs: [700], rotate: [10], seed: [1, 2] };
+  const grid = { ...QUICK, hidden: [[32]], epochs: [400], rotate: [10], seed: [1, 2] };
   await using hub = await sweepHub();
   const controller = new AbortController();
   const going = hub.sweep({ grid }, { signal: controller.signal });
