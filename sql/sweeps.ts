@@ -264,6 +264,11 @@ export async function failCell(db: Queryable, { sweep, cell }: Cell, error: stri
   );
 }
 
+/** Cells of one sweep are finished one after the other, so that each sees the networks that the others keep. */
+export async function lockSweep(client: PoolClient, sweep: number): Promise<void> {
+  await client.query('select from imagehub.sweeps where id = $1 for no key update', [sweep]);
+}
+
 /** Lets go of the stored networks beyond the `keep` best by accuracy. */
 export async function trimNetworks(db: Queryable, sweep: number, keep: number): Promise<void> {
   await db.query(

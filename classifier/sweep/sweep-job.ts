@@ -94,6 +94,7 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     const same = await cells.findComputed(pool, this.#dataset.name, cell, data.sha256);
     if (same) {
       return async (client) => {
+        await cells.lockSweep(client, cell.sweep);
         await cells.copyResult(client, cell, same);
         await cells.trimNetworks(client, cell.sweep, keep);
         return { skipped: 1 };
@@ -173,6 +174,7 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     };
     const { outcome: state } = outcome;
     return async (client) => {
+      await cells.lockSweep(client, cell.sweep);
       await cells.finishCell(client, cell, run, state, result);
       await deleteCheckpoint(client, run);
       await cells.trimNetworks(client, cell.sweep, this.#job.parameters.keep);

@@ -54,6 +54,13 @@ test('a grid is trained, measured on the images named for it, and the best netwo
   }
   expect(new Set(cells.map(({ accuracy }) => accuracy)).size).toBeGreaterThan(1);
   expect(await checkpoints(hub)).toBe(0);
+  // Which rows they saw is recorded, once for all of them.
+  const seen = await hub.pool.query(
+    `select images, count(*) as runs
+     from imagehub.runs r join imagehub.training_sets s on s.id = r.training_set_id
+     where r.kind = 'sweep' group by s.id`,
+  );
+  expect(seen.rows).toMatchObject([{ images: 600, runs: 6 }]);
 
   const { rows, best, stability } = summarise(cells);
   expect(rows.map(({ settings, window, states }) => [settings, window, states.done])).toEqual([
