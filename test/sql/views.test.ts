@@ -300,7 +300,8 @@ describe('the views', () => {
       const plan = await query(`explain select * from ${name as string} where dataset = 'pets'`);
       const text = plan.map((line) => line['QUERY PLAN']).join('\n');
       // Those read tables that are one for all datasets.
-      if (!/^(drift_|impact_|label_history$|run_images$)/.test(name as string)) expect(text).toContain(' on pets');
+      if (!/^(drift_|impact_|label_history$|run_images$)/.test(name as string))
+        expect(text).toContain(' on pets');
       expect(text).not.toContain(' on digits');
     }
   });
