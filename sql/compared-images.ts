@@ -3,6 +3,7 @@ import { RowReader } from './binary-rows.ts';
 import { copyOut } from './copy-out.ts';
 import { type Pool, type PoolClient, type Queryable, withClient } from './database.ts';
 import { type Selection, selectionSql } from './selection.ts';
+import { trainedOnSql } from './training-sets.ts';
 
 /** What two models are compared by, image by image. */
 export interface Comparison {
@@ -55,28 +56,6 @@ export function narrowed(selection: Selection, ...conditions: string[]): Selecti
   return { ...selection, where: all.join(' and ') };
 }
 
-/** Which model trained the candidate on which images is recorded since a certain version. */
-export async function trainingRunOf(db: Queryable, model: number): Promise<number | null> {
-  const { rows: there } = await db.query<{ there: boolean }>(
-    `select to_regclass('imagehub.training_set_images') is not null as there`,
-  );
-  if (!there[0]!.there) return null;
-  const { rows } = await db.query<{ run: number }>(
-    `select r.id as run from imagehub.models m join imagehub.runs r on r.id = m.run_id
-     where m.id = $1 and r.training_set_id is not null`,
-    [model],
-  );
-  return rows[0]?.run ?? null;
-}
-
-/** Trained on these bytes, and not kept out to validate. */
-const inTraining = (run: number | null) =>
-  run === null
-    ? 'false'
-    : `exists (select from imagehub.runs r join imagehub.training_set_images t on t.training_set_id = r.training_set_id
-               where r.id = ${run} and t.id = i.id and imagehub.same_image(t.image_sha256, i.sha256, i.image_base64)
-                 and coalesce(get_bit(r.held_out, t.place), 0) = 0)`;
-
 /** What `comparedRow` reads, in this order, of rows `i` that are those of a subselect which ends in `of`. */
 function select({ live, candidate, reuse, timeColumn, trainedIn }: Comparison, of: string): string {
   const said = (model: number, alias: string, column: string) =>
@@ -90,7 +69,7 @@ function select({ live, candidate, reuse, timeColumn, trainedIn }: Comparison, o
     reuse ? said(candidate, 'c', column) : `null::${type}`;
   // image_base64 is asked for where an image without a hash is to be compared with what was trained on.
   return `select i.id, i.sha256, i.known_label, (extract(epoch from i.${timeColumn}) * 1000)::bigint as at,
-      (${inTraining(trainedIn)})::int as in_training,
+      (${trainedIn === null ? 'false' : trainedOnSql(trainedIn)})::int as in_training,
       ${liveSaid('prediction')} as live_prediction, ${liveSaid('confidence')} as live_confidence,
       ${candidateSaid('prediction', 'int')} as candidate_prediction, ${candidateSaid('confidence', 'real')} as candidate_confidence
     from (select i.id, i.sha256, i.known_label, i.${timeColumn}, i.prediction, i.confidence, i.model_id, i.image_base64 from ${of}) i

@@ -43,6 +43,13 @@ export async function checkSelection(
       `select count(*) + $1 as images from ${selectionSql(dataset, selection)}`,
       [0],
     );
+    // `true) or (true` is no condition, though it fits between parentheses: it would free itself from those around it.
+    if (selection.where) {
+      await client.query(
+        `select coalesce(${selection.where}\n, false), $1::int from public."${dataset}" i limit 0`,
+        [0],
+      );
+    }
     return rows[0]!.images;
   } catch (error) {
     throw selectionError(error, dataset, selection);

@@ -1,7 +1,7 @@
 import type { Pool } from 'pg';
 import { errorText, HubError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { type Comparison, readExtent, trainingRunOf } from '../../sql/compared-images.ts';
+import { type Comparison, readExtent } from '../../sql/compared-images.ts';
 import { transaction } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import {
@@ -14,6 +14,7 @@ import {
 import { resolveModel } from '../../sql/models.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
 import { checkSelection, describeSelection, type Selection } from '../../sql/selection.ts';
+import { trainingRunOf } from '../../sql/training-sets.ts';
 import { loadModelRef } from '../model-ref.ts';
 import {
   openStoredClassifier,

@@ -117,6 +117,7 @@ describe('a server that goes away in the middle of a stream and comes back', () 
     await using pipeline = await pipelineOnOwnServers('postgres_away');
     const stream = await judgedStream(pipeline);
     const run = await wholeRun(pipeline);
+    await run.says('following the change feed');
     const producing = stream.send(MESSAGES);
     await until(async () => (await taken(pipeline)) > 0, 'the first are taken', 120_000, 20);
     const began = Date.now();

@@ -1,9 +1,13 @@
 import { expect, test } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cancelJob, pauseJob, resumeJob } from '../../jobs/control.ts';
+import { runWorker } from '../../jobs/worker.ts';
+import { createMetrics } from '../../metrics.ts';
 import { listParts } from '../../sql/job-parts.ts';
 import { getJob, liveWorkers } from '../../sql/jobs.ts';
+import { Troubles } from '../../troubles.ts';
 import { awayProxy } from '../support/away-proxy.ts';
+import { COUNTING } from '../support/counting-job.ts';
 import { jobHub, type JobHub } from '../support/job-hub.ts';
 import { waitFor } from '../support/processes.ts';
 
@@ -126,9 +130,21 @@ test('work for a GPU is taken by the worker that has one', async () => {
   const { job } = await hub.start({ parts: 3 }, { device: 'cuda' });
   await sleep(1500);
   expect(await parts(hub, job)).toEqual([]);
-  const gpu = await hub.worker({ IMAGEHUB_DEVICES: 'cpu,cuda' });
+  // In this process: the command announces cuda only where onnxruntime can use it.
+  const end = new AbortController();
+  const gpu = runWorker({
+    ...hub.desk,
+    postgres: hub.url,
+    metrics: createMetrics(),
+    troubles: new Troubles(hub.desk.log),
+    kinds: async () => COUNTING,
+    devices: ['cpu', 'cuda'],
+    signal: end.signal,
+  });
   await hub.reaches(job, 'done');
-  expect(new Set((await hub.counted(job)).map(({ pid }) => pid))).toEqual(new Set([gpu.child.pid]));
+  end.abort();
+  await gpu;
+  expect(new Set((await hub.counted(job)).map(({ pid }) => pid))).toEqual(new Set([process.pid]));
   expect(without.child.exitCode).toBeNull();
 });
 

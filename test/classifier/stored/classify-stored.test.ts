@@ -107,6 +107,7 @@ test.each([
   ['names no column', 'label = 3'],
   ['fails on a row', '1 / known_label > 0'],
   ['would write', "nextval('imagehub.revision') > 0"],
+  ['would free itself from what stands around it', 'true) or (true'],
   ['would end the statement', 'true) to stdout; delete from mnist; copy (select 1 where (true'],
 ])('a condition that %s is refused, and nothing is changed', async (_, where) => {
   await using db = await freshDatabase();
