@@ -122,7 +122,7 @@ export const SETTINGS = {
   ),
   batchImages: setting(
     'IMAGEHUB_BATCH_IMAGES',
-    integer(1, 100_000).default(1000),
+    integer(1, 100_000).default(2000),
     'Most images in one transaction.',
   ),
   batchBytes: setting(

@@ -3,7 +3,7 @@ import { describeConfig, hidePassword, loadConfig, SETTINGS } from '../config.ts
 
 describe('settings', () => {
   test('have defaults, and the environment wins over them', () => {
-    expect(loadConfig({})).toMatchObject({ home: '.imagehub', batchImages: 1000, kafkaSsl: false });
+    expect(loadConfig({})).toMatchObject({ home: '.imagehub', batchImages: 2000, kafkaSsl: false });
     expect(loadConfig({})).toHaveProperty('postgresUrl', undefined);
     const config = loadConfig({
       IMAGEHUB_BATCH_IMAGES: '17',
@@ -15,7 +15,7 @@ describe('settings', () => {
 
   test('an empty variable counts as unset', () => {
     expect(loadConfig({ IMAGEHUB_POSTGRES_URL: '', IMAGEHUB_BATCH_IMAGES: '' })).toMatchObject({
-      batchImages: 1000,
+      batchImages: 2000,
     });
   });
 
