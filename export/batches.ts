@@ -14,7 +14,14 @@ import { errorText, HubError } from '../errors.ts';
 import { copyOut } from '../sql/copy-out.ts';
 import { errorCode, type Pool } from '../sql/database.ts';
 import { type Dataset, getDataset } from '../sql/datasets.ts';
-import { checkSelection, type Selection, selectionError, selectionSql } from '../sql/selection.ts';
+import {
+  checkCondition,
+  checkSelection,
+  type Selection,
+  selectionError,
+  selectionSql,
+} from '../sql/selection.ts';
+import { streamSnapshot } from '../sql/stream-snapshot.ts';
 import { DEFAULT_COLUMNS, type ExportColumn, exportColumns } from './columns.ts';
 import { arrowType, buildColumn, indexFields } from './record-columns.ts';
 
@@ -66,36 +73,25 @@ export async function* imageBatches(
   }: { order?: RowOrder | null; count?: boolean; opened?: (source: BatchSource) => void } = {},
 ): AsyncGenerator<RecordBatch> {
   const columns = exportColumns(options.columns ?? DEFAULT_COLUMNS);
-  const client = await pool.connect();
-  // A lost connection is reported by the statement that needs it.
-  const ignore = () => undefined;
-  client.on('error', ignore);
-  let complete = false;
   try {
-    await client.query('begin isolation level repeatable read, read only');
-    const dataset = await getDataset(client, name);
-    const total = count ? await checkSelection(client, name, options) : null;
-    // COPY takes no parameters, and a statement with one is one statement: what would end it is refused here.
-    if (options.where) await client.query(`select $1::int from ${selectionSql(name, options)} limit 0`, [0]);
-    // Else rows with their images would be sorted, on disk.
-    if (order) await client.query('set local enable_sort = off');
-    const classes = vectorFromArray(dataset.classes, new Utf8Type());
-    const schema = schemaOf(columns, dataset);
-    opened?.({ dataset, schema, total });
-    const limits = { rows: options.batchRows ?? BATCH_ROWS, bytes: BATCH_BYTES };
-    for await (const chunk of copyOut(client, statement(name, columns, options, order), limits)) {
-      throwIfAborted(options.signal);
-      yield recordBatch(schema, columns, indexFields(chunk, columns.length), classes);
-      throwIfAborted(options.signal);
-    }
-    await client.query('commit');
-    complete = true;
+    yield* streamSnapshot(pool, async function* (client) {
+      const dataset = await getDataset(client, name);
+      const total = count ? await checkSelection(client, name, options) : null;
+      if (!count) await checkCondition(client, name, options);
+      // Else rows with their images would be sorted, on disk.
+      if (order) await client.query('set local enable_sort = off');
+      const classes = vectorFromArray(dataset.classes, new Utf8Type());
+      const schema = schemaOf(columns, dataset);
+      opened?.({ dataset, schema, total });
+      const limits = { rows: options.batchRows ?? BATCH_ROWS, bytes: BATCH_BYTES };
+      for await (const chunk of copyOut(client, statement(name, columns, options, order), limits)) {
+        throwIfAborted(options.signal);
+        yield recordBatch(schema, columns, indexFields(chunk, columns.length), classes);
+        throwIfAborted(options.signal);
+      }
+    });
   } catch (error) {
     throw readError(error, name, options);
-  } finally {
-    client.off('error', ignore);
-    // One that still has rows to deliver is of no more use.
-    client.release(!complete);
   }
 }
 

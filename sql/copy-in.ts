@@ -6,9 +6,20 @@ import { COPY_HEADER, COPY_TRAILER } from './binary-copy.ts';
 
 /**
  * Runs a COPY … FROM STDIN (FORMAT binary).
- * @param rows encoded (CopyWriter), without header and trailer
+ * @param rows encoded (CopyWriter), without header and trailer, in one or several pieces
  */
-export async function copyIn(client: ClientBase, statement: string, rows: Uint8Array): Promise<void> {
+export async function copyIn(
+  client: ClientBase,
+  statement: string,
+  rows: Uint8Array | Iterable<Uint8Array>,
+): Promise<void> {
   const copy = client.query(copyFrom(statement));
-  await pipeline(Readable.from([COPY_HEADER, rows, COPY_TRAILER]), copy);
+  const pieces = rows instanceof Uint8Array ? [rows] : rows;
+  await pipeline(Readable.from(framed(pieces)), copy);
+}
+
+function* framed(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+  yield COPY_HEADER;
+  yield* pieces;
+  yield COPY_TRAILER;
 }

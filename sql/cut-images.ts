@@ -1,5 +1,5 @@
 import { type Pool, withClient } from './database.ts';
-import { checkSelection, type Selection, selectionSql } from './selection.ts';
+import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
 import type { IdRange } from './stored-rows.ts';
 
 export interface CutRange {
@@ -33,7 +33,7 @@ export function cutImages(
 ): Promise<CutRange[]> {
   return withClient(pool, async (client) => {
     await client.query('begin isolation level repeatable read, read only');
-    if (selection.where) await checkSelection(client, dataset, selection);
+    await checkCondition(client, dataset, selection);
     const size = images ?? (await rangeSize((text) => client.query<{ bytes: number | null }>(text), dataset));
     const selected = `${selectionSql(dataset, selection)} and (${condition})`;
     const { rows: starts } = await client.query<{ id: string }>(
@@ -56,6 +56,8 @@ export function cutImages(
       const { through, images } = ends[0]!;
       return { range: { from: id, through }, images };
     });
+  }).catch((error: unknown) => {
+    throw selectionError(error, dataset, selection);
   });
 }
 

@@ -15,7 +15,7 @@ export interface Selection {
 /**
  * The selected rows, for use after FROM or as the end of `select … from`, where more may follow with AND: the table is
  * called `i`. All values stand in the text, as COPY takes no parameters. A user's condition is run only after
- * `checkSelection`, and only in a transaction that is read only.
+ * `checkCondition`, and only in a transaction that is read only.
  */
 export function selectionSql(dataset: string, { where, since, until }: Selection = {}): string {
   const conditions = [`i.dataset = ${pg.escapeLiteral(dataset)}`];
@@ -27,8 +27,32 @@ export function selectionSql(dataset: string, { where, since, until }: Selection
 }
 
 /**
- * Runs the selection's condition once: it must be one, and must not write.
+ * Has the database read the selection's condition, without running it on any image: it must be one, and no more. That it
+ * writes, or fails on an image, shows where it is run: see `selectionError`.
  * @param client in a transaction that is read only, which fails where this throws
+ * @throws HubError USAGE
+ */
+export async function checkCondition(
+  client: ClientBase,
+  dataset: string,
+  selection: Selection = {},
+): Promise<void> {
+  if (!selection.where) return;
+  try {
+    // A statement with parameters is one statement: what would end it, or begin another, is refused here. And
+    // `true) or (true` is no condition, though it fits between parentheses: it would free itself from those around it.
+    await client.query(
+      `select $1::int from ${selectionSql(dataset, selection)} and coalesce(${selection.where}\n, false) limit 0`,
+      [0],
+    );
+  } catch (error) {
+    throw selectionError(error, dataset, selection);
+  }
+}
+
+/**
+ * Runs the selection's condition on all images, so that what is wrong with it is known before anything is begun.
+ * @param client as for `checkCondition`
  * @returns how many images are selected
  * @throws HubError USAGE
  */
@@ -37,19 +61,11 @@ export async function checkSelection(
   dataset: string,
   selection: Selection = {},
 ): Promise<number> {
+  await checkCondition(client, dataset, selection);
   try {
-    // A statement with parameters is one statement: what would end it, or begin another, is refused here.
     const { rows } = await client.query<{ images: number }>(
-      `select count(*) + $1 as images from ${selectionSql(dataset, selection)}`,
-      [0],
+      `select count(*) as images from ${selectionSql(dataset, selection)}`,
     );
-    // `true) or (true` is no condition, though it fits between parentheses: it would free itself from those around it.
-    if (selection.where) {
-      await client.query(
-        `select coalesce(${selection.where}\n, false), $1::int from public."${dataset}" i limit 0`,
-        [0],
-      );
-    }
     return rows[0]!.images;
   } catch (error) {
     throw selectionError(error, dataset, selection);

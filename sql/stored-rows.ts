@@ -1,7 +1,8 @@
 import pg from 'pg';
 import { type ChunkLimits, copyOut, type RowChunk } from './copy-out.ts';
 import type { Pool } from './database.ts';
-import { checkSelection, type Selection, selectionError, selectionSql } from './selection.ts';
+import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
+import { streamSnapshot } from './stream-snapshot.ts';
 
 /** Ids in the order of the database's collation. */
 export interface IdRange {
@@ -18,8 +19,6 @@ export interface StoredRowsRequest extends IdRange {
   /** What to read, of the table called `i`. */
   columns: string;
   selection?: Selection | undefined;
-  /** The selection's condition has passed `checkSelection` before, which goes over the whole table. */
-  checked?: boolean;
   /** A condition of our own. */
   condition?: string | undefined;
 }
@@ -35,22 +34,13 @@ export async function* storedRows(
   limits: ChunkLimits,
 ): AsyncGenerator<RowChunk> {
   const { dataset, selection } = request;
-  const client = await pool.connect();
-  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
-  client.on('error', ignore);
-  let complete = false;
   try {
-    await client.query('begin isolation level repeatable read, read only');
-    if (selection?.where && !request.checked) await checkSelection(client, dataset, selection);
-    yield* copyOut(client, storedRowsSql(request), limits);
-    await client.query('commit');
-    complete = true;
+    yield* streamSnapshot(pool, async function* (client) {
+      await checkCondition(client, dataset, selection);
+      yield* copyOut(client, storedRowsSql(request), limits);
+    });
   } catch (error) {
     throw selectionError(error, dataset, selection ?? {});
-  } finally {
-    client.off('error', ignore);
-    // One that still has rows to deliver is of no more use.
-    client.release(!complete);
   }
 }
 

@@ -2,7 +2,8 @@ import { HubError } from '../errors.ts';
 import { RowReader } from './binary-rows.ts';
 import { copyOut } from './copy-out.ts';
 import type { Pool } from './database.ts';
-import { checkSelection, type Selection, selectionError, selectionSql } from './selection.ts';
+import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
+import { streamSnapshot } from './stream-snapshot.ts';
 import { trainedOnSql } from './training-sets.ts';
 
 /** An image and what a model said about it, as the database holds it. */
@@ -40,26 +41,17 @@ export async function* readStoredScores(
   pool: Pool,
   { dataset, model, selection = {}, trainingRun = null, signal }: ScoresRequest,
 ): AsyncGenerator<ScoredRow[]> {
-  const client = await pool.connect();
-  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
-  client.on('error', ignore);
-  let complete = false;
   try {
-    await client.query('begin isolation level repeatable read, read only');
-    await checkSelection(client, dataset, selection);
-    const statement = scoresSql(dataset, model, selection, trainingRun);
-    for await (const { bytes } of copyOut(client, statement, CHUNK)) {
-      if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while stored scores were read.');
-      yield readRows(bytes);
-    }
-    await client.query('commit');
-    complete = true;
+    yield* streamSnapshot(pool, async function* (client) {
+      await checkCondition(client, dataset, selection);
+      const statement = scoresSql(dataset, model, selection, trainingRun);
+      for await (const { bytes } of copyOut(client, statement, CHUNK)) {
+        if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while stored scores were read.');
+        yield readRows(bytes);
+      }
+    });
   } catch (error) {
     throw selectionError(error, dataset, selection);
-  } finally {
-    client.off('error', ignore);
-    // One that still has rows to deliver is of no more use.
-    client.release(!complete);
   }
 }
 

@@ -1,9 +1,7 @@
 import { createHash } from 'node:crypto';
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { PoolClient } from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
-import { COPY_HEADER, COPY_TRAILER, CopyWriter } from './binary-copy.ts';
+import { CopyWriter } from './binary-copy.ts';
+import { copyIn } from './copy-in.ts';
 import { type Pool, type Queryable, transaction } from './database.ts';
 
 /** Labelled images as a training read them, in the order of their ids: N rows. */
@@ -60,12 +58,11 @@ async function insertSet(client: PoolClient, dataset: string, rows: TrainingRows
     );
     return found.rows[0]!.id;
   }
-  const copy = client.query(
-    copyFrom(
-      'copy imagehub.training_set_images (training_set_id, place, id, label, image_sha256) from stdin (format binary)',
-    ),
+  await copyIn(
+    client,
+    'copy imagehub.training_set_images (training_set_id, place, id, label, image_sha256) from stdin (format binary)',
+    encoded(fresh, rows),
   );
-  await pipeline(Readable.from(encoded(fresh, rows)), copy);
   return fresh;
 }
 
@@ -82,7 +79,6 @@ function setHash(rows: TrainingRows): Buffer {
 }
 
 function* encoded(set: number, { ids, labels, imageSha256 }: TrainingRows): Generator<Uint8Array> {
-  yield COPY_HEADER;
   for (let from = 0; from < ids.length; from += ROWS_PER_CHUNK) {
     const writer = new CopyWriter();
     for (let place = from; place < Math.min(ids.length, from + ROWS_PER_CHUNK); place++) {
@@ -95,7 +91,6 @@ function* encoded(set: number, { ids, labels, imageSha256 }: TrainingRows): Gene
     }
     yield writer.bytes();
   }
-  yield COPY_TRAILER;
 }
 
 /** Bits as Postgres's `get_bit` counts them: within a byte the least significant is the first. */

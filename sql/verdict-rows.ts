@@ -1,10 +1,8 @@
-import { Readable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
 import type { PoolClient } from 'pg';
-import { from as copyFrom } from 'pg-copy-streams';
 import type { Verdict } from './backlog.ts';
-import { COPY_HEADER, COPY_TRAILER, type CopyWriter } from './binary-copy.ts';
+import type { CopyWriter } from './binary-copy.ts';
 import { RowReader } from './binary-rows.ts';
+import { copyIn } from './copy-in.ts';
 
 /** A stored image as it is read to be given a verdict. */
 export interface ReadRow {
@@ -98,7 +96,7 @@ export function writeReplacedRow(out: CopyWriter, row: ReadRow): void {
 /** Copies rows made by `writeReplacedRow` into the model's partition. Fails (23505) where it holds one of the images. */
 export async function copyReplaced(client: PoolClient, model: number, rows: Uint8Array[]): Promise<void> {
   const statement = `copy imagehub."predictions_${model}" (${REPLACED}) from stdin (format binary)`;
-  await pipeline(Readable.from([COPY_HEADER, ...rows, COPY_TRAILER]), client.query(copyFrom(statement)));
+  await copyIn(client, statement, rows);
 }
 
 /**
@@ -121,7 +119,7 @@ const COPY_VERDICTS = `copy staged_verdicts (${COLUMNS.map(({ name }) => name).j
  */
 export async function stageVerdicts(client: PoolClient, rows: Uint8Array[]): Promise<void> {
   await client.query(`${STAGE}; delete from staged_verdicts`);
-  await pipeline(Readable.from([COPY_HEADER, ...rows, COPY_TRAILER]), client.query(copyFrom(COPY_VERDICTS)));
+  await copyIn(client, COPY_VERDICTS, rows);
 }
 
 /**

@@ -11,6 +11,7 @@ import {
 } from '../../sql/compared-images.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
+import { streamSnapshot } from '../../sql/stream-snapshot.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
 import type { ComparedImage, Said } from './outcome.ts';
@@ -65,12 +66,7 @@ export async function* compareImages(context: CompareContext): AsyncGenerator<Co
 /** Of which both are stored: no image is read. */
 async function* storedImages(context: CompareContext): AsyncGenerator<ComparedBatch> {
   const { pool, comparison, selection, signal } = context;
-  const client = await pool.connect();
-  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
-  client.on('error', ignore);
-  let complete = false;
-  try {
-    await client.query('begin isolation level repeatable read, read only');
+  yield* streamSnapshot(pool, async function* (client) {
     for await (const rows of readStored(client, comparison, selection)) {
       if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while images were compared.');
       const images = rows.map((row) => ({
@@ -80,13 +76,7 @@ async function* storedImages(context: CompareContext): AsyncGenerator<ComparedBa
       }));
       yield { images, liveStored: true, candidateStored: true };
     }
-    await client.query('commit');
-    complete = true;
-  } finally {
-    client.off('error', ignore);
-    // One that still has rows to deliver is of no more use.
-    client.release(!complete);
-  }
+  });
 }
 
 /** Of which one is stored, and `model` says the other one. */

@@ -62,7 +62,6 @@ export async function judgePart(
       dataset: dataset.name,
       columns: READ_COLUMNS,
       selection: selectionOf(job.parameters),
-      checked: true,
       condition,
       ...what,
     },

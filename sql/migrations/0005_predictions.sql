@@ -20,17 +20,25 @@ comment on column imagehub.predictions.model_id is 'The model, which belongs to 
 comment on column imagehub.predictions.prediction is 'Class index; -1: the model failed on it, see error.';
 comment on column imagehub.predictions.source is 'shadow: as the image was ingested; predict: asked for; superseded: it was the live prediction until a reclassification.';
 
--- Makes the model's partition if it is not there. Attaching a table waits for nobody who reads or writes predictions.
+-- Makes the model's partition if it is not there. Attaching a table waits for nobody who reads or writes predictions. A model
+-- that is being deleted gets none: who makes the partition and who deletes the model come one after the other.
 create function imagehub.ensure_predictions(model bigint) returns void language plpgsql as $$
-declare partition text := 'predictions_' || model;
+declare
+  partition text := 'predictions_' || model;
+  gone boolean;
 begin
   if to_regclass(format('imagehub.%I', partition)) is not null then
     return;
   end if;
   -- Two may ask at once.
   perform pg_advisory_xact_lock(hashtext('imagehub.predictions'), model::int);
-  if to_regclass(format('imagehub.%I', partition)) is not null then
+  -- Asked of the table itself: what to_regclass remembers from above is not yet known to be outdated.
+  if exists (select from pg_catalog.pg_class c where c.relnamespace = 'imagehub'::regnamespace and c.relname = partition) then
     return;
+  end if;
+  select m.deleted_at is not null into gone from imagehub.models m where m.id = model for share;
+  if gone then
+    raise exception 'model % was deleted', model using errcode = '23503';
   end if;
   execute format('create table imagehub.%I (like imagehub.predictions including defaults including constraints)', partition);
   execute format('alter table imagehub.%I add primary key (model_id, id), alter column model_id set default %s', partition, model);

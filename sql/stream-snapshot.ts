@@ -1,0 +1,24 @@
+import type { Pool, PoolClient } from './database.ts';
+
+/**
+ * Reads a stream from one snapshot, in a transaction that cannot write, on a connection of its own. One that is left
+ * early, by an error or by who reads it, is closed: it would still have rows to deliver.
+ */
+export async function* streamSnapshot<T>(
+  pool: Pool,
+  read: (client: PoolClient) => AsyncIterable<T>,
+): AsyncGenerator<T> {
+  const client = await pool.connect();
+  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
+  client.on('error', ignore);
+  let complete = false;
+  try {
+    await client.query('begin isolation level repeatable read, read only');
+    yield* read(client);
+    await client.query('commit');
+    complete = true;
+  } finally {
+    client.off('error', ignore);
+    client.release(!complete);
+  }
+}
