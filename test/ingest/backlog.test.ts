@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import sharp from 'sharp';
 import { createDataset } from '../../sql/datasets.ts';
 import { takeUnclassified } from '../../sql/backlog.ts';
 import { transaction } from '../../sql/database.ts';
@@ -8,6 +7,7 @@ import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { goLive, testPipeline, TEN, until } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
+import { slowImage } from '../support/slow-image.ts';
 
 interface Stored {
   id: string;
@@ -65,9 +65,7 @@ describe('the backlog', () => {
 
   test('an image over which the classifier hangs costs its neighbours nothing', async () => {
     await using pipeline = await testPipeline();
-    const slow = await sharp({ create: { width: 12_000, height: 12_000, channels: 3, background: 'teal' } })
-      .jpeg()
-      .toBuffer();
+    const slow = await slowImage();
     await goLive(pipeline.pool, pipeline.dataset, constantModel(7));
     const ingest = await pipeline.startIngest({ classifyAttempts: 1, decodeTimeoutMs: 100, maxPixels: 1e9 });
     // The threads have loaded the model, which takes longer than an image.

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import { pino } from 'pino';
-import sharp from 'sharp';
 import { loadConfig } from '../../config.ts';
 import { unpack } from '../../ingest/batch-task.ts';
 import { KILLED_DECODER, processIsolated } from '../../ingest/isolation.ts';
@@ -14,15 +13,10 @@ import { isolatedChildren } from '../support/isolated-children.ts';
 import { LINEAR_MANIFEST } from '../support/linear-model.ts';
 import { residentMib } from '../support/memory.ts';
 import { TEN, until } from '../support/pipeline.ts';
+import { slowImage } from '../support/slow-image.ts';
 import { slowModel } from '../support/slow-model.ts';
 
 const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
-
-/** A file of two megabytes that takes two seconds, and 768 MB, to decode. */
-const slowImage = () =>
-  sharp({ create: { width: 16_000, height: 16_000, channels: 3, background: 'teal' } })
-    .jpeg()
-    .toBuffer();
 
 const task = {
   dataset: {
