@@ -20,8 +20,8 @@ const types: pg.CustomTypesConfig = {
 export interface HubPool extends pg.Pool, AsyncDisposable {}
 
 /**
- * A pool for the hub's database; `await using` closes it. Idle connections that the server drops are not an
- * event: the next query opens a new one.
+ * A pool for the hub's database; `await using` closes it. Connections that the server drops are not an event, idle or not:
+ * the next statement fails, or is sent on a new one.
  */
 export function openPool(url: string, options: pg.PoolConfig = {}): HubPool {
   const pool = new pg.Pool({
@@ -32,6 +32,9 @@ export function openPool(url: string, options: pg.PoolConfig = {}): HubPool {
     ...options,
   });
   pool.on('error', () => undefined);
+  // pg-pool listens while a connection is idle, and who has taken it from then on. In between, when its end comes in one
+  // packet with the answer that freed it, nobody would, and the process would end.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return Object.assign(pool, {
     async [Symbol.asyncDispose]() {
       if (!pool.ending) await pool.end();
@@ -70,7 +73,7 @@ async function lease<T>(
 ): Promise<T> {
   const client = await pool.connect();
   let broken: Error | undefined;
-  // A connection cut between two statements is reported here; without a listener it would end the process.
+  // A connection cut between two statements is reported here.
   const onError = (error: Error) => (broken = error);
   client.on('error', onError);
   try {

@@ -79,14 +79,9 @@ export async function resumeRun(pool: Pool, run: number): Promise<OpenRun> {
 /** A connection that is kept for its lock, taken by `begin`, until the run is over. */
 async function holdAlive(pool: Pool, begin: (client: PoolClient) => Promise<number>): Promise<OpenRun> {
   const client = await pool.connect();
-  // The lock is lost with the connection; the run goes on, and its end is recorded all the same.
-  const ignore = () => undefined;
-  client.on('error', ignore);
-  const release = () => {
-    client.off('error', ignore);
-    // Closing the connection is what frees the lock.
-    client.release(true);
-  };
+  // Closing the connection is what frees the lock. Where it is lost before, the run goes on, and its end is recorded all the
+  // same.
+  const release = () => client.release(true);
   try {
     await client.query('begin');
     const run = await begin(client);

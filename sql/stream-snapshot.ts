@@ -9,8 +9,6 @@ export async function* streamSnapshot<T>(
   read: (client: PoolClient) => AsyncIterable<T>,
 ): AsyncGenerator<T> {
   const client = await pool.connect();
-  const ignore = () => undefined; // A lost connection is reported by the statement that needs it.
-  client.on('error', ignore);
   let complete = false;
   try {
     await client.query('begin isolation level repeatable read, read only');
@@ -18,7 +16,6 @@ export async function* streamSnapshot<T>(
     await client.query('commit');
     complete = true;
   } finally {
-    client.off('error', ignore);
     client.release(!complete);
   }
 }
