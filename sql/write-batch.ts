@@ -60,7 +60,12 @@ export type WriteOutcome =
   /** Someone else moved the offset, or this partition was halted: drop the batch and read the offset again. */
   | { kind: 'offset-moved' }
   /** Another model went live, or the classes are others: make the rows again. */
-  | { kind: 'dataset-changed' };
+  | { kind: 'dataset-changed' }
+  /**
+   * The database refuses rows, and what the batch left out as superseded may have been by these: nothing is written. Write
+   * the messages in parts that hold each image once.
+   */
+  | { kind: 'newest-refused' };
 
 const staged = new WeakSet<PoolClient>();
 
@@ -92,6 +97,10 @@ export async function writeBatch(client: PoolClient, batch: Batch): Promise<Writ
     const refused: DeadLetter[] = [];
     const written = batch.shadow && [];
     const merged = await mergeRows(client, batch, batch.rows, refused, written);
+    if (refused.length > 0 && batch.superseded > 0) {
+      await client.query('rollback');
+      return { kind: 'newest-refused' };
+    }
     const removed = await removeTombstoned(client, batch);
     await insertDeadLetters(client, batch, [...batch.deadLetters, ...refused]);
     const shadow = await writeShadowOf(client, batch, merged, written);
