@@ -19,8 +19,10 @@ export interface IngestContext {
   config: Config;
   log: Logger;
   metrics: Metrics;
-  /** For batches: each connection keeps a staging table. */
+  /** For batches: each connection keeps a staging table, and may wait for somebody's lock. */
   pool: Pool;
+  /** For all else, which goes on while batches wait. */
+  sidePool: Pool;
   live: LiveDatasets;
   workers: Workers;
   /** What is waited for right now. */
@@ -28,6 +30,12 @@ export interface IngestContext {
   /** Aborted: finish the batches in flight, take no more. */
   signal: AbortSignal;
 }
+
+/**
+ * Of all partitions together. kafkajs fetches again only when all partitions of a fetch are done: with one less than there
+ * are partitions the last one would be worked on alone (with the larger fetches: 48,000 instead of 35,000 images/s).
+ */
+export const batchesAtOnce = ({ workers }: Pick<Config, 'workers'>): number => workers * 2;
 
 /** Consecutive messages of one partition that become one transaction and move its offset from `from` to `to`. */
 export interface Chunk {
