@@ -20,12 +20,12 @@ const cannotClassify = (dataset: string) => `stored images of ${dataset} cannot 
  * or while it failed. Any number of processes may do this at once. Runs until the signal is aborted.
  */
 export async function classifyBacklog(context: IngestContext): Promise<void> {
-  const { pool, troubles, signal } = context;
+  const { sidePool, troubles, signal } = context;
   const atOnce = new Map<string, number>();
   while (!signal.aborted) {
     let done = 0;
     try {
-      const datasets = await listDatasets(pool);
+      const datasets = await listDatasets(sidePool);
       troubles.over(CANNOT_LIST);
       for (const dataset of datasets) {
         if (signal.aborted) return;
@@ -61,7 +61,7 @@ async function classifyPatiently(
 
 /** One transaction's worth. @returns how many images were looked at. */
 async function classifySome(
-  { pool, config, live, workers, metrics, log }: IngestContext,
+  { sidePool, config, live, workers, metrics, log }: IngestContext,
   listed: Dataset,
   most: number,
 ): Promise<number> {
@@ -74,7 +74,7 @@ async function classifySome(
   if (!model) return 0;
   const { promotionNo, classes } = dataset;
   const attempts = config.classifyAttempts;
-  const done = await transaction(pool, async (client) => {
+  const done = await transaction(sidePool, async (client): Promise<number | null> => {
     // The ingest's own labels and these predictions are no person's work.
     await client.query("set local imagehub.writer = 'ingest'");
     const images = await takeUnclassified(client, name, promotionNo, attempts, {
@@ -90,8 +90,7 @@ async function classifySome(
         return [{ prediction: -1, confidence: null, scores: null, error: errorText(error) }];
       });
     if (!(await writeVerdicts(client, name, { id: model.id, promotionNo }, images, verdicts))) {
-      await live.refresh(name);
-      return 0;
+      return null;
     }
     if (shadow) await shadowBacklog({ config, workers }, client, dataset, shadow, images);
     const failed = verdicts.findIndex(({ error }) => error !== null);
@@ -102,7 +101,12 @@ async function classifySome(
       );
     return images.length;
   });
-  const left = done > 0 ? await countUnclassified(pool, name, promotionNo, attempts) : 0;
+  if (done === null) {
+    // Not within the transaction: nothing waits for a second connection while it holds one.
+    await live.refresh(name);
+    return 0;
+  }
+  const left = done > 0 ? await countUnclassified(sidePool, name, promotionNo, attempts) : 0;
   metrics.backlogImages.set({ dataset: name }, left);
   return done;
 }

@@ -19,8 +19,10 @@ export interface IngestContext {
   config: Config;
   log: Logger;
   metrics: Metrics;
-  /** For batches: each connection keeps a staging table. */
+  /** For batches: each connection keeps a staging table, and may wait for somebody's lock. */
   pool: Pool;
+  /** For all else, which goes on while batches wait. */
+  sidePool: Pool;
   live: LiveDatasets;
   workers: Workers;
   /** What is waited for right now. */
@@ -28,6 +30,12 @@ export interface IngestContext {
   /** Aborted: finish the batches in flight, take no more. */
   signal: AbortSignal;
 }
+
+/**
+ * Of all partitions together. kafkajs fetches again only when all partitions of a fetch are done: with one less than there
+ * are partitions the last one would be worked on alone (with the larger fetches: 48,000 instead of 35,000 images/s).
+ */
+export const batchesAtOnce = ({ workers }: Pick<Config, 'workers'>): number => workers * 2;
 
 /** Consecutive messages of one partition that become one transaction and move its offset from `from` to `to`. */
 export interface Chunk {
@@ -163,9 +171,16 @@ function countIgnored(
   return unknownLabels;
 }
 
+interface WriteOptions {
+  /** As the chunk was prepared. */
+  isolated: boolean;
+  /** Called while waiting; throws to give up. */
+  beat?: (() => Promise<void>) | undefined;
+}
+
 /**
  * Writes a chunk, waiting as long as it takes for a database that is away, and classifying again when another model
- * went live meanwhile. @param isolated as the chunk was prepared. @param beat called while waiting; throws to give up.
+ * went live meanwhile.
  * @returns false when the partition's offset was moved by someone else and the chunk is void.
  * @throws the signal's reason when we are asked to stop while waiting.
  */
@@ -174,7 +189,7 @@ export async function writeChunk(
   place: Place,
   chunk: Chunk,
   prepared: Batch,
-  { isolated, beat }: { isolated: boolean; beat?: () => Promise<void> },
+  { isolated, beat }: WriteOptions,
 ): Promise<boolean> {
   const { metrics, signal, troubles } = context;
   const activity = `the database does not take a batch of ${place.topic}/${place.partition}`;
@@ -200,12 +215,49 @@ export async function writeChunk(
         await context.live.refresh(place.dataset);
         batch = await prepareChunk(context, place, chunk, isolated);
         break;
+      case 'newest-refused':
+        metrics.writeRetries.inc({ reason: 'newest-refused' });
+        return writeInParts(context, place, chunk, { isolated, beat });
       case 'written':
         countWritten(context, batch, outcome);
         context.workers.rowMemory.giveBack(batch.rows.bytes.buffer);
         return true;
     }
   }
+}
+
+/** An image that the database refuses supersedes nothing: each message is written after the ones before it of its image. */
+async function writeInParts(
+  context: IngestContext,
+  place: Place,
+  chunk: Chunk,
+  { isolated, beat }: WriteOptions,
+): Promise<boolean> {
+  for (const part of cutAtRepeats(place, chunk)) {
+    const prepared = await prepareChunk(context, place, part, isolated);
+    if (!(await writeChunk(context, place, part, prepared, { isolated, beat }))) return false;
+    await beat?.();
+    context.signal.throwIfAborted();
+  }
+  return true;
+}
+
+/** A part ends before the message whose image it holds already. */
+function cutAtRepeats({ topic, partition }: Place, { messages, from, to }: Chunk): Chunk[] {
+  const parts: Chunk[] = [];
+  let part: Chunk = { messages: [], from, to };
+  let images = new Set<string>();
+  for (const message of messages) {
+    const id = imageId(topic, partition, message);
+    if (images.has(id)) {
+      parts.push({ ...part, to: message.offset });
+      part = { messages: [], from: message.offset, to };
+      images = new Set();
+    }
+    images.add(id);
+    part.messages.push(message);
+  }
+  return [...parts, part];
 }
 
 function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<WriteOutcome> {

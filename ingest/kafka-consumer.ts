@@ -92,11 +92,18 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
     },
   });
   consumer.on('consumer.crash', ({ payload }) => options.onCrash(payload.error));
-  const positions = new Positions();
-  const commits = new LazyCommits(consumer);
+  const commits = new LazyCommits();
   const apart = new Set<Promise<void>>();
+  let membership = new Membership();
+  // Where kafkajs's own heartbeat hears of a rebalance before a batch that goes on by itself, nobody else tells it. Until
+  // kafkajs asks for another assignment, which it does next, what was taken may be committed.
+  consumer.on('consumer.rebalancing', () => {
+    membership.lost ??= new Error('the group is rebalancing');
+    void commits.flush();
+  });
   consumer.on('consumer.group_join', ({ payload }) => {
-    positions.forget();
+    membership.end();
+    membership = new Membership();
     commits.forget();
     options.onJoin(payload.memberAssignment);
   });
@@ -108,7 +115,7 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
       eachBatchAutoResolve: false,
       partitionsConsumedConcurrently: options.concurrency,
       async eachBatch(payload) {
-        const taking = takeBatch(consumer, positions, commits, options, payload);
+        const taking = takeBatch(consumer, membership, commits, options, payload);
         if (await isDoneWithin(HOLDS_UP_MS, taking)) return;
         const resume = payload.pause();
         const ended = taking
@@ -151,30 +158,35 @@ async function isDoneWithin(ms: number, work: Promise<unknown>): Promise<boolean
 /** @returns halted: nothing more is to be fetched from this partition, which is paused. */
 async function takeBatch(
   consumer: Consumer,
-  positions: Positions,
+  membership: Membership,
   commits: LazyCommits,
   options: ConsumeOptions,
   { batch, heartbeat, resolveOffset, isStale, isRunning, pause, ...payload }: EachBatchPayload,
 ): Promise<'taken' | 'halted'> {
   if (isStale() || !isRunning()) return 'taken';
   const { topic, partition } = batch;
-  const position = positions.of(topic, partition);
+  const key = `${topic}/${partition}`;
   let lost: unknown = null;
   const lose = (error: unknown) => (lost ??= error);
-  // Unlike the consumer's, this one still commits while the consumer is being stopped.
-  const commitNow: Commit = (offsets) => payload.commitOffsetsIfNecessary({ topics: byTopic(offsets) });
+  // Unlike the consumer's, this one still commits while the consumer is being stopped, and does not try again by itself:
+  // that could be in the next membership, when another is further.
+  const commit: Commit = (offsets) => payload.commitOffsetsIfNecessary({ topics: byTopic(offsets) });
+  const note = (offset: number) => {
+    if (!membership.over) commits.note(topic, partition, offset, commit);
+  };
   const beat: Beat = async (taken) => {
-    if (taken !== undefined) commits.note(topic, partition, taken);
+    if (taken !== undefined) note(taken);
     if (!isRunning()) lose(new Error('the consumer is stopping'));
-    if (lost === null) await heartbeat().catch(lose);
-    if (lost !== null) throw new PartitionLost(lost);
+    if (lost === null && membership.lost === null) await heartbeat().catch(lose);
+    const reason = lost ?? membership.lost;
+    if (reason !== null) throw new PartitionLost(reason);
   };
   const timer = setInterval(() => void heartbeat().catch(lose), options.sessionMs / HEARTBEATS_PER_SESSION);
   try {
     const endOffset = Number(batch.lastOffset()) + 1;
     // kafkajs keeps the offset it asked for on the batch, but not in its types.
     const fetchedOffset =
-      position.offset ?? Number((batch as unknown as { fetchedOffset: string }).fetchedOffset);
+      membership.positions.get(key) ?? Number((batch as unknown as { fetchedOffset: string }).fetchedOffset);
     const messages = batch.messages.map(sourceMessage);
     const highWatermark = Number(batch.highWatermark);
     const advice = await options.onBatch(
@@ -184,66 +196,52 @@ async function takeBatch(
       beat,
     );
     if (advice.kind === 'halted') {
-      position.moveTo(null);
+      membership.positions.delete(key);
       pause();
       return 'halted';
     }
     // While it went on by itself: the partition may be another's, and kafkajs asks from where Kafka believes us to be.
-    if (position.forgotten) return 'taken';
+    if (membership.over) return 'taken';
     options.onLag(topic, partition, Math.max(0, highWatermark - advice.offset));
-    position.moveTo(advice.offset);
+    membership.positions.set(key, advice.offset);
     if (advice.offset === endOffset) {
       resolveOffset(String(endOffset - 1));
-      commits.note(topic, partition, endOffset);
+      note(endOffset);
     } else {
       consumer.seek({ topic, partition, offset: String(advice.offset) });
     }
     return 'taken';
   } catch (error) {
     if (!(error instanceof PartitionLost)) throw error;
+    // kafkajs has joined again already.
+    if (membership.over) return 'taken';
     // Whoever gets the partition next need not read again what we took.
-    await commits.flush(commitNow);
+    await commits.flush();
     if (isRunning()) throw error.cause;
     return 'taken';
   } finally {
     clearInterval(timer);
-    if (commits.ending) await commits.flush(commitNow);
+    if (commits.ending) await commits.flush();
   }
 }
 
-/**
- * Where each partition's next fetch began, as far as we said so ourselves. kafkajs passes over fetches that hold nothing
- * but what compaction has emptied without telling anyone; without this the batch behind them would look as if it began too
- * far on.
- * After a rebalance it begins where Kafka believes, so what was known before no longer counts.
- */
-class Positions {
-  #known = new Map<string, number>();
+/** One stay in the group: from one assignment of the partitions to the next. */
+class Membership {
+  /**
+   * Where each partition's next fetch began, as far as we said so ourselves. kafkajs passes over fetches that hold nothing
+   * but what compaction has emptied without telling anyone; without this the batch behind them would look as if it began too
+   * far on. After a rebalance it begins where Kafka believes: what was known before no longer counts.
+   */
+  readonly positions = new Map<string, number>();
+  /** Why the partitions are no longer ours, or may soon not be; null: they are. */
+  lost: Error | null = null;
+  /** The next one has begun, in which nothing is committed of what this one took. */
+  over = false;
 
-  forget(): void {
-    this.#known = new Map();
+  end(): void {
+    this.lost ??= new Error('the group was joined again');
+    this.over = true;
   }
-
-  of(topic: string, partition: number): Position {
-    const known = this.#known;
-    const key = `${topic}/${partition}`;
-    const isForgotten = () => known !== this.#known;
-    return {
-      get forgotten() {
-        return isForgotten();
-      },
-      offset: known.get(key) ?? null,
-      // Into the map of that time: what was begun before a rebalance says nothing about the time after it.
-      moveTo: (offset) => void (offset === null ? known.delete(key) : known.set(key, offset)),
-    };
-  }
-}
-
-interface Position {
-  offset: number | null;
-  /** There was a rebalance since. */
-  readonly forgotten: boolean;
-  moveTo(offset: number | null): void;
 }
 
 /** A message as kafkajs hands it over: ours already, or kafkajs's own from a broker that speaks an older protocol. */
@@ -290,22 +288,19 @@ const byTopic = (offsets: Committable[]) =>
  * next owner begins to read): the database's offset is the one that counts, and a commit that fails is only tried again.
  */
 class LazyCommits {
-  readonly #consumer: Consumer;
   #pending = new Map<string, Committable>();
+  #commit: Commit = () => Promise.resolve();
   #timer: NodeJS.Timeout | undefined;
   #ending = false;
-
-  constructor(consumer: Consumer) {
-    this.#consumer = consumer;
-  }
 
   /** The consumer is being stopped: nothing is flushed by itself any more. */
   get ending(): boolean {
     return this.#ending;
   }
 
-  note(topic: string, partition: number, offset: number): void {
+  note(topic: string, partition: number, offset: number, commit: Commit): void {
     this.#pending.set(`${topic}/${partition}`, { topic, partition, offset: String(offset) });
+    this.#commit = commit;
     this.#flushLater();
   }
 
@@ -315,7 +310,7 @@ class LazyCommits {
   }
 
   /** Never throws, and is not held up by a Kafka that is away. */
-  async flush(commit: Commit = (offsets) => this.#consumer.commitOffsets(offsets)): Promise<void> {
+  async flush(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     const pending = this.#pending;
@@ -323,7 +318,7 @@ class LazyCommits {
     pending.clear();
     if (offsets.length === 0) return;
     try {
-      const committed = commit(offsets.map(([, offset]) => offset));
+      const committed = this.#commit(offsets.map(([, offset]) => offset));
       await Promise.race([committed, sleep(COMMIT_WITHIN_MS, undefined, { ref: false })]);
     } catch {
       for (const [key, offset] of offsets) if (!pending.has(key)) pending.set(key, offset);

@@ -13,10 +13,10 @@ const WAITS = 'a batch waits in the database for a lock';
  * Says who holds up the ingest while somebody's open transaction does: such a wait is no error, and would look like a
  * standstill without a reason. Runs until the signal is aborted.
  */
-export async function watchLockWaits({ pool, troubles, log, signal }: IngestContext): Promise<void> {
+export async function watchLockWaits({ sidePool, troubles, log, signal }: IngestContext): Promise<void> {
   while (!signal.aborted) {
     try {
-      const holders = await findLockHolders(pool, LONG_WAIT_MS);
+      const holders = await findLockHolders(sidePool, LONG_WAIT_MS);
       if (holders.length === 0) troubles.over(WAITS);
       else troubles.notice(WAITS, holders.map(describe).join('; '));
     } catch (error) {

@@ -3,14 +3,19 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { openPool } from '../sql/database.ts';
-import type { IngestContext } from './engine.ts';
+import { batchesAtOnce, type IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
 import { Troubles } from '../troubles.ts';
 import { countThreadRestarts } from './thread-restarts.ts';
 import { Workers } from './workers.ts';
 
-/** Connections beside those that write batches: backlog, offsets, looking for datasets. */
-const OTHER_CONNECTIONS = 4;
+/**
+ * Batches that somebody's locks may hold up, each with a connection, before others find none: one that is held up makes room
+ * for others after some seconds, so that all partitions of a dataset may come to wait.
+ */
+const MOST_HELD_UP = 32;
+/** Backlog, offsets, looking for datasets and locks. */
+const SIDE_CONNECTIONS = 4;
 
 /** For connecting, and for waiting until one of our connections is free. */
 const CONNECTION_TIMEOUT_MS = 30_000;
@@ -24,29 +29,32 @@ export async function openIngest(options: {
   signal: AbortSignal;
 }): Promise<IngestContext & AsyncDisposable> {
   const { config, log, metrics } = options;
-  const pool = openPool(options.postgres, {
+  const settings = {
     // Shown in pg_stat_activity, and what we recognise our own sessions by.
     application_name: `imagehub ingest ${process.pid}@${hostname()}`,
-    max: config.workers + 1 + OTHER_CONNECTIONS,
     // A database host that vanished without a word is noticed.
     keepAlive: true,
     connectionTimeoutMillis: CONNECTION_TIMEOUT_MS,
     // The offset moves in the transaction that writes the rows, so a server crash that loses the last commits costs a
     // replay, never a hole or a double.
     options: '-c synchronous_commit=off',
-  });
+  };
+  // Connections are opened when they are needed.
+  const pool = openPool(options.postgres, { ...settings, max: batchesAtOnce(config) + MOST_HELD_UP });
+  const sidePool = openPool(options.postgres, { ...settings, max: SIDE_CONNECTIONS });
   const uncount = countThreadRestarts(metrics.workerRestarts);
   const workers = new Workers(config, log);
   return {
     ...options,
     pool,
+    sidePool,
     workers,
-    live: new LiveDatasets(pool, metrics),
+    live: new LiveDatasets(sidePool, metrics),
     troubles: new Troubles(log),
     async [Symbol.asyncDispose]() {
       uncount();
       await workers.close();
-      await pool.end();
+      await Promise.all([pool.end(), sidePool.end()]);
     },
   };
 }

@@ -159,6 +159,9 @@ export class PartitionIngest {
         const chunk = chunks[i]!;
         const batch = await prepared!;
         prepared = i + 1 < chunks.length ? this.#prepare(chunks[i + 1]!) : null;
+        // Written first: while the chunk is, its transaction holds the offset's row, and the mark would wait for that on a
+        // connection more.
+        await this.#marked;
         const isolated = this.#isIsolated(chunk);
         if (!(await writeChunk(this.#context, this.#place, chunk, batch, { isolated, beat }))) {
           this.#state = null;

@@ -6,10 +6,10 @@ import type { IngestContext } from './engine.ts';
 const EVERY_MS = 60 * 60 * 1000;
 
 /** Once an hour forgets deletions older than the retention, which is longer than the topic's. */
-export async function pruneDeletions({ pool, config, log, signal }: IngestContext): Promise<void> {
+export async function pruneDeletions({ sidePool, config, log, signal }: IngestContext): Promise<void> {
   while (!signal.aborted) {
     try {
-      const pruned = await pruneDeletedImages(pool, config.deletedRetentionDays);
+      const pruned = await pruneDeletedImages(sidePool, config.deletedRetentionDays);
       if (pruned > 0) log.info({ pruned, days: config.deletedRetentionDays }, 'forgot old deletions');
     } catch (error) {
       log.debug(`old deletions could not be forgotten now: ${errorText(error)}`);

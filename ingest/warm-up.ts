@@ -37,9 +37,9 @@ export async function warmUp(context: IngestContext, onTried: () => void): Promi
 }
 
 async function loadAll(context: IngestContext): Promise<void> {
-  const { pool, live } = context;
+  const { sidePool, live } = context;
   const datasets: LiveDataset[] = [];
-  for (const { name } of await listDatasets(pool)) {
+  for (const { name } of await listDatasets(sidePool)) {
     const dataset = await live.get(name).catch(unlessDropped);
     if (!dataset) continue;
     await load(context, dataset);

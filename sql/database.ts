@@ -87,6 +87,12 @@ async function lease<T>(
   }
 }
 
+/**
+ * A time as a parameter of type timestamptz, exact in every year; as to_timestamp's float8 seconds it is off by some
+ * microseconds from the year 2242 on, and comes back as the millisecond before. @param ms since 1970
+ */
+export const sqlTime = (ms: number): string => new Date(ms).toISOString();
+
 /** SQLSTATE of a Postgres error, or the system's code (ECONNREFUSED …), or undefined. */
 export const errorCode = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;

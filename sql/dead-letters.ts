@@ -1,4 +1,4 @@
-import type { Queryable } from './database.ts';
+import { type Queryable, sqlTime } from './database.ts';
 
 /** A message as it lies in the topic; `timestamp` in milliseconds since 1970. */
 export interface SourceMessage {
@@ -38,8 +38,8 @@ export async function insertDeadLetters(db: Queryable, place: Place, letters: De
   await db.query(
     `insert into imagehub.dead_letters as d (dataset, source_topic, source_partition, source_epoch, source_offset,
        source_timestamp, key, value, headers, stage, reason, detail)
-     select $1, $2, $3, $4, l.off, to_timestamp(l.ts / 1000), l.key, l.value, l.headers, l.stage, l.reason, l.detail
-     from unnest($5::bigint[], $6::float8[], $7::bytea[], $8::bytea[], $9::jsonb[], $10::text[], $11::text[], $12::text[])
+     select $1, $2, $3, $4, l.off, l.ts, l.key, l.value, l.headers, l.stage, l.reason, l.detail
+     from unnest($5::bigint[], $6::timestamptz[], $7::bytea[], $8::bytea[], $9::jsonb[], $10::text[], $11::text[], $12::text[])
        as l (off, ts, key, value, headers, stage, reason, detail)
      order by l.off
      on conflict (source_topic, source_partition, source_epoch, source_offset) do update set
@@ -51,7 +51,7 @@ export async function insertDeadLetters(db: Queryable, place: Place, letters: De
       place.partition,
       place.epoch,
       letters.map(({ message }) => message.offset),
-      letters.map(({ message }) => message.timestamp),
+      letters.map(({ message }) => sqlTime(message.timestamp)),
       letters.map(({ message }) => message.key),
       letters.map(({ message }) => message.value),
       letters.map(({ message }) =>

@@ -161,19 +161,19 @@ select count(*) filter (where inserted)::int as inserted, count(*) filter (where
  * Deletes images by tombstone. First a stand-in takes hold of each key, existing or not, so that a racing insert of
  * an older message waits for us instead of passing by; then rows with this message's coordinates go, and the delete
  * trigger remembers them. Stand-ins of keys that were not there do not count as deletions.
- * Parameters: $1 topic, $2 partition, $3 epoch, $4 ids, $5 offsets, $6 timestamps (ms). One row: applied (tombstones that
+ * Parameters: $1 topic, $2 partition, $3 epoch, $4 ids, $5 offsets, $6 timestamps. One row: applied (tombstones that
  * were newer than what they met), stand-ins' ids.
  */
 export function applyTombstones(dataset: string): [hold: string, remove: string] {
   return [
     `
 insert into public."${dataset}" as i (id, image_base64, image_pgm, prediction, source_topic, source_partition, source_epoch, source_offset, source_timestamp)
-select t.id, '', '', -2, $1, $2, $3, t.off, to_timestamp(t.ts / 1000.0)
-from unnest($4::text[], $5::bigint[], $6::float8[]) as t (id, off, ts)
+select t.id, '', '', -2, $1, $2, $3, t.off, t.ts
+from unnest($4::text[], $5::bigint[], $6::timestamptz[]) as t (id, off, ts)
 where not exists (
   select from imagehub.deleted_images d
   where d.dataset = '${dataset}' and d.id = t.id and d.restored_at is null and d.source_topic is not null
-    and not imagehub.is_newer($1, $2, $3, t.off, to_timestamp(t.ts / 1000.0), ${coordinates('d')}))
+    and not imagehub.is_newer($1, $2, $3, t.off, t.ts, ${coordinates('d')}))
 order by t.id
 on conflict (dataset, id) do update set
   source_topic = excluded.source_topic, source_partition = excluded.source_partition, source_epoch = excluded.source_epoch,

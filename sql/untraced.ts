@@ -1,4 +1,4 @@
-import type { Queryable } from './database.ts';
+import { type Queryable, sqlTime } from './database.ts';
 import type { Place } from './dead-letters.ts';
 
 /** A message of a partition, by what is needed to look for what became of it. */
@@ -11,7 +11,7 @@ export interface TracedMessage {
 }
 
 const NOT_OLDER = (table: string) =>
-  `${table}.source_topic is not null and not imagehub.is_newer($2, $3, $4, m.off, to_timestamp(m.ts / 1000),
+  `${table}.source_topic is not null and not imagehub.is_newer($2, $3, $4, m.off, m.ts,
      ${table}.source_topic, ${table}.source_partition, ${table}.source_epoch, ${table}.source_offset, ${table}.source_timestamp)`;
 
 /**
@@ -24,7 +24,7 @@ export async function findUntraced(
   messages: TracedMessage[],
 ): Promise<number[]> {
   const { rows } = await db.query<{ offset: number }>(
-    `select m.off as "offset" from unnest($5::bigint[], $6::text[], $7::float8[]) as m (off, id, ts)
+    `select m.off as "offset" from unnest($5::bigint[], $6::text[], $7::timestamptz[]) as m (off, id, ts)
      where not exists (
          select from imagehub.dead_letters l
          where l.source_topic = $2 and l.source_partition = $3 and l.source_epoch = $4 and l.source_offset = m.off)
@@ -38,7 +38,7 @@ export async function findUntraced(
       epoch,
       messages.map(({ offset }) => offset),
       messages.map(({ id }) => id),
-      messages.map(({ timestamp }) => timestamp),
+      messages.map(({ timestamp }) => sqlTime(timestamp)),
     ],
   );
   return rows.map(({ offset }) => offset);

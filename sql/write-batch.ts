@@ -1,7 +1,7 @@
 import type { PoolClient } from 'pg';
 import { errorText } from '../errors.ts';
 import { copyIn } from './copy-in.ts';
-import { isDataError } from './database.ts';
+import { isDataError, sqlTime } from './database.ts';
 import { DATASET_VERSION } from './datasets.ts';
 import { type DeadLetter, insertDeadLetters } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
@@ -60,7 +60,12 @@ export type WriteOutcome =
   /** Someone else moved the offset, or this partition was halted: drop the batch and read the offset again. */
   | { kind: 'offset-moved' }
   /** Another model went live, or the classes are others: make the rows again. */
-  | { kind: 'dataset-changed' };
+  | { kind: 'dataset-changed' }
+  /**
+   * The database refuses rows, and what the batch left out as superseded may have been by these: nothing is written. Write
+   * the messages in parts that hold each image once.
+   */
+  | { kind: 'newest-refused' };
 
 const staged = new WeakSet<PoolClient>();
 
@@ -92,6 +97,10 @@ export async function writeBatch(client: PoolClient, batch: Batch): Promise<Writ
     const refused: DeadLetter[] = [];
     const written = batch.shadow && [];
     const merged = await mergeRows(client, batch, batch.rows, refused, written);
+    if (refused.length > 0 && batch.superseded > 0) {
+      await client.query('rollback');
+      return { kind: 'newest-refused' };
+    }
     const removed = await removeTombstoned(client, batch);
     await insertDeadLetters(client, batch, [...batch.deadLetters, ...refused]);
     const shadow = await writeShadowOf(client, batch, merged, written);
@@ -268,7 +277,7 @@ export async function removeTombstoned(client: PoolClient, batch: Batch): Promis
   const place = [batch.topic, batch.partition, batch.epoch];
   const ids = tombstones.map(({ id }) => id);
   const offsets = tombstones.map(({ offset }) => offset);
-  await client.query(hold, [...place, ids, offsets, tombstones.map(({ timestamp }) => timestamp)]);
+  await client.query(hold, [...place, ids, offsets, tombstones.map(({ timestamp }) => sqlTime(timestamp))]);
   const { rows } = await client.query<{ applied: number; standIns: string[] }>(remove, [
     ...place,
     ids,
@@ -293,7 +302,7 @@ async function moveOffset(client: PoolClient, batch: Batch, counts: BatchCounts)
         dead = dead + $8, tombstones = tombstones + $9, unknown_labels = unknown_labels + $10,
         gaps = gaps + ($3::bigint - next_offset - $4),
         last_offset = coalesce($11, last_offset), last_key_hash = coalesce($12, last_key_hash),
-        last_timestamp = coalesce(to_timestamp($13::float8 / 1000), last_timestamp),
+        last_timestamp = coalesce($13, last_timestamp),
         in_flight_to = case when in_flight_to > $3 then in_flight_to end, updated_at = now()
       where topic = $1 and partition = $2`,
     values: [
@@ -309,7 +318,7 @@ async function moveOffset(client: PoolClient, batch: Batch, counts: BatchCounts)
       batch.unknownLabels,
       last?.offset ?? null,
       last?.keyHash ?? null,
-      last?.timestamp ?? null,
+      last && sqlTime(last.timestamp),
     ],
   });
 }

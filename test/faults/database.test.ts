@@ -1,14 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import pg from 'pg';
+import { createDataset } from '../../sql/datasets.ts';
 import { listPartitions } from '../../sql/offsets.ts';
 import { digitMessages } from '../support/digit-stream.ts';
+import { digitPng } from '../support/digits.ts';
 import { rounds } from '../support/fault-mode.ts';
 import { type HealthWatch, watchHealth } from '../support/health-watch.ts';
 import { type IngestProcess, runProcess, timesJoined } from '../support/ingest-process.ts';
 import { judgedStream } from '../support/judged-stream.ts';
 import { type OwnPostgres, ownPostgres } from '../support/own-server.ts';
-import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
+import { TEN, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 import { postgresProxy } from '../support/postgres-proxy.ts';
 import { uniqueName } from '../support/servers.ts';
 
@@ -18,6 +20,8 @@ const CUTS = rounds(1, 10);
 const LOCKED_S = rounds(12, 30);
 /** So long each of them strikes. */
 const TIMEOUTS_S = rounds(2, 15);
+/** Of a dataset whose rows are all locked: more batches than have a connection at the same time in quiet times. */
+const PARTITIONS = 8;
 /** Messages behind each cut. */
 const PORTION = 1000;
 /** Bytes of some 40 rows of a COPY; the batches in which PORTION messages arrive are larger. */
@@ -175,6 +179,43 @@ describe('a row that somebody has locked, which the stream is to update', () => 
       }),
     600_000,
   );
+
+  test('in each of eight partitions, so that all their batches wait: other datasets go on', async () => {
+    const name = uniqueName('locked');
+    await using pipeline = await testPipeline({ name, partitions: PARTITIONS }, postgres.database);
+    const { pool, admin, produce } = pipeline;
+    const free = { name: uniqueName('free'), topic: uniqueName('topic') };
+    await admin.createTopic(free.topic, 1);
+    await createDataset(pool, { ...free, classes: TEN });
+    const oneInEach = (digit: number) =>
+      produce(
+        Array.from({ length: PARTITIONS }, (_, partition) => ({
+          key: `${partition}.png`,
+          value: digitPng(digit, partition),
+          partition,
+        })),
+      );
+    await oneInEach(1);
+    const ingest = await pipeline.startIngest();
+    await pipeline.drained();
+
+    await using labeller = await openSession(pipeline, 'the labeller');
+    await labeller.query('begin');
+    await labeller.query(`update ${name} set known_label = 1`);
+    await oneInEach(2);
+    const count = async (of: string) => (await pool.query(`select from ${of}`)).rowCount;
+    await until(
+      async () => (await count(`pg_stat_activity where wait_event_type = 'Lock'`)) >= PARTITIONS,
+      'all wait',
+    );
+    await produce([{ key: 'free.png', value: digitPng(3, 3) }], free.topic);
+    await until(async () => (await count(free.name)) === 1, 'the other dataset has its image');
+    await until(() => Promise.resolve(/lock/.test(ingest.health().detail ?? '')), 'the lock is told of');
+    await labeller.query('commit');
+    await pipeline.drained();
+    await ingest.stop();
+    await admin.deleteTopic(free.topic);
+  }, 600_000);
 
   test(
     'while a statement_timeout strikes again and again, then a lock_timeout',

