@@ -6,10 +6,10 @@ import { MAX_ATTEMPTS } from '../../jobs/run-part.ts';
 import { startJob } from '../../jobs/start.ts';
 import { watchJob, workOff, type WorkOffOptions } from '../../jobs/work-off.ts';
 import { createMetrics } from '../../metrics.ts';
-import { openPool } from '../../sql/database.ts';
+import { openPool, transaction } from '../../sql/database.ts';
 import { dropDataset } from '../../sql/datasets.ts';
 import { claimPart, holdPart, listParts } from '../../sql/job-parts.ts';
-import { getJob } from '../../sql/jobs.ts';
+import { changeState, getJob } from '../../sql/jobs.ts';
 import { COUNTING } from '../support/counting-job.ts';
 import { jobHub, type JobHub } from '../support/job-hub.ts';
 import { awayProxy } from '../support/away-proxy.ts';
@@ -169,6 +169,28 @@ test('cancel drops what is in hand and keeps what is done, for good', async () =
   expect(await parts(hub, job)).toEqual([]);
   await expect(resumeJob(hub.desk, job)).rejects.toMatchObject({ code: 'USAGE' });
 });
+
+test.each(['cancelled', 'paused'] as const)(
+  'a part that is begun while its job is being %s does not set the job going again',
+  async (state) => {
+    await using hub = await jobHub();
+    const { pool } = hub.desk;
+    const { job } = await hub.start({ parts: 1 });
+    let claiming: ReturnType<typeof claimPart> | undefined;
+    await transaction(pool, async (client) => {
+      await changeState(client, job, ['waiting'], state);
+      claiming = claimPart(pool, { job, worker: 'x' });
+      await waitFor('the worker waits for the job', async () => {
+        const { rowCount } = await pool.query(
+          "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+        );
+        return rowCount === 1;
+      });
+    });
+    await claiming;
+    expect(await getJob(pool, job)).toMatchObject({ state });
+  },
+);
 
 test('an interrupt finishes what is in hand, pauses the job and says how to go on', async () => {
   await using hub = await jobHub();
