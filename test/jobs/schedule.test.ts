@@ -160,13 +160,11 @@ test('schedules are added, listed with their next and last run, and removed', as
     stderr: expect.stringContaining('There is no schedule'),
   });
   const { rows } = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
-  await sleep(7000);
-  // Those that were due until it was noticed.
-  const later = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
-  await sleep(3000);
-  const last = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
-  expect(last.rows[0]!.jobs).toBe(later.rows[0]!.jobs);
   expect(rows[0]!.jobs).toBeGreaterThan(0);
+  // It would have been due three times. The worker may not have noticed yet; the tables let it start nothing.
+  await sleep(3000);
+  const later = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
+  expect(later.rows).toEqual(rows);
 });
 
 test.each([
