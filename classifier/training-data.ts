@@ -4,7 +4,7 @@ import { errorText, HubError } from '../errors.ts';
 import { decode } from '../images/decode.ts';
 import { transaction } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import { describeSelection, selectionError } from '../sql/selection.ts';
+import { checkCondition, describeSelection, selectionError } from '../sql/selection.ts';
 import type { ManifestInput } from './manifest.ts';
 import { type Preprocessor, preprocessor } from './preprocess.ts';
 
@@ -128,9 +128,10 @@ async function countRows(
   dataset: Dataset,
   options: TrainingDataOptions,
 ): Promise<{ perClass: number[]; widest: number }> {
+  // Before it is run: see there for what would free itself from the other conditions.
+  await checkCondition(client, dataset.name, { where: options.where });
   const from = chosenRows(dataset, options);
   try {
-    // A statement with parameters is one statement: nothing can be appended to it.
     const { rows } = await client.query<{ label: number; images: number; widest: number }>(
       `select known_label as label, count(*) as images, max(octet_length(image_base64)) as widest
        from ${from} group by known_label`,

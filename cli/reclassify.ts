@@ -27,13 +27,16 @@ export const reclassifyCommand: JobCommand<Parameters> = {
 const figures = new Intl.NumberFormat('en');
 
 function reclassifiedText({ job, dataset, parameters, counts, units }: Job<Parameters>): string {
-  const { images = 0, written = 0, changed = 0, failed = 0, superseded = 0 } = counts;
+  const { images = 0, written = 0, changed = 0, failed = 0, superseded = 0, overtaken = 0 } = counts;
   const { model } = parameters;
   if (units === 0) return `Job ${job}: there is no image in ${dataset} to reclassify with model ${model}.`;
   const lines = [
     `Job ${job}: model ${model} classified ${figures.format(images)} images of ${dataset}; ${figures.format(written)} were written, ${figures.format(changed)} of them with another class than before.`,
   ];
-  if (written < images) lines.push(`  ${figures.format(images - written)} said the same already.`);
+  const same = images - written - overtaken;
+  if (same > 0) lines.push(`  ${figures.format(same)} said the same already.`);
+  if (overtaken > 0)
+    lines.push(`  ${figures.format(overtaken)} were deleted or classified by others meanwhile.`);
   if (superseded > 0)
     lines.push(
       `  ${figures.format(superseded)} predictions of other models are kept in imagehub.predictions.`,

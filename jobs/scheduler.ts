@@ -63,14 +63,14 @@ export interface SchedulerOptions extends JobDesk {
 export function runSchedules(options: SchedulerOptions): AsyncDisposable {
   const stop = new AbortController();
   const tasks = new Map<number, ScheduledTask>();
-  const firing = new Set<Promise<void>>();
+  const turns = new Turns();
   const follow = async () => {
     while (!stop.signal.aborted) {
       const schedules = await listSchedules(options.pool).catch((error: unknown) => {
         options.log.debug({ err: error }, 'schedules not read');
         return undefined;
       });
-      if (schedules && !stop.signal.aborted) followThese(options, schedules, tasks, firing);
+      if (schedules && !stop.signal.aborted) followThese(options, schedules, tasks, turns);
       await sleep(LOOK_EVERY_MS, undefined, { signal: stop.signal }).catch(() => undefined);
     }
   };
@@ -80,9 +80,26 @@ export function runSchedules(options: SchedulerOptions): AsyncDisposable {
       stop.abort();
       await following;
       for (const task of tasks.values()) await task.destroy();
-      await Promise.all(firing);
+      await turns.over();
     },
   };
+}
+
+/**
+ * What is due is started one after the other: each start holds a connection and needs another of the same pool, so as many
+ * at once as the pool has connections would wait for each other for ever.
+ */
+class Turns {
+  #last: Promise<void> = Promise.resolve();
+
+  /** @param start never throws */
+  take(start: () => Promise<void>): void {
+    this.#last = this.#last.then(start);
+  }
+
+  over(): Promise<void> {
+    return this.#last;
+  }
 }
 
 /** A schedule is never changed, only made and removed. */
@@ -90,7 +107,7 @@ function followThese(
   options: SchedulerOptions,
   schedules: Schedule[],
   tasks: Map<number, ScheduledTask>,
-  firing: Set<Promise<void>>,
+  turns: Turns,
 ): void {
   const known = new Set(schedules.map(({ schedule }) => schedule));
   for (const [id, task] of tasks) {
@@ -100,17 +117,15 @@ function followThese(
   }
   for (const schedule of schedules) {
     if (tasks.has(schedule.schedule)) continue;
-    const fire = ({ date }: { date: Date }) => {
-      const fired = startDue(options, schedule, date)
-        .catch((error: unknown) =>
+    const fire = ({ date }: { date: Date }) =>
+      turns.take(() =>
+        startDue(options, schedule, date).catch((error: unknown) =>
           options.log.error(
             { err: error, ...schedule, due: date },
             'a scheduled command could not be started',
           ),
-        )
-        .finally(() => firing.delete(fired));
-      firing.add(fired);
-    };
+        ),
+      );
     const { timezone, cron } = schedule;
     tasks.set(
       schedule.schedule,

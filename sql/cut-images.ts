@@ -19,7 +19,7 @@ const SAMPLE = 1000;
  * Cuts the selected images of a dataset into ranges of ids, in their order. Each begins with an image and ends before
  * the next begins, or with the last image. Reads ids alone where nothing is selected (an index-only scan).
  * @param condition of our own, over the table called `i`
- * @param images of one range; default: by their sizes
+ * @param throttle images per second: a range holds at most about a second of them
  * @throws HubError USAGE when the selection's condition cannot be used
  */
 export function cutImages(
@@ -28,13 +28,14 @@ export function cutImages(
   {
     selection = {},
     condition = 'true',
-    images,
-  }: { selection?: Selection; condition?: string; images?: number },
+    throttle = null,
+  }: { selection?: Selection; condition?: string; throttle?: number | null },
 ): Promise<CutRange[]> {
   return withClient(pool, async (client) => {
     await client.query('begin isolation level repeatable read, read only');
     await checkCondition(client, dataset, selection);
-    const size = images ?? (await rangeSize((text) => client.query<{ bytes: number | null }>(text), dataset));
+    const fitting = await rangeSize((text) => client.query<{ bytes: number | null }>(text), dataset);
+    const size = Math.min(fitting, Math.max(LEAST_IMAGES, Math.floor(throttle ?? Infinity)));
     const selected = `${selectionSql(dataset, selection)} and (${condition})`;
     const { rows: starts } = await client.query<{ id: string }>(
       `select id from (select i.id, row_number() over (order by i.dataset, i.id) as n from ${selected}) numbered

@@ -178,6 +178,44 @@ export async function endAlert(
   return rows[0]?.raised_at;
 }
 
+export interface UnmeasuredAlert {
+  measure: string;
+  threshold: number;
+  raisedAt: Date;
+  /** Checks in a row that could not measure it, this one too. */
+  checks: number;
+}
+
+/**
+ * Counts a check for the open alerts of a monitor whose measure it could not have.
+ * @param measured what it did measure
+ */
+export async function countUnmeasured(
+  client: ClientBase,
+  monitor: number,
+  measured: readonly string[],
+): Promise<UnmeasuredAlert[]> {
+  const { rows } = await client.query<UnmeasuredAlert>(
+    `update imagehub.drift_crossings set unmeasured = case when measure = any($2) then 0 else unmeasured + 1 end
+     where monitor_id = $1 and ended_at is null
+     returning measure, threshold, raised_at as "raisedAt", unmeasured as checks`,
+    [monitor, measured],
+  );
+  return rows.filter(({ checks }) => checks > 0);
+}
+
+/** Ends an alert of which nothing is known any more. */
+export async function giveUpAlert(
+  client: ClientBase,
+  alert: { monitor: number; report: number; measure: string; reason: string },
+): Promise<void> {
+  await client.query(
+    `update imagehub.drift_crossings set ended_at = now(), ended_report = $2, ended_reason = $4
+     where monitor_id = $1 and measure = $3 and ended_at is null`,
+    [alert.monitor, alert.report, alert.measure, alert.reason],
+  );
+}
+
 /** The measures of each monitor's newest report. */
 export async function readNewestMeasures(
   db: Queryable,

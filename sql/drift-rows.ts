@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { ClientBase } from './database.ts';
+import { trainedOnSql } from './training-sets.ts';
 
 /** From `since` on and before `until`; null: without that end. */
 export interface TimeSpan {
@@ -43,20 +44,18 @@ export async function readDriftRows(client: ClientBase, rows: DriftRows): Promis
   await client.query(`set local work_mem = '${WORK_MEMORY}'; set local jit = off`);
   await client.query(
     `create temp table drift_rows on commit drop as
-     select *, reference and ${rows.trainedBy === null ? 'false' : trainedOn(rows.trainedBy, 'r')} as trained
-     from (
-       select i.id, i.${column} as at, coalesce(${reference}, false) as reference, i.model_id, i.prediction, i.known_label,
-              case when i.prediction >= 0 then i.confidence end as confidence,
-              i.pixel_mean, i.pixel_stddev, i.entropy, i.sharpness, i.object_count
-       from public."${rows.dataset}" i
-       where i.dataset = ${pg.escapeLiteral(rows.dataset)}
-         and (${reference} or ${spanSql({ since, until }, column)})
-     ) r`,
+     select i.id, i.${column} as at, coalesce(${reference}, false) as reference,
+            coalesce(${reference}, false) and ${rows.trainedBy === null ? 'false' : trainedOnSql(rows.trainedBy)} as trained,
+            i.model_id, i.prediction, i.known_label, case when i.prediction >= 0 then i.confidence end as confidence,
+            i.pixel_mean, i.pixel_stddev, i.entropy, i.sharpness, i.object_count
+     from public."${rows.dataset}" i
+     where i.dataset = ${pg.escapeLiteral(rows.dataset)}
+       and (${reference} or ${spanSql({ since, until }, column)})`,
   );
 }
 
 function referenceSql(reference: ReferenceRows, column: string): string {
-  return 'span' in reference ? spanSql(reference.span, column) : readBy(reference.trainingRun, 'i');
+  return 'span' in reference ? spanSql(reference.span, column) : readBy(reference.trainingRun);
 }
 
 /** All values stand in the text, as CREATE TABLE AS takes no parameters. */
@@ -68,16 +67,11 @@ function spanSql({ since, until }: TimeSpan, column: string): string {
   return ends.length > 0 ? `(${ends.join(' and ')})` : 'true';
 }
 
-/** Whether a training run read an image of that id, to train on it or to validate. */
-const readBy = (run: number, row: string): string => `exists (
+/** Whether a training run read image `i`, to train on it or to validate: the same bytes under the same id. */
+const readBy = (run: number): string => `exists (
   select from imagehub.training_set_images t
-  where t.training_set_id = (select training_set_id from imagehub.runs where id = ${Math.trunc(run)}) and t.id = ${row}.id)`;
-
-/** Whether a training run trained on an image of that id, and did not keep it for validation. */
-const trainedOn = (run: number, row: string): string => `exists (
-  select from imagehub.training_set_images t
-  where t.training_set_id = (select training_set_id from imagehub.runs where id = ${Math.trunc(run)}) and t.id = ${row}.id
-    and coalesce(get_bit((select held_out from imagehub.runs where id = ${Math.trunc(run)}), t.place), 0) = 0)`;
+  where t.training_set_id = (select training_set_id from imagehub.runs where id = ${Math.trunc(run)}) and t.id = i.id
+    and imagehub.same_image(t.image_sha256, i.sha256, i.image_base64))`;
 
 /** The rows of one side: of the reference, or of a window. */
 export type Side = 'reference' | { since: Date; until: Date };
@@ -100,7 +94,8 @@ export interface SideCounts {
   classified: number;
   /** With a prediction and a known label. */
   labelled: number;
-  correct: number;
+  /** Of the labelled ones, by the model that predicted them. */
+  judged: Map<number | null, { labelled: number; correct: number }>;
   /** Images by the model that predicted them, most first. */
   models: ModelCount[];
   /** Images by predicted class. */
@@ -123,7 +118,7 @@ export async function countSide(client: ClientBase, side: Side): Promise<SideCou
     images: 0,
     classified: 0,
     labelled: 0,
-    correct: 0,
+    judged: new Map(),
     models: [],
     predictions: new Map(),
   };
@@ -133,7 +128,8 @@ export async function countSide(client: ClientBase, side: Side): Promise<SideCou
     if (prediction < 0) continue;
     counts.classified += images;
     counts.labelled += labelled;
-    counts.correct += correct;
+    const judged = counts.judged.get(model) ?? { labelled: 0, correct: 0 };
+    counts.judged.set(model, { labelled: judged.labelled + labelled, correct: judged.correct + correct });
     models.set(model, (models.get(model) ?? 0) + images);
     counts.predictions.set(prediction, (counts.predictions.get(prediction) ?? 0) + images);
   }

@@ -35,7 +35,9 @@ export async function claimPart(
      begun as (
        update imagehub.jobs j
           set state = 'running', started_at = coalesce(started_at, now()), resumed_at = coalesce(resumed_at, now())
-         from free where j.id = free.job and (j.state = 'waiting' or j.resumed_at is null))
+         -- The state again: who has just paused or cancelled it was waited for here.
+         from free where j.id = free.job and j.state in ('waiting', 'running')
+           and (j.state = 'waiting' or j.resumed_at is null))
      update imagehub.job_parts p
         set state = 'running', attempts = p.attempts + 1, worker = $3, started_at = now(), finished_at = null,
             lease_until = now() + $4 * interval '1 second'

@@ -67,20 +67,50 @@ export async function writeStaged(
   return rowCount ?? 0;
 }
 
+/** Whether a staged verdict `v` is about the row of image `i` as it is now. */
+const ABOUT_ROW = 'i.ctid = v.place and i.id = v.id and i.revision = v.revision';
+
+/** The staged verdicts, divided by whether their images have been changed by others since their bytes were read. */
+export interface Divided {
+  /** Of those that have not: another class than the row has, and no class. */
+  changed: number;
+  failed: number;
+  /** Ids of those that have. */
+  others: string[];
+}
+
+/** Holds the images that nobody has changed until the caller's transaction ends; only their verdicts stay staged. */
+export async function holdUnchanged(client: PoolClient, dataset: string): Promise<Divided> {
+  const held = await client.query<Omit<Divided, 'others'>>(
+    `with held as (
+       select v.prediction as now, i.prediction as before, v.error
+         from staged_verdicts v join public."${dataset}" i on ${ABOUT_ROW} for no key update of i)
+     select count(*) filter (where now <> before) as changed, count(*) filter (where error is not null) as failed
+       from held`,
+  );
+  const others = await client.query<{ id: string }>(
+    `delete from staged_verdicts v where not exists (select from public."${dataset}" i where ${ABOUT_ROW})
+     returning v.id`,
+  );
+  return { ...held.rows[0]!, others: others.rows.map(({ id }) => id) };
+}
+
 /**
- * The images with staged verdicts that were changed by others since their bytes were read, and have no verdict of this
- * promotion by that, as they are now, for another verdict. Their rows are held until the caller's transaction ends.
+ * Of some images those that have no class by this promotion, as they are now, for another verdict: one by it that failed
+ * may have been about other bytes. Their rows are held until the caller's transaction ends. The stage is cleared.
  */
-export const readChanged = (
+export async function* readChanged(
   client: PoolClient,
-  dataset: string,
-  promotionNo: number,
+  { dataset, ids, promotionNo }: { dataset: string; ids: string[]; promotionNo: number },
   limits: ChunkLimits,
-): AsyncGenerator<RowChunk> =>
-  copyOut(
+): AsyncGenerator<RowChunk> {
+  await client.query('delete from staged_verdicts');
+  await client.query('insert into staged_verdicts (id) select unnest($1::text[])', [ids]);
+  yield* copyOut(
     client,
     `select ${READ_COLUMNS} from public."${dataset}" i
-      where i.dataset = '${dataset}' and i.promotion_no is distinct from ${promotionNo}
+      where i.dataset = '${dataset}' and (i.promotion_no is distinct from ${promotionNo} or i.prediction = -1)
         and i.id in (select v.id from staged_verdicts v) order by i.id for no key update of i`,
     limits,
   );
+}

@@ -1,5 +1,6 @@
 import { HubError } from '../errors.ts';
-import type { Pool, PoolClient, Queryable } from './database.ts';
+import { type Pool, type PoolClient, type Queryable, transaction } from './database.ts';
+import { ALIVE, Lifeline } from './lifeline.ts';
 
 export type RunKind = 'train' | 'sweep' | 'impact' | 'evaluate';
 export type RunState = 'running' | 'done' | 'failed' | 'cancelled';
@@ -20,22 +21,19 @@ export interface Run {
   finishedAt: Date | null;
 }
 
-/** First key of the advisory locks that say a run's process is alive; the second is the run. Any number that is ours. */
-const ALIVE = 0x696d_6872;
-
 export interface OpenRun extends AsyncDisposable {
   run: number;
 }
 
 /**
- * Records that a run has begun, and that its process lives until the result is disposed of: a connection holds a lock
- * for it. Runs whose processes ended with no chance to say so are recorded as failed by the next one.
+ * Records that a run has begun, and that its process lives until the result is disposed of. Runs whose processes ended
+ * with no chance to say so are recorded as failed by the next one.
  */
 export async function startRun(
   pool: Pool,
   run: { dataset: string; kind: RunKind; parameters: object },
 ): Promise<OpenRun> {
-  return holdAlive(pool, async (client) => {
+  return holdAlive(pool, async (client, hold) => {
     await client.query(
       `update imagehub.runs set state = 'failed', error = 'Its process ended without finishing it.',
          finished_at = clock_timestamp()
@@ -47,26 +45,27 @@ export async function startRun(
       [run.dataset, run.kind, JSON.stringify(run.parameters)],
     );
     const { id } = rows[0]!;
-    await client.query('select pg_advisory_lock($1, $2::int)', [ALIVE, id]);
+    // Before others can see it.
+    await hold(id);
     return id;
   });
 }
 
 /**
  * Records that a run which ended without being done goes on, in this process.
- * @throws HubError CONFLICT when it is done, or another process works on it; NOT_FOUND
+ * @throws HubError CONFLICT when it is done, or is being worked on; NOT_FOUND
  */
 export async function resumeRun(pool: Pool, run: number): Promise<OpenRun> {
-  return holdAlive(pool, async (client) => {
-    const { rows } = await client.query<{ state: RunState; taken: boolean }>(
-      'select state, not pg_try_advisory_lock($1, id::int) as taken from imagehub.runs where id = $2 for update',
-      [ALIVE, run],
+  return holdAlive(pool, async (client, hold) => {
+    const { rows } = await client.query<{ state: RunState }>(
+      'select state from imagehub.runs where id = $1 for update',
+      [run],
     );
     const found = rows[0];
     if (!found) throw new HubError('NOT_FOUND', `There is no run ${run}.`);
-    if (found.state === 'done' || found.taken) {
-      const why = found.state === 'done' ? 'is done' : 'is being worked on by another process';
-      throw new HubError('CONFLICT', `Run ${run} ${why}.`);
+    if (found.state === 'done') throw new HubError('CONFLICT', `Run ${run} is done.`);
+    if (!(await hold(run))) {
+      throw new HubError('CONFLICT', `Run ${run} is being worked on by another process.`);
     }
     await client.query(
       "update imagehub.runs set state = 'running', error = null, finished_at = null where id = $1",
@@ -76,24 +75,23 @@ export async function resumeRun(pool: Pool, run: number): Promise<OpenRun> {
   });
 }
 
-/** A connection that is kept for its lock, taken by `begin`, until the run is over. */
-async function holdAlive(pool: Pool, begin: (client: PoolClient) => Promise<number>): Promise<OpenRun> {
-  const client = await pool.connect();
-  // Closing the connection is what frees the lock. Where it is lost before, the run goes on, and its end is recorded all the
-  // same.
-  const release = () => client.release(true);
+/** Has `begin` hold a run, in a transaction, as one that is worked on until the result is disposed of. */
+async function holdAlive(
+  pool: Pool,
+  begin: (client: PoolClient, hold: (run: number) => Promise<boolean>) => Promise<number>,
+): Promise<OpenRun> {
+  const line = await Lifeline.of(pool);
+  let held: number | undefined;
+  const hold = async (run: number): Promise<boolean> => {
+    const ours = await line.hold(run);
+    if (ours) held = run;
+    return ours;
+  };
   try {
-    await client.query('begin');
-    const run = await begin(client);
-    await client.query('commit');
-    return {
-      run,
-      [Symbol.asyncDispose]: async () => {
-        await Promise.resolve(release());
-      },
-    };
+    const run = await transaction(pool, (client) => begin(client, hold));
+    return { run, [Symbol.asyncDispose]: () => line.letGo(run) };
   } catch (error) {
-    release();
+    await line.letGo(held);
     throw error;
   }
 }

@@ -1,5 +1,7 @@
 import { HubError } from '../errors.ts';
 import type { PoolClient, Queryable } from './database.ts';
+import { OPEN_STATES } from './jobs.ts';
+import { ALIVE } from './lifeline.ts';
 
 export type CellState = 'waiting' | 'running' | 'done' | 'diverged' | 'failed';
 
@@ -71,7 +73,7 @@ export interface Cell
   stored: boolean;
   /** Of its network. */
   manifest: unknown;
-  /** The model it was registered as. */
+  /** The model it was registered as; null too when that was deleted. */
   model: number | null;
   finishedAt: Date | null;
 }
@@ -128,7 +130,7 @@ const SWEEP = `select s.id as sweep, s.dataset, s.spec, s.created_by as "created
 /** A dataset's sweeps, newest first. */
 export async function listSweeps(db: Queryable, dataset: string): Promise<SweepSummary[]> {
   const { rows } = await db.query<SweepSummary>(
-    `${SWEEP}, count(*)::int as cells, max(accuracy) as "bestAccuracy", coalesce(sum(seconds), 0) as seconds,
+    `${SWEEP}, count(*)::int as cells, max(accuracy) filter (where state = 'done') as "bestAccuracy", coalesce(sum(seconds), 0) as seconds,
        jsonb_build_object(${(['waiting', 'running', 'done', 'diverged', 'failed'] satisfies CellState[])
          .map((state) => `'${state}', count(*) filter (where state = '${state}')`)
          .join(', ')}) as states
@@ -156,7 +158,8 @@ const CELL = `
          c.settings_hash as "settingsHash", c.state, c.run_id as run, c.data_sha256 as "dataSha256",
          c.train_images as "trainImages", c.test_images as "testImages", c.accuracy, c.precision, c.recall, c.f1,
          c.log_loss as "logLoss", c.train_accuracy as "trainAccuracy", c.seconds, c.error,
-         c.onnx is not null as stored, c.manifest, c.model_id as model, c.finished_at as "finishedAt"
+         c.onnx is not null as stored, c.manifest, c.finished_at as "finishedAt",
+         (select m.id from imagehub.models m where m.id = c.model_id and m.deleted_at is null) as model
   from imagehub.sweep_cells c`;
 
 /** The cells of a sweep in their order. */
@@ -200,15 +203,33 @@ export async function copyResult(db: Queryable, to: Cell, from: Cell): Promise<v
   );
 }
 
-/** Says which run a cell is being trained by. What it reached before, on other data, is forgotten. */
-export async function beginCell(db: Queryable, { sweep, cell }: Cell, run: number): Promise<void> {
-  await db.query(
-    `update imagehub.sweep_cells set state = 'running', run_id = $3, data_sha256 = null, train_images = null,
-       test_images = null, accuracy = null, precision = null, recall = null, f1 = null, log_loss = null,
-       train_accuracy = null, seconds = null, error = null, onnx = null, manifest = null, model_id = null, finished_at = null
-     where sweep_id = $1 and cell = $2`,
-    [sweep, cell, run],
+/** Whether a cell has its result on these data. */
+export const isComputed = ({ state, dataSha256 }: Cell, sha256: string): boolean =>
+  dataSha256 === sha256 && (state === 'done' || state === 'diverged');
+
+/** What a cell has reached, forgotten. */
+const NOTHING_REACHED = `data_sha256 = null, train_images = null, test_images = null, accuracy = null, precision = null,
+  recall = null, f1 = null, log_loss = null, train_accuracy = null, seconds = null, onnx = null, manifest = null,
+  model_id = null`;
+
+/**
+ * Says which run a cell is being trained by. What it reached before, on other data, is forgotten.
+ * @returns false: it has been computed on these data meanwhile
+ */
+export async function beginCell(
+  db: Queryable,
+  { sweep, cell }: Cell,
+  run: number,
+  dataSha256: string,
+): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update imagehub.sweep_cells
+        set state = 'running', run_id = $3, error = null, finished_at = null, ${NOTHING_REACHED}
+      where sweep_id = $1 and cell = $2
+        and not (state in ('done', 'diverged') and data_sha256 is not distinct from $4)`,
+    [sweep, cell, run, dataSha256],
   );
+  return rowCount === 1;
 }
 
 /** Not done: somebody else, or a later time, goes on. A cell that another has begun since is left alone. */
@@ -255,13 +276,38 @@ export async function finishCell(
   );
 }
 
-/** It cannot be trained, e.g. for want of images; the others can. */
-export async function failCell(db: Queryable, { sweep, cell }: Cell, error: string): Promise<void> {
+/** It cannot be trained, e.g. for want of images; the others can. What it reached before, on other data, is forgotten. */
+export async function failCell(
+  db: Queryable,
+  { sweep, cell }: Cell,
+  { run, error }: { run: number | null; error: string },
+): Promise<void> {
   await db.query(
-    `update imagehub.sweep_cells set state = 'failed', error = $3, finished_at = clock_timestamp()
-     where sweep_id = $1 and cell = $2`,
-    [sweep, cell, error.replaceAll('\0', '␀')],
+    `update imagehub.sweep_cells
+        set state = 'failed', run_id = $4, error = $3, finished_at = clock_timestamp(), ${NOTHING_REACHED}
+      where sweep_id = $1 and cell = $2`,
+    [sweep, cell, error.replaceAll('\0', '␀'), run],
   );
+}
+
+/** Whether a living process trains one of a sweep's cells. @param client in a transaction, which asks for the locks */
+export async function isBeingTrained(client: PoolClient, sweep: number): Promise<boolean> {
+  const { rowCount } = await client.query(
+    `select from imagehub.sweep_cells where sweep_id = $1 and state = 'running'
+        and not pg_try_advisory_xact_lock($2, run_id::int)`,
+    [sweep, ALIVE],
+  );
+  return rowCount !== 0;
+}
+
+/** The jobs about a sweep that are not at their end. */
+export async function openJobs(db: Queryable, sweep: number): Promise<number[]> {
+  const { rows } = await db.query<{ id: number }>(
+    `select id from imagehub.jobs j where kind = 'sweep' and state in ${OPEN_STATES}
+        and exists (select from imagehub.job_parts where job = j.id and (what ->> 'sweep')::bigint = $1) order by id`,
+    [sweep],
+  );
+  return rows.map(({ id }) => id);
 }
 
 /** Cells of one sweep are finished one after the other, so that each sees the networks that the others keep. */

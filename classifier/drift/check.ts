@@ -1,7 +1,9 @@
 import { errorText, HubError } from '../../errors.ts';
-import { type Pool, transaction } from '../../sql/database.ts';
+import { type Pool, type PoolClient, transaction } from '../../sql/database.ts';
 import {
+  countUnmeasured,
   endAlert,
+  giveUpAlert,
   holdDueMonitor,
   type Moment,
   type Monitor,
@@ -21,13 +23,26 @@ export interface Crossing extends MeasureValue {
   since: Date;
 }
 
+/** An alert that ends because its measure cannot be had any more. */
+export interface GivenUp {
+  measure: Measure;
+  value: null;
+  noise: null;
+  threshold: number;
+  since: Date;
+  reason: string;
+}
+
+/** An alert ends when so many checks in a row could not measure it: one may just have fallen between two deliveries of labels. */
+export const GIVE_UP_AFTER_CHECKS = 3;
+
 /** What a check of a monitor has found. */
 export interface Check {
   monitor: Monitor;
   /** null: there is none, see problem. */
   report: DriftReport | null;
   raised: Crossing[];
-  ended: Crossing[];
+  ended: (Crossing | GivenUp)[];
   /** Why it says nothing: too few images, no reference. */
   problem: string | null;
 }
@@ -44,7 +59,7 @@ export async function checkNextMonitor(pool: Pool, signal?: AbortSignal): Promis
     if (!monitor) return undefined;
     const { report, problem } = await compareNow(pool, monitor, signal);
     const raised: Crossing[] = [];
-    const ended: Crossing[] = [];
+    const ended: (Crossing | GivenUp)[] = [];
     if (report) {
       const stored = await insertDriftReport(client, report, monitor.monitor);
       for (const figure of problem === null ? report.measures : []) {
@@ -59,6 +74,7 @@ export async function checkNextMonitor(pool: Pool, signal?: AbortSignal): Promis
           if (since) ended.push({ ...figure, threshold, since });
         }
       }
+      if (problem === null) ended.push(...(await giveUp(client, monitor, report, stored)));
       if (monitor.webhook !== null && raised.length + ended.length > 0) {
         await insertNotice(client, monitor.monitor, noticeOf(monitor, report, raised, ended));
       }
@@ -66,6 +82,33 @@ export async function checkNextMonitor(pool: Pool, signal?: AbortSignal): Promis
     await scheduleNextCheck(client, monitor.monitor, problem);
     return { monitor, report, raised, ended, problem };
   });
+}
+
+/** Ends the alerts whose measure has not been had for some checks. @param stored the report's number */
+async function giveUp(
+  client: PoolClient,
+  { monitor }: Monitor,
+  report: DriftReport,
+  stored: number,
+): Promise<GivenUp[]> {
+  const measured = report.measures.map(({ measure }) => measure);
+  const lost = await countUnmeasured(client, monitor, measured);
+  const ended: GivenUp[] = [];
+  for (const { measure, threshold, raisedAt: since, checks } of lost) {
+    if (checks < GIVE_UP_AFTER_CHECKS) continue;
+    const reason = `not measurable in ${checks} checks: ${whyMissing(report, measure)}`;
+    await giveUpAlert(client, { monitor, report: stored, measure, reason });
+    ended.push({ measure: measure as Measure, value: null, noise: null, threshold, since, reason });
+  }
+  return ended;
+}
+
+function whyMissing({ missing }: DriftReport, measure: string): string {
+  const subject = measure.slice(0, measure.lastIndexOf('_'));
+  const found = missing.find(
+    (each) => each.subject === subject || each.subject === subject.replace('_', ' '),
+  );
+  return found?.reason ?? 'no labelled image in the reference that the model of the window predicted';
 }
 
 /** The window that ends now. */
@@ -114,7 +157,7 @@ function tooFew({ window, reference }: DriftReport, minImages: number): string |
 }
 
 /** The JSON document that a webhook gets. `text` is what chat programs show (Slack, Mattermost). */
-function noticeOf(monitor: Monitor, report: DriftReport, raised: Crossing[], ended: Crossing[]): object {
+function noticeOf(monitor: Monitor, report: DriftReport, raised: Crossing[], ended: Check['ended']): object {
   const { dataset, window, comparedWith } = report;
   return {
     event: 'drift',
@@ -134,10 +177,12 @@ function noticeOf(monitor: Monitor, report: DriftReport, raised: Crossing[], end
 export function crossingText(
   { dataset }: Pick<Monitor, 'dataset'>,
   raised: Crossing[],
-  ended: Crossing[],
+  ended: Check['ended'],
 ): string {
-  const say = ({ measure, value, threshold }: Crossing) =>
-    `${measure satisfies Measure} ${value.toFixed(3)} (limit ${threshold})`;
+  const say = (crossing: Crossing | GivenUp) =>
+    crossing.value === null
+      ? `${crossing.measure} (${crossing.reason})`
+      : `${crossing.measure} ${crossing.value.toFixed(3)} (limit ${crossing.threshold})`;
   const parts = [
     ...(raised.length > 0 ? [`drift: ${raised.map(say).join(', ')}`] : []),
     ...(ended.length > 0 ? [`no longer so: ${ended.map(say).join(', ')}`] : []),

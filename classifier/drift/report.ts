@@ -48,9 +48,9 @@ export interface SubjectReport {
 }
 
 export interface AccuracyReport {
-  /** Of the labelled reference images by the model that predicted most of the window. */
+  /** Of the labelled reference images, by the model that predicted most of the window. */
   reference: Share | null;
-  /** Of the window's labelled images. */
+  /** Of the window's labelled images, by that model too. */
   window: Share | null;
   /** Expected of the window's images by their confidence, with labels or without; see `estimateAccuracy`. */
   estimate: (Estimate & { assumes: Assumption }) | null;
@@ -153,8 +153,10 @@ interface Judged {
 /** Accuracy by labels, and estimated without them, each beside that of the reference. */
 async function judgeAccuracy(client: ClientBase, window: Side, counts: SideCounts): Promise<Judged> {
   const measures: MeasureValue[] = [];
-  const observed = share(counts.correct, counts.labelled);
   const main = counts.models[0];
+  // Of one model, here as in the reference: after a promotion two are mixed.
+  const own = (main && counts.judged.get(main.model)) ?? { labelled: 0, correct: 0 };
+  const observed = share(own.correct, own.labelled);
   const { labelled, inSample } = main
     ? await readLabelled(client, main.model)
     : { labelled: [], inSample: false };
@@ -165,7 +167,7 @@ async function judgeAccuracy(client: ClientBase, window: Side, counts: SideCount
   const reference = share(calibration.correct, calibration.images)!;
   const spread = shareVariance(calibration.correct, calibration.images);
   if (observed) {
-    const variance = spread + shareVariance(counts.correct, counts.labelled);
+    const variance = spread + shareVariance(own.correct, own.labelled);
     measures.push({
       measure: 'accuracy_drop',
       value: reference.value - observed.value,
@@ -275,7 +277,10 @@ function missingOf(
             ? classic
             : 'no image with this statistic in the reference or in the window',
   }));
-  if (!accuracy.window) missing.push({ subject: 'accuracy', reason: 'no labelled image in the window' });
+  if (!accuracy.window) {
+    const whose = now.labelled > 0 ? ` that ${modelName(now.models[0]!.model)} predicted` : '';
+    missing.push({ subject: 'accuracy', reason: `no labelled image in the window${whose}` });
+  }
   if (!accuracy.estimate)
     missing.push({ subject: 'estimated accuracy', reason: estimateMissing(before, now) });
   return missing;

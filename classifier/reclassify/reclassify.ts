@@ -6,6 +6,7 @@ import type { Dataset } from '../../sql/datasets.ts';
 import {
   type HeldDataset,
   holdLiveModel,
+  holdUnchanged,
   keepSuperseded,
   readChanged,
   writeStaged,
@@ -43,7 +44,8 @@ export const reclassifyKind = ({ sweep }: { sweep: boolean }): JobKind<Parameter
 
 /**
  * Classifies stored images with the live model. Counts: images looked at; written; of these changed (another class than
- * before) and failed (no class any more); superseded (predictions of other models kept in imagehub.predictions).
+ * before) and failed (no class any more); superseded (predictions of other models kept in imagehub.predictions);
+ * overtaken (deleted, or classified by others, while the part was worked on).
  */
 export const RECLASSIFY = reclassifyKind({ sweep: true });
 
@@ -81,19 +83,25 @@ async function write(
   const { dataset, images, verdicts, changed, failed } = judged;
   const { model } = job.parameters;
   const { promotionNo } = checkLive(await holdLiveModel(client, dataset.name), job, dataset);
-  const counts = { images, written: 0, changed, failed, superseded: 0 };
+  const counts = { images, written: 0, changed, failed, superseded: 0, overtaken: 0 };
   if (verdicts === 0) return counts;
   await stageVerdicts(client, judged.rows);
   const copied = await writeUnchanged(client, judged, kept, { model, promotionNo });
   if (copied !== null) return { ...counts, written: verdicts, superseded: copied };
+  const { others, ...said } = await holdUnchanged(client, dataset.name);
+  Object.assign(counts, said);
   counts.superseded = await keepSuperseded(client, dataset.name, kept);
   counts.written = await writeStaged(client, dataset.name, { model, promotionNo });
-  if (counts.written === verdicts) return counts;
+  if (others.length === 0) return counts;
   // Somebody changed some of them meanwhile. From here on nobody can.
-  const again = await judged.again(readChanged(client, dataset.name, promotionNo, TASK_LIMITS));
+  const changedRows = readChanged(client, { dataset: dataset.name, ids: others, promotionNo }, TASK_LIMITS);
+  const again = await judged.again(changedRows);
   await stageVerdicts(client, again.rows);
   counts.superseded += await keepSuperseded(client, dataset.name, kept);
   counts.written += await writeStaged(client, dataset.name, { model, promotionNo });
+  counts.changed += again.changed;
+  counts.failed += again.failed;
+  counts.overtaken = others.length - again.images;
   return counts;
 }
 

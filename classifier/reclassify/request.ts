@@ -106,11 +106,12 @@ async function jobRequest(
 /** The images of a job as ranges of ids. @param outdated the condition for those that the model has not processed */
 export async function cutRequest(
   { pool }: Pick<JobContext, 'pool'>,
-  { dataset, parameters }: JobRequest<Parameters>,
+  { dataset, parameters, throttle = null }: JobRequest<Parameters>,
   outdated: string,
 ): Promise<Part<IdRange>[]> {
   const ranges = await cutImages(pool, dataset, {
     selection: selectionOf(parameters),
+    throttle,
     ...(parameters.onlyOutdated ? { condition: outdated } : {}),
   });
   return ranges.map(({ range, images }) => ({ what: range, units: images }));

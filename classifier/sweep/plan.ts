@@ -13,6 +13,8 @@ export interface CellSettings {
   threshold: number | null;
   size: string | null;
   limit: number | null;
+  /** How many the dataset has: the network has an output for each, with images or without. */
+  classes: number;
 }
 
 export interface PlannedCell extends NewCell {
@@ -36,7 +38,7 @@ export function planCells({ classes }: Dataset, spec: SweepSpec, windows: DataWi
   const { threshold, size, limit } = spec;
   return windows.flatMap(({ images, label, where = null, since = null, until = null }) =>
     grid.map((options) => {
-      const settings: CellSettings = { options, threshold, size, limit };
+      const settings: CellSettings = { options, threshold, size, limit, classes: classes.length };
       const { width, height } = sizeOf(size) ?? { width: USUAL_INPUTS, height: 1 };
       const sizes = [width * height, ...options.hidden, classes.length];
       const weights = sizes.slice(1).reduce((sum, outputs, layer) => sum + sizes[layer]! * outputs, 0);

@@ -51,16 +51,19 @@ export async function promoteCell(
   const cell = chooseCell(sweep, await listCells(pool, sweep), request);
   let model = cell.model;
   let rebuilt = false;
+  let accuracy = cell.accuracy!;
   if (model === null) {
     const stored = await readNetwork(pool, sweep, cell.cell);
     rebuilt = stored === null;
-    const onnx = stored ?? (await rebuild(context, dataset, cell, spec as unknown as SweepSpec, request));
+    const network = stored
+      ? { onnx: stored, metrics: metricsOf(cell) }
+      : await rebuild(context, dataset, cell, spec as unknown as SweepSpec, request);
+    accuracy = network.metrics.validationAccuracy!;
     model = await transaction(pool, async (client) => {
       const version = await registerModel(client, {
         dataset,
-        onnx,
+        ...network,
         manifest: cell.manifest,
-        metrics: metricsOf(cell),
         runId: cell.run,
         source: `sweep ${sweep}, cell ${cell.cell}`,
       });
@@ -71,7 +74,7 @@ export async function promoteCell(
   const reason =
     request.reason ?? `best of sweep ${sweep} by ${request.metric ?? 'accuracy'} (cell ${cell.cell})`;
   const promotion = request.registerOnly ? null : await promote(pool, dataset, model, reason);
-  return { sweep, cell: cell.cell, model, accuracy: cell.accuracy!, rebuilt, promotion };
+  return { sweep, cell: cell.cell, model, accuracy, rebuilt, promotion };
 }
 
 function chooseCell(sweep: number, cells: Cell[], { metric = 'accuracy', cell }: PromoteCellRequest): Cell {
@@ -96,7 +99,13 @@ function chooseCell(sweep: number, cells: Cell[], { metric = 'accuracy', cell }:
   });
 }
 
-const metricsOf = (cell: Cell) => ({
+type Measured = Pick<
+  Cell,
+  'accuracy' | 'logLoss' | 'trainAccuracy' | 'trainImages' | 'testImages' | 'seconds'
+>;
+type NetworkMetrics = ReturnType<typeof metricsOf>;
+
+const metricsOf = (cell: Measured) => ({
   validationAccuracy: cell.accuracy,
   validationLoss: cell.logLoss,
   trainingAccuracy: cell.trainAccuracy,
@@ -111,14 +120,14 @@ async function rebuild(
   cell: Cell,
   spec: SweepSpec,
   { signal = new AbortController().signal }: PromoteCellRequest,
-): Promise<Uint8Array> {
+): Promise<{ onnx: Uint8Array; metrics: NetworkMetrics }> {
   const dataset = await getDataset(pool, name);
   const settings = cell.settings as unknown as CellSettings;
   const data = await new SweepData(pool, dataset, spec, config.maxPixels).window(cell, settings.options.seed);
-  if (data.sha256 !== cell.dataSha256) {
+  if (data.sha256 !== cell.dataSha256 || settings.classes !== dataset.classes.length) {
     throw new HubError(
       'CONFLICT',
-      `The images that cell ${cell.cell} was trained on have changed, and its network was not kept.`,
+      `The images or classes that cell ${cell.cell} was trained on have changed, and its network was not kept.`,
       {
         hint: `Run the sweep again (what has not changed is not computed again), or keep more networks: --keep`,
       },
@@ -144,7 +153,12 @@ async function rebuild(
     },
     { signal, onCheckpoint: () => Promise.resolve() },
   );
-  if (outcome.outcome === 'done') return outcome.onnx;
+  if (outcome.outcome === 'done') {
+    const { onnx, metrics } = outcome;
+    // Elsewhere, or with other threads, it is not the same to the last bit.
+    const measured = { ...metrics, accuracy: metrics.test.accuracy, logLoss: metrics.test.logLoss };
+    return { onnx, metrics: metricsOf(measured) };
+  }
   if (outcome.outcome === 'refused') throw new HubError(outcome.code, outcome.message);
   throw new HubError(
     outcome.outcome === 'interrupted' ? 'INTERRUPTED' : 'BAD_MODEL',

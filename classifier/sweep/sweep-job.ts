@@ -2,8 +2,9 @@ import { errorText, HubError } from '../../errors.ts';
 import type { Attempt, Job, JobContext, JobKind, Part, Workshop, WritePart } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../../sql/checkpoints.ts';
-import { transaction } from '../../sql/database.ts';
+import { type PoolClient, transaction } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { changeState } from '../../sql/jobs.ts';
 import { finishRun, stopRun } from '../../sql/runs.ts';
 import * as cells from '../../sql/sweeps.ts';
 import { recordTrainingSet } from '../../sql/training-sets.ts';
@@ -43,11 +44,13 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
       return dataWindows(client, name, spec);
     });
     const planned = planCells(dataset, spec, windows);
-    // How many networks are kept is not what is computed.
-    const specHash = hashOf({ ...spec, keep: null });
-    const stored = await transaction(pool, (client) =>
-      cells.storeSweep(client, { dataset: name, spec, specHash }, planned),
-    );
+    // How many networks are kept is not what is computed; with another class all of them are others.
+    const specHash = hashOf({ ...spec, keep: null, classes: dataset.classes.length });
+    const stored = await transaction(pool, async (client) => {
+      const sweep = await cells.storeSweep(client, { dataset: name, spec, specHash }, planned);
+      await takeOver(client, sweep.sweep);
+      return sweep;
+    });
     return planned.map(({ units }, index) => ({
       what: { sweep: stored.sweep, cell: stored.cells[index]! },
       units,
@@ -60,6 +63,28 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
 
   describe: ({ sweep, cell }: SweepPart) => `cell ${cell} of sweep ${sweep}`,
 };
+
+/**
+ * Ends what earlier jobs of a sweep have left open: the one that is being started does it.
+ * @throws HubError CONFLICT while one of its trainings goes on
+ */
+async function takeOver(client: PoolClient, sweep: number): Promise<void> {
+  if (await cells.isBeingTrained(client, sweep)) {
+    const [job] = await cells.openJobs(client, sweep);
+    throw new HubError('CONFLICT', `Sweep ${sweep} is being worked on already.`, {
+      hint: job === undefined ? 'imagehub job list' : `Look on: imagehub job watch ${job}`,
+    });
+  }
+  for (const job of await cells.openJobs(client, sweep)) {
+    await changeState(
+      client,
+      job,
+      ['waiting', 'running', 'paused'],
+      'cancelled',
+      'Its sweep was started anew.',
+    );
+  }
+}
 
 /** Trains the cells that this process takes: images are read once, each network has a thread. */
 class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
@@ -82,15 +107,14 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     const { keep } = this.#job.parameters;
     const cell = await cells.getCell(pool, what.sweep, what.cell);
     const settings = cell.settings as unknown as CellSettings;
+    if (settings.classes !== this.#dataset.classes.length) throw otherClasses(this.#dataset, cell.sweep);
     let data: WindowData;
     try {
       data = await this.#data.window(cell, settings.options.seed);
     } catch (error) {
-      return this.#failed(cell, error);
+      return this.#failed(cell, null, error);
     }
-    if (cell.dataSha256 === data.sha256 && (cell.state === 'done' || cell.state === 'diverged')) {
-      return () => Promise.resolve({ skipped: 1 });
-    }
+    if (cells.isComputed(cell, data.sha256)) return skip;
     const same = await cells.findComputed(pool, this.#dataset.name, cell, data.sha256);
     if (same) {
       return async (client) => {
@@ -117,7 +141,10 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     await using open = await openCellRun(pool, this.#dataset, cell, settings, data);
     const { run } = open;
     try {
-      await cells.beginCell(pool, cell, run);
+      if (!(await cells.beginCell(pool, cell, run, data.sha256))) {
+        await stopRun(pool, run, 'cancelled', 'Another job was quicker.');
+        return skip;
+      }
       const kept = heldOut(training.labels.length, settings.options);
       await recordTrainingSet(pool, { run, dataset: this.#dataset.name }, training, kept);
       const from = (await readCheckpoint(pool, run)) ?? null;
@@ -150,7 +177,7 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
       if (error instanceof PartInterrupted) throw error;
       await stopRun(pool, run, 'failed', errorText(error));
       await cells.releaseCell(pool, cell, run);
-      return this.#failed(cell, error);
+      return this.#failed(cell, run, error);
     }
   }
 
@@ -186,11 +213,11 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
    * What is wrong with one cell (too few images of its window, say) is its result, and the others go on. What is wrong
    * with all of them, or may pass, is the job's to deal with.
    */
-  #failed(cell: cells.Cell, error: unknown): WritePart {
+  #failed(cell: cells.Cell, run: number | null, error: unknown): WritePart {
     if (!(error instanceof HubError) || (error.code !== 'USAGE' && error.code !== 'BAD_IMAGE')) throw error;
     const text = error.hint ? `${error.message} ${error.hint}` : error.message;
     return async (client) => {
-      await cells.failCell(client, cell, text);
+      await cells.failCell(client, cell, { run, error: text });
       return { failed: 1 };
     };
   }
@@ -199,6 +226,13 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     await this.#threads[Symbol.asyncDispose]();
   }
 }
+
+const skip: WritePart = () => Promise.resolve({ skipped: 1 });
+
+const otherClasses = ({ name }: Dataset, sweep: number): HubError =>
+  new HubError('CONFLICT', `Classes were added to ${name} since sweep ${sweep} was started.`, {
+    hint: 'Start it again: its networks need an output for each class.',
+  });
 
 const size = ({ width, height }: WindowData['training']) => ({ width, height });
 

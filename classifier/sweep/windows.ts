@@ -29,9 +29,9 @@ export async function dataWindows(
     await checkSelection(client, dataset, whole);
     windows.push(...(await cut(client, dataset, whole, spec.windows, spec.cumulative)));
   }
-  if (windows.length === 0) {
-    throw new HubError('USAGE', `There are no labelled images in ${dataset} to cut into windows.`, {
-      hint: 'Widen --since and --until, or give another --where.',
+  if (windows.every(({ images }) => images === 0)) {
+    throw new HubError('USAGE', `There are no labelled images in ${dataset} to train on.`, {
+      hint: 'Label some, widen --since and --until, or give another --where.',
     });
   }
   return windows;

@@ -67,7 +67,10 @@ create table imagehub.drift_crossings (
   raised_at     timestamptz not null default now(),
   ended_report  bigint references imagehub.drift_reports on delete cascade,
   ended_value   double precision,
-  ended_at      timestamptz
+  ended_at      timestamptz,
+  -- Checks in a row, up to the last, that could not measure it; after some the alert ends, for this reason.
+  unmeasured    int not null default 0,
+  ended_reason  text
 );
 -- Raised once per crossing.
 create unique index drift_crossing_open on imagehub.drift_crossings (monitor_id, measure) where ended_at is null;

@@ -228,6 +228,11 @@ test.each<[string, TrainingRequest, RegExp]>([
   ['the condition is not a condition', { where: 'id' }, /cannot be used: .* must be type boolean/],
   ['the condition closes the bracket', { where: 'true); drop table mnist; --' }, /cannot be used/],
   [
+    'the condition frees itself from the others',
+    { where: 'true) or (known_label is null' },
+    /cannot be used/,
+  ],
+  [
     'the condition changes something',
     { where: `nextval('imagehub.revision') > 0` },
     /cannot execute nextval\(\) in a read-only transaction/,

@@ -73,7 +73,9 @@ test.each(['interrupt', 'kill'] as const)('an export goes on after an %s', async
       (text) => (JSON.parse(text) as { images: number }).images,
       () => 0,
     );
-  while ((await state()) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  let ended = false;
+  void first.ended.then(() => (ended = true));
+  while (!ended && (await state()) === 0) await new Promise((resolve) => setTimeout(resolve, 5));
   first[how]();
   const { status, stderr } = await first.ended;
   if (how === 'interrupt') {

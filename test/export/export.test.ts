@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { mkdirSync } from 'node:fs';
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
@@ -300,6 +301,34 @@ describe('an interrupted export', () => {
       code: 'ALREADY_EXISTS',
       message: expect.stringContaining('complete since'),
     });
+  });
+
+  test('to folders removes what it is not sure of: the images may be of another class by then', async () => {
+    const request = { partRows: 100, limit: 300 };
+    const linesOf = async (of: string) =>
+      (await readFile(join(of, 'labels.csv'), 'utf8'))
+        .trimEnd()
+        .split('\n')
+        .slice(1)
+        .map((line) => line.split(','));
+    const whole = folder.at('whole-batches');
+    await run('folder', { ...request, output: whole }, 'many');
+    const lines = await linesOf(whole);
+    // In the second batch a folder is in the way of the 51st file.
+    const way = join(output, lines[150]![0]!);
+    const broken = run(
+      'folder',
+      { ...request, onProgress: () => mkdirSync(way, { recursive: true }) },
+      'many',
+    );
+    await expect(broken).rejects.toThrow('EISDIR');
+    await rm(way, { recursive: true });
+    const id = lines[120]![2]!;
+    await db.pool.query('update many set known_label = (known_label + 1) % 10 where id = $1', [id]);
+    expect(await run('folder', request, 'many')).toMatchObject({ images: 300, imagesBefore: 100 });
+    const files = [...(await filesOf(output)).keys()].filter((name) => name !== 'labels.csv');
+    expect(files).toEqual((await linesOf(output)).map(([path]) => path!).sort());
+    await db.pool.query('update many set known_label = (known_label + 9) % 10 where id = $1', [id]);
   });
 
   test('to Arrow or Parquet goes on behind the last complete part', async () => {

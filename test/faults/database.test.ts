@@ -203,7 +203,7 @@ describe('a row that somebody has locked, which the stream is to update', () => 
     await labeller.query('begin');
     await labeller.query(`update ${name} set known_label = 1`);
     await oneInEach(2);
-    const count = async (of: string) => (await pool.query(`select from ${of}`)).rowCount;
+    const count = async (of: string) => (await pool.query(`select from ${of}`)).rowCount!;
     await until(
       async () => (await count(`pg_stat_activity where wait_event_type = 'Lock'`)) >= PARTITIONS,
       'all wait',

@@ -40,6 +40,20 @@ test('with two workers what is scheduled is started once each time it is due', a
   expect(await getJob(hub.desk.pool, started[0]!)).toMatchObject({ state: 'done', schedule: 1 });
 });
 
+test('more schedules than a pool has connections are all started when they are due at one moment', async () => {
+  await using hub = await jobHub();
+  const due = 12;
+  for (let n = 1; n <= due; n++) {
+    const command = `count digits --parts ${n}`;
+    await insertSchedule(hub.desk.pool, { command, cron: '*/5 * * * * *', timezone: 'UTC' });
+  }
+  await hub.worker();
+  await waitFor('each was started', async () => {
+    const started = (await runs(hub)).flatMap(({ job }) => job ?? []);
+    return started.length >= due;
+  });
+});
+
 test('a due time whose process dies before it started the job is taken by the other', async () => {
   await using hub = await jobHub();
   const { pool } = hub.desk;
@@ -146,13 +160,11 @@ test('schedules are added, listed with their next and last run, and removed', as
     stderr: expect.stringContaining('There is no schedule'),
   });
   const { rows } = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
-  await sleep(7000);
-  // Those that were due until it was noticed.
-  const later = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
-  await sleep(3000);
-  const last = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
-  expect(last.rows[0]!.jobs).toBe(later.rows[0]!.jobs);
   expect(rows[0]!.jobs).toBeGreaterThan(0);
+  // It would have been due three times. The worker may not have noticed yet; the tables let it start nothing.
+  await sleep(3000);
+  const later = await hub.desk.pool.query<{ jobs: number }>('select count(*) as jobs from imagehub.jobs');
+  expect(later.rows).toEqual(rows);
 });
 
 test.each([

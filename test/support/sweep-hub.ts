@@ -19,6 +19,8 @@ export interface SweepHub extends AsyncDisposable {
   desk: JobDesk;
   /** Starts a sweep of `mnist` and works it off in this process. */
   sweep(asked: Partial<SweepSpec>, options?: SweepOptions): Promise<Job>;
+  /** Works off a job that is there. */
+  workOff(job: number, options?: SweepOptions): Promise<Job>;
   /** The cells of a sweep; of the newest. */
   cells(sweep?: number): Promise<Cell[]>;
 }
@@ -41,11 +43,17 @@ export async function sweepHub({ train = 200, test = 0 } = {}): Promise<SweepHub
   const config = { ...loadConfig({}), logLevel: 'silent' as const, checkpointSeconds: 0.2 };
   const dispatcher = await openSender(pool);
   const desk: JobDesk = { pool, config, log: createLogger(config), dispatcher };
+  const goOn: SweepHub['workOff'] = (job, { signal = new AbortController().signal } = {}) => {
+    const metrics = createMetrics({ processMetrics: false });
+    const kinds = () => Promise.resolve(SWEEP_JOB);
+    return workOff({ ...desk, devices: ['cpu', 'cuda'], kinds, metrics, signal }, job);
+  };
   return {
     url,
     pool,
     desk,
-    async sweep(asked, { signal = new AbortController().signal, device = 'cpu' } = {}) {
+    async sweep(asked, options = {}) {
+      const { device = 'cpu' } = options;
       const parameters = sweepSpec(asked);
       const { job } = await startJob(desk, SWEEP_JOB, {
         dataset: 'mnist',
@@ -53,10 +61,9 @@ export async function sweepHub({ train = 200, test = 0 } = {}): Promise<SweepHub
         parameters,
         device,
       });
-      const metrics = createMetrics({ processMetrics: false });
-      const kinds = () => Promise.resolve(SWEEP_JOB);
-      return workOff({ ...desk, devices: ['cpu', 'cuda'], kinds, metrics, signal }, job);
+      return goOn(job, options);
     },
+    workOff: goOn,
     async cells(sweep) {
       return listCells(pool, sweep ?? (await listSweeps(pool, 'mnist'))[0]!.sweep);
     },

@@ -248,6 +248,34 @@ describe('the accuracy to expect without labels', () => {
       expect.stringContaining('The model changed: model 7 predicted most of the reference'),
     );
   });
+
+  test('compares the accuracy of one model, where two predicted the window', async () => {
+    const right = { prediction: 1, known_label: 1, confidence: 0.9, model_id: 7 };
+    const wrong = { prediction: 1, known_label: 0, confidence: 0.9, model_id: 8 };
+    const of = (count: number, row: DriftRow) => Array.from({ length: count }, () => row);
+    // Promoted in the middle of the window: the newer model is the worse, but most is of the older.
+    const report = await compare(await dataset(of(300, right), [...of(60, right), ...of(40, wrong)]));
+    expect(report.window).toMatchObject({
+      labelled: 100,
+      models: [
+        { model: 7, images: 60 },
+        { model: 8, images: 40 },
+      ],
+    });
+    expect(report.accuracy).toMatchObject({
+      reference: { value: 1, images: 300 },
+      window: { value: 1, images: 60 },
+    });
+    expect(value(report, 'accuracy_drop')).toBe(0);
+    expect(report.notes).toContainEqual(expect.stringContaining('those of one'));
+    const newer = await compare(
+      await dataset(of(300, right), [...of(40, { ...right, known_label: null }), ...of(30, wrong)]),
+    );
+    expect(newer.missing).toContainEqual({
+      subject: 'accuracy',
+      reason: 'no labelled image in the window that model 7 predicted',
+    });
+  });
 });
 
 describe('a report', () => {
@@ -354,7 +382,7 @@ test('the images of a training are a reference, and those it was trained on cali
   await db.pool.query(
     `with s as (insert into imagehub.training_sets (dataset, sha256, images) values ($1, '', 1200) returning id),
        rows as (insert into imagehub.training_set_images (training_set_id, place, id, label, image_sha256)
-         select s.id, row_number() over (order by i.ingested_at) - 1, i.id, 0, '' from s, public.${name} i where i.ingested_at < $2),
+         select s.id, row_number() over (order by i.ingested_at) - 1, i.id, 0, sha256(decode(i.image_base64, 'base64')) from s, public.${name} i where i.ingested_at < $2),
        r as (insert into imagehub.runs (dataset, kind, parameters, training_set_id, held_out)
          select $1, 'train', '{}', s.id, decode(repeat('00', 75) || repeat('ff', 75), 'hex') from s returning id),
        m as (insert into imagehub.models (dataset, sha256, onnx, manifest, source, run_id) select $1, '', '', '{}', 'test', id from r returning id)
@@ -375,4 +403,10 @@ test('the images of a training are a reference, and those it was trained on cali
   const seen = await compare(name, { reference: { kind: 'training' } });
   expect(seen.accuracy.reference!.images).toBe(1200);
   expect(seen.notes).toContainEqual(expect.stringContaining('The model was trained on'));
+  // An image that was replaced by another since is not one that the training read.
+  await db.pool.query(
+    `update public.${name} set image_base64 = 'bmV3', sha256 = sha256('new') where id = (select min(id) from public.${name} where ingested_at < $1)`,
+    [hour(1)],
+  );
+  expect((await compare(name, { reference: { kind: 'training' } })).reference.images).toBe(1199);
 });

@@ -32,11 +32,16 @@ let datasets = 0;
 
 /** A dataset with a balanced hour in the past, and a monitor that compares the last two hours with it. */
 async function monitored(
-  options: { webhook?: string; minImages?: number; limits?: Record<string, number> } = {},
+  options: {
+    webhook?: string;
+    minImages?: number;
+    limits?: Record<string, number>;
+    reference?: DriftRow[];
+  } = {},
 ) {
   const dataset = `watched_${++datasets}`;
   await digitsDataset(db.pool, dataset);
-  await insertDriftRows(db.pool, dataset, ago(5), BALANCED);
+  await insertDriftRows(db.pool, dataset, ago(5), options.reference ?? BALANCED);
   const { monitor } = await addMonitor(db.pool, {
     dataset,
     by: 'ingested',
@@ -74,7 +79,7 @@ function watching(options: Partial<DriftWatchOptions> = {}) {
   );
   const metrics = createMetrics({ processMetrics: false });
   const stop = new AbortController();
-  const webhook = { firstPauseMs: 10, answerWithinMs: 500 };
+  const webhook = { firstPauseMs: 10, answerWithinMs: 60_000 };
   const done = watchDrift({
     pool: db.pool,
     log,
@@ -140,6 +145,34 @@ describe('an alert', () => {
       alerts: [{ measure: 'prediction_psi' }],
       problem: expect.any(String),
     });
+  });
+
+  test('ends, and says why, when its measure could not be had in three checks, but not before', async () => {
+    const bright = (by: number) => BALANCED.map((row, n) => ({ ...row, pixel_mean: by + (n % 10) }));
+    await using watched = await monitored({ reference: bright(100) });
+    await watched.lately(bright(200));
+    expect((await watched.check()).raised).toMatchObject([{ measure: 'pixel_mean_psi' }]);
+    const unknown = async () => {
+      await watched.lately(BALANCED);
+      return (await watched.check()).ended;
+    };
+    expect([await unknown(), await unknown()]).toEqual([[], []]);
+    // Known again: what counts are checks in a row.
+    await watched.lately(bright(200));
+    expect(await watched.check()).toMatchObject({ raised: [], ended: [] });
+    expect([await unknown(), await unknown()]).toEqual([[], []]);
+    const reason =
+      'not measurable in 3 checks: no image with this statistic in the reference or in the window';
+    expect(await unknown()).toMatchObject([
+      { measure: 'pixel_mean_psi', value: null, threshold: 0.25, reason },
+    ]);
+    expect((await watched.state()).alerts).toEqual([]);
+    const { rows } = await db.pool.query(
+      'select ended_at is null as open, ended_value, ended_reason from drift_alerts where dataset = $1',
+      [watched.dataset],
+    );
+    expect(rows).toEqual([{ open: false, ended_value: null, ended_reason: reason }]);
+    expect(await unknown()).toEqual([]);
   });
 
   test('is not raised by what chance does in a small window', async () => {

@@ -16,12 +16,12 @@ test('kill -9 of a worker in the middle of a reclassification: another goes on, 
   await hub.reclassify();
   await hub.goLive(second);
   const env = { IMAGEHUB_POSTGRES_URL: hub.url, IMAGEHUB_KAFKA_BROKERS: '', IMAGEHUB_OPERATIONS_PORT: '0' };
-  const started = await startImagehub(['reclassify', 'digits', '--throttle', '5000', '--detach', '--json'], {
+  const started = await startImagehub(['reclassify', 'digits', '--throttle', '2000', '--detach', '--json'], {
     env,
   }).ended;
   expect(started).toMatchObject({ status: 0 });
   const { job, state, parts } = JSON.parse(started.stdout) as { job: number; state: string; parts: number };
-  expect({ state, parts }).toEqual({ state: 'waiting', parts: 3 });
+  expect({ state, parts }).toEqual({ state: 'waiting', parts: 6 });
   const victim = startImagehub(['run', 'worker'], { env });
   const progress = async () =>
     (
@@ -37,7 +37,7 @@ test('kill -9 of a worker in the middle of a reclassification: another goes on, 
   });
   victim.kill();
   await victim.ended;
-  expect((await progress()).done).toBeLessThan(3);
+  expect((await progress()).done).toBeLessThan(6);
   const other = startImagehub(['run', 'worker'], { env });
   const watched = await startImagehub(['job', 'watch', String(job), '--json'], { env }).ended;
   other.interrupt();

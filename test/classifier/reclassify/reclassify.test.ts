@@ -1,4 +1,6 @@
 import { expect, test } from '@jest/globals';
+import { RECLASSIFY } from '../../../classifier/reclassify/reclassify.ts';
+import { reclassifyRequest } from '../../../classifier/reclassify/request.ts';
 import { registerModel } from '../../../classifier/registry.ts';
 import { transaction } from '../../../sql/database.ts';
 import { type ApplyHub, applyHub } from '../../support/apply-hub.ts';
@@ -246,7 +248,12 @@ test('a prediction never lands on other bytes than it is about', async () => {
     }
     await hub.pool.query(`delete from digits where id = 'd/6'`);
     await hub.pool.query(`update digits set known_label = 5 where id = 'd/7'`);
-    expect(await part.write()).toMatchObject({ images: 10, written: 8 });
+    const before = await rowsOf(hub);
+    const counts = await part.write();
+    // The one that was classified by the ingest, and the one that was deleted.
+    expect(counts).toMatchObject({ images: 10, written: 8, failed: 0, overtaken: 2 });
+    const after = new Map((await rowsOf(hub)).map((row) => [row.id, row.prediction]));
+    expect(counts.changed).toBe(before.filter(({ id, prediction }) => prediction !== after.get(id)).length);
     expect(await rowOf(hub, 'd/1')).toMatchObject({ prediction: 3, model_id: second });
     expect(await hub.wrong(2, "select id, image_base64, prediction from digits where id <> 'd/1'")).toEqual(
       [],
@@ -257,6 +264,21 @@ test('a prediction never lands on other bytes than it is about', async () => {
     expect(await rowOf(hub, 'd/7')).toMatchObject({ known_label: 5, labelled_by: expect.any(String) });
     await part[Symbol.asyncDispose]();
   }
+});
+
+test('an image that could not be classified and is changed while it is tried again has its verdict too', async () => {
+  await using hub = await applyHub(4);
+  await hub.goLive(await hub.model(1));
+  await hub.pool.query(`update digits set image_base64 = '###' where id in ('d/1', 'd/2')`);
+  await hub.reclassify();
+  await hub.pool.query(`update digits set image_base64 = $1 where id = 'd/1'`, [
+    digitPng(4, 55).toString('base64'),
+  ]);
+  await using part = await hub.hold({ onlyOutdated: true });
+  await hub.pool.query(`update digits set known_label = 5 where id in ('d/1', 'd/2')`);
+  expect(await part.write()).toMatchObject({ images: 2, written: 2, changed: 1, failed: 1, overtaken: 0 });
+  expect(await rowOf(hub, 'd/2')).toMatchObject({ prediction: -1, classify_attempts: 2, known_label: 5 });
+  expect(await hub.wrong(1, "select id, image_base64, prediction from digits where id <> 'd/2'")).toEqual([]);
 });
 
 test('a promotion in the middle ends the job and says which model it was; no prediction of the old one is written', async () => {
@@ -292,6 +314,19 @@ test('classes that are added in the middle: the part is done again with them', a
   await expect(part.write()).rejects.toThrow(/Classes were added/);
   expect((await hub.reclassify()).counts).toMatchObject({ written: 10 });
   expect((await rowsOf(hub)).every(({ scores }) => scores!.length === 11)).toBe(true);
+});
+
+test('with a throttle a part is a second of work, so that a small dataset is throttled too', async () => {
+  await using hub = await applyHub(100);
+  await hub.goLive(await hub.model(1));
+  const wanted = await reclassifyRequest(hub.desk, { dataset: 'digits' });
+  const sizes = async (throttle: number | null) =>
+    (await RECLASSIFY.cut(hub.desk, { ...wanted, throttle })).map(({ units }) => units);
+  expect(await sizes(null)).toEqual([100]);
+  expect(await sizes(1e6)).toEqual([100]);
+  expect(await sizes(40)).toEqual([40, 40, 20]);
+  // Not a transaction for every image.
+  expect(await sizes(1)).toEqual([16, 16, 16, 16, 16, 16, 4]);
 });
 
 test('a model that cannot be loaded any more changes nothing', async () => {

@@ -1,15 +1,19 @@
 import { describe, expect, test } from '@jest/globals';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { existsSync } from 'node:fs';
+import { deleteModel } from '../../../classifier/delete-model.ts';
 import { Classifier } from '../../../classifier/inference.ts';
 import { parseManifest } from '../../../classifier/manifest.ts';
 import { constantAnswer } from '../../../classifier/sweep/cell-thread.ts';
 import { promoteCell } from '../../../classifier/sweep/promote-cell.ts';
 import { summarise } from '../../../classifier/sweep/summary.ts';
+import { resumeJob } from '../../../jobs/control.ts';
 import { decode, type Pixels } from '../../../images/decode.ts';
 import { getDataset } from '../../../sql/datasets.ts';
+import { getJob } from '../../../sql/jobs.ts';
 import { listModels, readModelBytes } from '../../../sql/models.ts';
 import { getRun, listRuns } from '../../../sql/runs.ts';
-import { listSweeps } from '../../../sql/sweeps.ts';
+import { beginCell, listSweeps } from '../../../sql/sweeps.ts';
+import { waitFor } from '../../support/processes.ts';
 import { QUICK, type SweepHub, sweepHub } from '../../support/sweep-hub.ts';
 
 const checkpoints = async ({ pool }: SweepHub) =>
@@ -103,6 +107,20 @@ test('a grid is trained, measured on the images named for it, and the best netwo
   // Registered once, however often it is asked for.
   expect((await promoteCell(hub.desk, 'mnist', 1, { cell: last.cell })).model).toBe(rebuilt.model);
 
+  // One that was deleted is registered anew, with what its network reaches when it is trained again.
+  await deleteModel(hub.pool, 'mnist', promoted.model);
+  await hub.pool.query(
+    'update imagehub.sweep_cells set onnx = null, accuracy = 2, log_loss = 2 where cell = $1',
+    [best!.cell],
+  );
+  const anew = await promoteCell(hub.desk, 'mnist', 1, { cell: best!.cell, registerOnly: true });
+  expect(anew).toMatchObject({ rebuilt: true, accuracy: best!.accuracy });
+  expect(anew.model).toBeGreaterThan(rebuilt.model);
+  expect((await listModels(hub.pool, 'mnist')).find(({ model }) => model === anew.model)).toMatchObject({
+    deletedAt: null,
+    metrics: { validationAccuracy: best!.accuracy, validationLoss: best!.logLoss },
+  });
+
   await hub.pool.query(
     "update mnist set known_label = 1 - known_label where known_label < 2 and id like 'train/%'",
   );
@@ -138,6 +156,18 @@ test('what was computed is skipped, in other sweeps too, until images or labels 
   const again = await hub.cells(1);
   expect(again.map(({ cell, state }) => [cell, state])).toEqual(first.map(({ cell }) => [cell, 'done']));
   expect(again[0]!.dataSha256).not.toBe(first[0]!.dataSha256);
+  // Nobody else who meant to train it takes its result away.
+  const { run, dataSha256 } = again[0]!;
+  expect(await beginCell(hub.pool, again[0]!, run!, dataSha256!)).toBe(false);
+  expect((await hub.cells(1))[0]).toEqual(again[0]);
+
+  // What cannot be trained any more says nothing of what it reached before.
+  await hub.pool.query('delete from mnist where known_label <> 3');
+  expect((await hub.sweep({ grid })).counts).toEqual({ failed: 4 });
+  expect(await hub.cells(1)).toMatchObject(
+    first.map(() => ({ state: 'failed', run: null, accuracy: null, stored: false })),
+  );
+  expect((await listSweeps(hub.pool, 'mnist')).at(-1)).toMatchObject({ sweep: 1, bestAccuracy: null });
 });
 
 test('a diverged training is a result, and is skipped the next time', async () => {
@@ -253,7 +283,8 @@ test('an interrupted sweep keeps where its trainings stand, goes on there, and e
         "select (position ->> 'step')::int as step from imagehub.checkpoints",
       )
     ).rows.map(({ step }) => step);
-  while ((await steps()).filter((step) => step > 0).length < 2) await sleep(20);
+  const stand = async () => (await steps()).filter((step) => step > 0).length === 2;
+  await Promise.race([going, waitFor('both have checkpoints', stand)]);
   controller.abort();
   await expect(going).rejects.toMatchObject({
     code: 'INTERRUPTED',
@@ -277,9 +308,62 @@ test('an interrupted sweep keeps where its trainings stand, goes on there, and e
   expect(await networks(hub)).toEqual(await networks(whole));
 });
 
+test('a sweep that goes on is not started twice; started anew it ends the job that was left, and with another class it is another sweep', async () => {
+  await using hub = await sweepHub();
+  // Far longer than the test.
+  const asked = { grid: { ...QUICK, epochs: [100_000] } };
+  const interrupted = { code: 'INTERRUPTED' };
+  const begin = async () => {
+    const controller = new AbortController();
+    const going = hub.sweep(asked, { signal: controller.signal });
+    const trains = async () =>
+      (
+        await hub.pool.query(
+          `select from imagehub.sweep_cells join imagehub.checkpoints using (run_id)
+            where sweep_id = (select max(id) from imagehub.sweeps) and state = 'running'
+              and position ->> 'step' <> '0'`,
+        )
+      ).rowCount === 1;
+    await Promise.race([going, waitFor('it trains', trains)]);
+    return { going, controller };
+  };
+  const first = await begin();
+  await expect(hub.sweep(asked)).rejects.toMatchObject({
+    code: 'CONFLICT',
+    message: 'Sweep 1 is being worked on already.',
+    hint: 'Look on: imagehub job watch 1',
+  });
+  first.controller.abort();
+  await expect(first.going).rejects.toMatchObject(interrupted);
+
+  const second = await begin();
+  expect(await getJob(hub.pool, 1)).toMatchObject({
+    state: 'cancelled',
+    error: 'Its sweep was started anew.',
+  });
+  second.controller.abort();
+  await expect(second.going).rejects.toMatchObject(interrupted);
+  expect(await listRuns(hub.pool, 'mnist')).toHaveLength(1);
+
+  await hub.pool.query("insert into imagehub.classes (dataset, index, name) values ('mnist', 10, 'smudge')");
+  await resumeJob(hub.desk, 2);
+  expect(await hub.workOff(2)).toMatchObject({
+    state: 'failed',
+    error: expect.stringContaining('Classes were added to mnist since sweep 1 was started. Start it again'),
+  });
+  const third = await begin();
+  expect(await hub.cells()).toMatchObject([{ state: 'running', run: 2, settings: { classes: 11 } }]);
+  third.controller.abort();
+  await expect(third.going).rejects.toMatchObject(interrupted);
+});
+
 test('a sweep for a GPU fails with the reason where onnxruntime cannot use one', async () => {
   await using hub = await sweepHub();
   const job = await hub.sweep({ grid: QUICK }, { device: 'cuda' });
+  if (existsSync('/dev/nvidia0')) {
+    expect(job).toMatchObject({ state: 'done', counts: { trained: 1 } });
+    return;
+  }
   expect(job).toMatchObject({
     state: 'failed',
     error: expect.stringContaining('onnxruntime cannot use a GPU here'),
@@ -294,8 +378,9 @@ describe('what cannot be done is refused before anything is trained', () => {
     [
       'windows without images',
       { since: '2030-01-01T00:00:00.000Z', windows: 'day' as const },
-      /no labelled images in mnist to cut/,
+      /no labelled images in mnist to train on/,
     ],
+    ['no labelled image', { where: ['known_label is null'] }, /no labelled images in mnist to train on/],
   ])('%s', async (_, asked, message) => {
     await using hub = await sweepHub({ train: 20 });
     const attempt = hub.sweep({ grid: QUICK, ...asked });
