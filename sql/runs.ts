@@ -1,4 +1,5 @@
 import { HubError } from '../errors.ts';
+import { actAs } from './acting-user.ts';
 import type { Pool, PoolClient, Queryable } from './database.ts';
 
 export type RunKind = 'train' | 'sweep' | 'impact' | 'evaluate';
@@ -33,9 +34,10 @@ export interface OpenRun extends AsyncDisposable {
  */
 export async function startRun(
   pool: Pool,
-  run: { dataset: string; kind: RunKind; parameters: object },
+  run: { dataset: string; kind: RunKind; parameters: object; by?: string | undefined },
 ): Promise<OpenRun> {
   return holdAlive(pool, async (client) => {
+    await actAs(client, run.by);
     await client.query(
       `update imagehub.runs set state = 'failed', error = 'Its process ended without finishing it.',
          finished_at = clock_timestamp()
