@@ -64,7 +64,16 @@ export function checkSignature(session: InferenceSession, manifest: Manifest): n
     );
   }
   if (problems.length > 0) throw mismatch(problems);
-  const batch = declaredInput?.isTensor ? declaredInput.shape[0] : undefined;
+  return fixedBatch(session, input);
+}
+
+/**
+ * @returns the batch size when the model takes only one, undefined when it is free
+ * @throws HubError BAD_MODEL when no memory should be asked for so large a batch
+ */
+export function fixedBatch(session: InferenceSession, input: Manifest['input']): number | undefined {
+  const declared = session.inputMetadata.find(({ name }) => name === input.name);
+  const batch = declared?.isTensor ? declared.shape[0] : undefined;
   if (typeof batch !== 'number') return undefined;
   if (batch * inputSize(input) > MOST_IN_FIXED_BATCH) {
     throw new HubError(

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HubError } from '../errors.ts';
+import { actAs } from '../sql/acting-user.ts';
 import { errorCode, transaction } from '../sql/database.ts';
 import { getDataset } from '../sql/datasets.ts';
 import {
@@ -47,10 +48,17 @@ export async function deletable(
  * promotions, runs and images that name it.
  * @throws HubError NOT_FOUND; USAGE when it is live or the shadow; CONFLICT when its predictions are being read and could not
  * be dropped: then it is deleted all the same, and deleting it again drops them.
+ * @param by who does it; left out: the database user
  */
-export async function deleteModel(pool: Pool, name: string, named: string | number): Promise<DeletedModel> {
+export async function deleteModel(
+  pool: Pool,
+  name: string,
+  named: string | number,
+  by?: string,
+): Promise<DeletedModel> {
   const { model, uses } = await deletable(pool, name, named);
   await transaction(pool, async (client) => {
+    await actAs(client, by);
     // Against a promotion at the same time.
     if (!(await lockLiveModel(client, name))) {
       throw new HubError('NOT_FOUND', `Dataset ${name} was dropped meanwhile.`);

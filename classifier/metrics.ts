@@ -45,6 +45,7 @@ const sum = (values: number[]): number => values.reduce((total, value) => total 
 
 /**
  * Accuracy, precision, recall and F1 as scikit-learn's `classification_report` defines them (`zero_division=0`).
+ * @param matrix with a further column, where images were predicted as none of the classes
  */
 export function metricsOf(matrix: ConfusionMatrix): ClassificationMetrics {
   const perClass = matrix.map((row, index) => {

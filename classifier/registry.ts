@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import { HubError } from '../errors.ts';
+import { actAs } from '../sql/acting-user.ts';
 import { type Queryable, transaction } from '../sql/database.ts';
 import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { getModel, insertModel, readModelBytes } from '../sql/models.ts';
@@ -53,28 +54,29 @@ export interface PromotionResult extends Promotion {
   changed: boolean;
 }
 
-/** What a gate found, and the promotion that it was measured against. */
-export interface PassedGate {
-  outcome: GateOutcome;
-  /** The number of the latest promotion then; another one since, and the comparison is of yesterday. */
-  promotionNo: number;
+export interface PromotionOptions {
+  /** What it was required to reach, see `promoteThrough`. */
+  passed?: GateOutcome | undefined;
+  /** The promotion that must still be the latest; any when left out. */
+  expected?: number | undefined;
+  /** Who does it; left out: the database user. */
+  by?: string | undefined;
 }
 
 /**
  * Makes a model live: it is loaded, checked against the dataset's classes and run first, and if that fails, the one
  * that is live stays. Running pipelines take it up by themselves. Promotions at the same time come one after the other.
- * @param passed what it was required to reach, see `promoteThrough`
- * @throws HubError NOT_FOUND, BAD_MODEL, CONFLICT when another model became live since the gate was measured
+ * @throws HubError NOT_FOUND, BAD_MODEL, CONFLICT when another promotion than the expected one is the latest
  */
 export async function promote(
   pool: Pool,
   dataset: string,
   model: number,
   reason: string | null = null,
-  passed?: PassedGate,
+  options: PromotionOptions = {},
 ): Promise<PromotionResult> {
   await checkStoredModel(pool, dataset, model);
-  return makeLive(pool, dataset, model, { reason, passed, expected: passed?.promotionNo });
+  return makeLive(pool, dataset, model, { reason, ...options });
 }
 
 /**
@@ -87,6 +89,7 @@ export async function rollback(
   pool: Pool,
   dataset: string,
   reason: string | null = null,
+  { by }: Pick<PromotionOptions, 'by'> = {},
 ): Promise<PromotionResult> {
   await getDataset(pool, dataset);
   const latest = await latestPromotion(pool, dataset);
@@ -103,6 +106,7 @@ export async function rollback(
   return makeLive(pool, dataset, latest.previousModel, {
     reason: reason ?? `rolled back from model ${latest.model}`,
     expected: latest.promotionNo,
+    by,
   });
 }
 
@@ -123,20 +127,18 @@ async function checkStoredModel(pool: Pool, name: string, model: number): Promis
   }
 }
 
-interface NewPromotion {
+interface NewPromotion extends PromotionOptions {
   reason: string | null;
-  passed?: PassedGate | undefined;
-  /** The promotion that must still be the latest; any when left out. */
-  expected?: number | undefined;
 }
 
 function makeLive(
   pool: Pool,
   dataset: string,
   model: number,
-  { reason, passed, expected }: NewPromotion,
+  { reason, passed, expected, by }: NewPromotion,
 ): Promise<PromotionResult> {
   return transaction(pool, async (client) => {
+    await actAs(client, by);
     const before = await lockLiveModel(client, dataset);
     if (!before) throw new HubError('NOT_FOUND', `Dataset ${dataset} was dropped meanwhile.`);
     if (expected !== undefined && before.promotionNo !== expected) {
@@ -162,7 +164,7 @@ function makeLive(
     const promotion = await insertPromotion(client, dataset, before, {
       model,
       reason,
-      gate: passed?.outcome ?? null,
+      gate: passed ?? null,
     });
     return { ...promotion, dataset, model, changed: true };
   });

@@ -22,10 +22,16 @@ export interface ShadowChange {
  * `imagehub.predictions`. It is loaded, checked against the dataset's classes and run first. Another model that was the
  * shadow is none any more; its predictions stay.
  * @param named a number, or `previous`
+ * @param by who does it; left out: the database user
  * @throws HubError NOT_FOUND, BAD_MODEL, USAGE when it is the live model, CONFLICT when it went live or was deleted
  * meanwhile; nothing is changed then.
  */
-export async function setShadow(pool: Pool, name: string, named: string | number): Promise<ShadowChange> {
+export async function setShadow(
+  pool: Pool,
+  name: string,
+  named: string | number,
+  by?: string,
+): Promise<ShadowChange> {
   const dataset = await getDataset(pool, name);
   const { model } = await resolveModel(pool, name, named);
   if (model === dataset.liveModelId) {
@@ -34,7 +40,7 @@ export async function setShadow(pool: Pool, name: string, named: string | number
     });
   }
   await check(pool, model, dataset);
-  const written = await writeShadowModel(pool, name, model);
+  const written = await writeShadowModel(pool, name, model, by);
   if (written === 'conflict') {
     throw new HubError('CONFLICT', `Model ${model} went live or was deleted in this very moment.`, {
       hint: `See imagehub model list ${name}.`,
@@ -44,9 +50,9 @@ export async function setShadow(pool: Pool, name: string, named: string | number
 }
 
 /** New images are predicted by the live model alone again; the shadow's predictions stay. @throws HubError NOT_FOUND */
-export async function unsetShadow(pool: Pool, name: string): Promise<ShadowChange> {
+export async function unsetShadow(pool: Pool, name: string, by?: string): Promise<ShadowChange> {
   await getDataset(pool, name);
-  return changeOf(name, null, await writeShadowModel(pool, name, null));
+  return changeOf(name, null, await writeShadowModel(pool, name, null, by));
 }
 
 /** The shadow, and how it agrees with the live model so far. @throws HubError NOT_FOUND */

@@ -39,7 +39,7 @@ function headText(evaluation: Evaluation): string {
   if (failed.images > 0) {
     const [first] = failed.examples;
     lines.push(
-      `  failed             ${count(failed.images)}, not in the figures; ${first!.id}: ${first!.reason}`,
+      `  failed             ${count(failed.images)}, ${failed.included ? 'counted as wrong' : 'not in the figures'}; ${first!.id}: ${first!.reason}`,
     );
   }
   return lines.join('\n');

@@ -3,6 +3,7 @@ import { type ImpactReport, type ImpactRequest, measureImpact } from '../classif
 import { HubError } from '../errors.ts';
 import { getDataset } from '../sql/datasets.ts';
 import { deleteImpact, listImpacts, readImpact } from '../sql/impacts.ts';
+import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { impactsText, impactText } from './impact-text.ts';
@@ -22,6 +23,7 @@ interface ImpactOptions extends SelectionOptions, Json {
   bucket?: ImpactRequest['bucket'];
   recompute?: boolean;
   all?: boolean;
+  by?: string;
 }
 
 export const impactCommand: RegisterCommand = (program) => {
@@ -96,10 +98,12 @@ function registerRun(command: Command): void {
       ]),
     )
     .option('--all', 'keep a row for unchanged images too, not only for those that differ')
+    .option(...BY_OPTION)
     .option('--json', 'one JSON document on standard output');
   addSelectionOptions(run).action(async (dataset: string, options: ImpactOptions) => {
     const context = commandContext();
     const selection = parseSelection(options);
+    const by = actingUser(options.by);
     await using hub = await openHub(context);
     const progress = comparing();
     try {
@@ -123,6 +127,7 @@ function registerRun(command: Command): void {
           time: options.time,
           bucket: options.bucket,
           keepAll: options.all,
+          by,
         },
       );
       progress.stop();

@@ -4,6 +4,7 @@ import { addModel, type AddedModel, inspectFile } from '../classifier/register/a
 import type { ManifestOptions } from '../classifier/register/given.ts';
 import { errorText, HubError } from '../errors.ts';
 import { errorCode } from '../sql/database.ts';
+import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext } from './command.ts';
 import { openHub } from './hub.ts';
 import { note, report } from './output.ts';
@@ -11,6 +12,7 @@ import { note, report } from './output.ts';
 interface Options extends ManifestOptions {
   manifest?: string;
   source?: string;
+  by?: string;
   printManifest?: boolean;
   json?: boolean;
 }
@@ -47,6 +49,7 @@ export function addModelAddCommand(command: Command): void {
     )
     .option('--classes <names>', 'class names in the order of the scores: cat,dog,…')
     .option('--source <text>', 'how it was made, for the record (default: the file’s name)')
+    .option(...BY_OPTION)
     .option(
       '--print-manifest',
       'print the manifest as far as it is known (null: not known), and register nothing',
@@ -54,10 +57,11 @@ export function addModelAddCommand(command: Command): void {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, file: string, options: Options) => {
       const manifest = await readManifest(file, options.manifest);
+      const by = actingUser(options.by);
       await using hub = await openHub(commandContext());
       const context = { pool: hub.pool, maxPixels: hub.config.maxPixels };
       const { source } = options;
-      const request = { dataset, file, manifest, options: manifestOptions(options), source };
+      const request = { dataset, file, manifest, options: manifestOptions(options), source, by };
       if (options.printManifest) return printManifest(await inspectFile(context, request));
       const added = await addModel(context, request);
       report(options, added, addedText);
@@ -65,8 +69,10 @@ export function addModelAddCommand(command: Command): void {
     });
 }
 
-const manifestOptions = ({ manifest: _, source: __, printManifest: ___, json: ____, ...rest }: Options) =>
-  rest;
+function manifestOptions(options: Options): ManifestOptions {
+  const { manifest: _, source: __, by: ___, printManifest: ____, json: _____, ...rest } = options;
+  return rest;
+}
 
 async function readManifest(file: string, named: string | undefined): Promise<unknown> {
   const path = named ?? file.replace(/(\.onnx)?$/i, '.json');

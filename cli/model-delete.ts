@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { deletable, type DeletedModel, deleteModel } from '../classifier/delete-model.ts';
+import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext } from './command.ts';
 import { confirm } from './confirm.ts';
 import { openHub } from './hub.ts';
@@ -13,18 +14,22 @@ export function addModelDeleteCommand(command: Command): void {
       'delete a model’s bytes and stored predictions; who made it, when and with what result stays on record',
     )
     .option('--yes', 'do not ask')
+    .option(...BY_OPTION)
     .option('--json', 'one JSON document on standard output')
-    .action(async (dataset: string, named: string, options: { yes?: boolean; json?: boolean }) => {
-      await using hub = await openHub(commandContext());
-      const { model, uses } = await deletable(hub.pool, dataset, named);
-      const warnings = [
-        ...(model.previous ? [`imagehub rollback ${dataset} will have nothing to go back to`] : []),
-        ...uses.map((use) => `${use} is working with it and will fail`),
-      ];
-      for (const warning of warnings) note(`Mind that ${warning}.`);
-      await confirm(`Delete model ${model.model} of ${dataset} (${model.source})?`, options);
-      report(options, await deleteModel(hub.pool, dataset, model.model), deletedText);
-    });
+    .action(
+      async (dataset: string, named: string, options: { yes?: boolean; by?: string; json?: boolean }) => {
+        const by = actingUser(options.by);
+        await using hub = await openHub(commandContext());
+        const { model, uses } = await deletable(hub.pool, dataset, named);
+        const warnings = [
+          ...(model.previous ? [`imagehub rollback ${dataset} will have nothing to go back to`] : []),
+          ...uses.map((use) => `${use} is working with it and will fail`),
+        ];
+        for (const warning of warnings) note(`Mind that ${warning}.`);
+        await confirm(`Delete model ${model.model} of ${dataset} (${model.source})?`, options);
+        report(options, await deleteModel(hub.pool, dataset, model.model, by), deletedText);
+      },
+    );
 }
 
 function deletedText({ model, dataset, bytes }: DeletedModel): string {

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { unlink, writeFile } from 'node:fs/promises';
 import { errorText, HubError } from '../errors.ts';
 import { errorCode } from '../sql/database.ts';
 import { getDataset } from '../sql/datasets.ts';
@@ -68,7 +68,12 @@ export const modelCommand: RegisterCommand = (program) => {
       const onnx = options.output ?? `${dataset}-${model}.onnx`;
       const beside = onnx.replace(/(\.onnx)?$/i, '.json');
       await write(onnx, await readModelBytes(hub.pool, dataset, model));
-      await write(beside, `${JSON.stringify(manifest, null, 2)}\n`);
+      try {
+        await write(beside, `${JSON.stringify(manifest, null, 2)}\n`);
+      } catch (error) {
+        await unlink(onnx); // as if nothing had been: it would be in the way of the next try
+        throw error;
+      }
       report(options, { dataset, model, onnx, manifest: beside }, () => `Wrote ${onnx} and ${beside}.`);
     });
 

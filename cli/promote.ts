@@ -4,14 +4,14 @@ import { gateLines, type GateOutcome, GateNotMet } from '../classifier/gate/gate
 import { METRICS } from '../classifier/gate/metrics.ts';
 import { promoteThrough } from '../classifier/gate/promote-through.ts';
 import { REQUIREMENT_FORM } from '../classifier/gate/requirement.ts';
-import type { PromotionResult } from '../classifier/registry.ts';
 import { openStoredClassifier } from '../classifier/stored/classify-stored.ts';
+import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
 import { wholeNumber } from './numbers.ts';
 import { report } from './output.ts';
 import { createProgress, type Progress } from './progress.ts';
-import { type LeftToWorkers, reclassifyOutdated, storedImagesText } from './reclassify-after.ts';
+import { type PromotionReport, reclassifyAfter, storedImagesText } from './reclassify-after.ts';
 import { interruptSignal } from './shutdown.ts';
 
 interface Options {
@@ -19,6 +19,7 @@ interface Options {
   maxBroken?: string;
   on?: string;
   reason?: string;
+  by?: string;
   reclassify?: boolean;
   json?: boolean;
 }
@@ -43,6 +44,7 @@ export const promoteCommand: RegisterCommand = (program) => {
       'measure on the labelled images that this condition holds for, e.g. "id like \'test/%\'" (default: all that neither model was trained on)',
     )
     .option('--reason <text>', 'why, for the record')
+    .option(...BY_OPTION)
     .option('--reclassify', 'then leave it to the workers to predict stored images again')
     .option('--json', 'one JSON document on standard output')
     .addHelpText(
@@ -56,16 +58,16 @@ async function promote(dataset: string, model: string, options: Options): Promis
   const maxBroken =
     options.maxBroken === undefined ? null : wholeNumber('--max-broken', options.maxBroken, 0);
   const { require, reason } = options;
+  const by = actingUser(options.by);
   await using hub = await openHub(commandContext());
   await using measuring = openMeasuring(hub, dataset, options.on);
   try {
-    const result: PromotionResult & { reclassification?: LeftToWorkers } = await promoteThrough(
+    const result = await promoteThrough(
       hub.pool,
-      { dataset, model, reason, require, maxBroken },
+      { dataset, model, reason, require, maxBroken, by },
       measuring.compare,
     );
-    if (options.reclassify) result.reclassification = await reclassifyOutdated(hub, dataset);
-    report(options, result, promotionText);
+    await reclassifyAfter(hub, result, options.reclassify, (all) => report(options, all, promotionText));
   } catch (error) {
     // The figures are for scripts too, although the command fails.
     if (error instanceof GateNotMet && options.json)
@@ -122,7 +124,7 @@ export function promotionText({
   changed,
   gate,
   reclassification,
-}: PromotionResult & { reclassification?: LeftToWorkers }): string {
+}: PromotionReport): string {
   if (!changed) {
     const nothing = `Model ${model} is live in ${dataset} already (promotion ${promotionNo}); nothing was changed.`;
     return reclassification ? `${nothing}\n${storedImagesText(dataset, reclassification)}` : nothing;

@@ -1,5 +1,6 @@
 import { openSender } from '../jobs/dispatcher.ts';
 import { startJob } from '../jobs/start.ts';
+import type { PromotionResult } from '../classifier/registry.ts';
 import type { Hub } from './hub.ts';
 import { parseJobCommand } from './job-command.ts';
 
@@ -10,8 +11,30 @@ export interface LeftToWorkers {
   units: number;
 }
 
+/** A promotion or roll-back, and the job that was started after it. */
+export type PromotionReport = PromotionResult & { reclassification?: LeftToWorkers };
+
+/**
+ * Starts the job after a promotion, if that is asked for, and tells of both. Where it cannot be started, the promotion, which
+ * has happened, is told of all the same, before that is thrown.
+ * @param tell what to print
+ */
+export async function reclassifyAfter(
+  hub: Hub,
+  promotion: PromotionResult,
+  wanted: boolean | undefined,
+  tell: (result: PromotionReport) => void,
+): Promise<void> {
+  let result: PromotionReport = promotion;
+  try {
+    if (wanted) result = { ...promotion, reclassification: await reclassifyOutdated(hub, promotion.dataset) };
+  } finally {
+    tell(result);
+  }
+}
+
 /** Starts the job that predicts stored images again which another model than the live one predicted. */
-export async function reclassifyOutdated(hub: Hub, dataset: string): Promise<LeftToWorkers> {
+async function reclassifyOutdated(hub: Hub, dataset: string): Promise<LeftToWorkers> {
   const { kind, request } = await parseJobCommand(`reclassify ${dataset} --only-outdated`);
   await using dispatcher = await openSender(hub.pool);
   const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };

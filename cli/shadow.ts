@@ -1,9 +1,16 @@
 import { setShadow, type ShadowChange, showShadow, unsetShadow } from '../classifier/shadow.ts';
 import { HubError } from '../errors.ts';
 import type { ShadowState } from '../sql/shadow.ts';
+import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { report } from './output.ts';
+
+interface Options {
+  off?: boolean;
+  by?: string;
+  json?: boolean;
+}
 
 export const shadowCommand: RegisterCommand = (program) => {
   program
@@ -12,19 +19,19 @@ export const shadowCommand: RegisterCommand = (program) => {
       'let a model predict every new image beside the live one, stored apart; without a model: show what it has said so far',
     )
     .option('--off', 'no shadow any more; its predictions stay')
+    .option(...BY_OPTION)
     .option('--json', 'one JSON document on standard output')
-    .action(
-      async (dataset: string, model: string | undefined, options: { off?: boolean; json?: boolean }) => {
-        if (options.off && model !== undefined) {
-          throw new HubError('USAGE', 'Name a model or --off, not both.');
-        }
-        await using hub = await openHub(commandContext());
-        if (options.off) report(options, await unsetShadow(hub.pool, dataset), changeText);
-        else if (model !== undefined) {
-          report(options, await setShadow(hub.pool, dataset, model), changeText);
-        } else report(options, await showShadow(hub.pool, dataset), stateText);
-      },
-    );
+    .action(async (dataset: string, model: string | undefined, options: Options) => {
+      if (options.off && model !== undefined) {
+        throw new HubError('USAGE', 'Name a model or --off, not both.');
+      }
+      const by = actingUser(options.by);
+      await using hub = await openHub(commandContext());
+      if (options.off) report(options, await unsetShadow(hub.pool, dataset, by), changeText);
+      else if (model !== undefined) {
+        report(options, await setShadow(hub.pool, dataset, model, by), changeText);
+      } else report(options, await showShadow(hub.pool, dataset), stateText);
+    });
 };
 
 function changeText({ dataset, model, before, changed }: ShadowChange): string {

@@ -5,6 +5,7 @@ import type { EpochProgress, StepProgress } from '../classifier/train/train.ts';
 import { trainDataset, type TrainedModel } from '../classifier/train-dataset.ts';
 import type { Size } from '../classifier/training-data.ts';
 import { HubError } from '../errors.ts';
+import { actingUser } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { note, report } from './output.ts';
@@ -82,7 +83,9 @@ async function train(dataset: string, options: Options, command: Command): Promi
   }
   warnOfSkipped(result);
   if (options.promote) {
-    result.promotion = await promote(hub.pool, dataset, result.model, `trained by run ${result.run}`);
+    result.promotion = await promote(hub.pool, dataset, result.model, `trained by run ${result.run}`, {
+      by: actingUser(undefined),
+    });
   }
   report(options, result, trainedText);
 }

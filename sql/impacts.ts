@@ -1,4 +1,5 @@
 import { HubError } from '../errors.ts';
+import { actAs } from './acting-user.ts';
 import { CopyWriter } from './binary-copy.ts';
 import { copyIn } from './copy-in.ts';
 import { type ClientBase, type Pool, type Queryable, transaction } from './database.ts';
@@ -34,9 +35,11 @@ export async function beginImpact(
     selection: string;
     timeColumn: string;
     bucket: string;
+    by?: string | undefined;
   },
 ): Promise<number> {
   return transaction(pool, async (client) => {
+    await actAs(client, impact.by);
     await client.query(
       `delete from imagehub.impacts i where i.dataset = $1 and i.finished_at is null
          and not exists (select from imagehub.runs r where r.id = i.run_id and r.state = 'running')`,

@@ -42,6 +42,8 @@ export interface NewModel {
   source: string;
   /** What its file says of itself, and which file it was. */
   provenance?: object | null | undefined;
+  /** Who adds it; left out: the database user. */
+  createdBy?: string | undefined;
 }
 
 /** Stores a model that was checked before. @returns its version. */
@@ -49,8 +51,8 @@ export async function insertModel(db: Queryable, model: NewModel): Promise<numbe
   const { onnx } = model;
   const bytes = Buffer.from(onnx.buffer, onnx.byteOffset, onnx.byteLength);
   const { rows } = await db.query<{ id: number }>(
-    `insert into imagehub.models (dataset, sha256, onnx, manifest, metrics, run_id, source, provenance)
-     values ($1, $2, $3, $4, $5, $6, $7, $8) returning id`,
+    `insert into imagehub.models (dataset, sha256, onnx, manifest, metrics, run_id, source, provenance, created_by)
+     values ($1, $2, $3, $4, $5, $6, $7, $8, coalesce($9, imagehub.acting_user())) returning id`,
     [
       model.dataset,
       hashOf(onnx),
@@ -60,6 +62,7 @@ export async function insertModel(db: Queryable, model: NewModel): Promise<numbe
       model.runId ?? null,
       model.source,
       model.provenance ? JSON.stringify(model.provenance) : null,
+      model.createdBy ?? null,
     ],
   );
   return rows[0]!.id;
@@ -139,7 +142,7 @@ export async function modelUses(db: Queryable, dataset: string, model: number): 
        select 'run' as what, id, kind, dataset, parameters from imagehub.runs where state = 'running'
        union all
        select 'job', id, kind, dataset, parameters from imagehub.jobs where state in ${OPEN_STATES}) under_way
-     where dataset = $1 and $2::text in (parameters ->> 'model', parameters ->> 'candidate')
+     where dataset = $1 and $2::text in (parameters ->> 'model', parameters ->> 'candidate', parameters ->> 'live')
      order by what, id`,
     [dataset, model],
   );

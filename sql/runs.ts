@@ -1,4 +1,5 @@
 import { HubError } from '../errors.ts';
+import { actAs } from './acting-user.ts';
 import { type Pool, type PoolClient, type Queryable, transaction } from './database.ts';
 import { ALIVE, Lifeline } from './lifeline.ts';
 
@@ -31,9 +32,10 @@ export interface OpenRun extends AsyncDisposable {
  */
 export async function startRun(
   pool: Pool,
-  run: { dataset: string; kind: RunKind; parameters: object },
+  run: { dataset: string; kind: RunKind; parameters: object; by?: string | undefined },
 ): Promise<OpenRun> {
   return holdAlive(pool, async (client, hold) => {
+    await actAs(client, run.by);
     await client.query(
       `update imagehub.runs set state = 'failed', error = 'Its process ended without finishing it.',
          finished_at = clock_timestamp()

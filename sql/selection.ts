@@ -40,9 +40,10 @@ export async function checkCondition(
   if (!selection.where) return;
   try {
     // A statement with parameters is one statement: what would end it, or begin another, is refused here. And
-    // `true) or (true` is no condition, though it fits between parentheses: it would free itself from those around it.
+    // `true) or (true` is no condition, though it fits between parentheses: it would free itself from those around it. What
+    // fits between brackets of another kind as well has none of its own that are open.
     await client.query(
-      `select $1::int from ${selectionSql(dataset, selection)} and coalesce(${selection.where}\n, false) limit 0`,
+      `select $1::int from ${selectionSql(dataset, selection)} and (array[${selection.where}\n]::boolean[])[1] limit 0`,
       [0],
     );
   } catch (error) {

@@ -1,3 +1,4 @@
+import { actAs } from './acting-user.ts';
 import type { UnclassifiedImage, Verdict } from './backlog.ts';
 import { type ClientBase, errorCode, type Pool, type Queryable, transaction } from './database.ts';
 import { lockLiveModel } from './promotions.ts';
@@ -54,11 +55,13 @@ export async function writeShadowModel(
   pool: Pool,
   dataset: string,
   model: number | null,
+  by?: string,
 ): Promise<{ before: number | null } | 'dropped' | 'conflict'> {
   // Before the dataset is held, as it makes a table.
   if (model !== null) await pool.query('select imagehub.ensure_predictions($1)', [model]);
   try {
     return await transaction(pool, async (client) => {
+      await actAs(client, by);
       if (!(await lockLiveModel(client, dataset))) return 'dropped';
       const { rows } = await client.query<{ before: number | null }>(
         'select shadow_model_id as before from imagehub.datasets where name = $1',

@@ -1,8 +1,8 @@
 import pg from 'pg';
 import { type ChunkLimits, copyOut, type RowChunk } from './copy-out.ts';
-import type { Pool } from './database.ts';
+import type { Pool, PoolClient } from './database.ts';
 import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
-import { streamSnapshot } from './stream-snapshot.ts';
+import { type HeldSnapshot, streamSnapshot } from './stream-snapshot.ts';
 
 /** Ids in the order of the database's collation. */
 export interface IdRange {
@@ -21,6 +21,8 @@ export interface StoredRowsRequest extends IdRange {
   selection?: Selection | undefined;
   /** A condition of our own. */
   condition?: string | undefined;
+  /** Left out: one of its own. */
+  snapshot?: HeldSnapshot | undefined;
 }
 
 /**
@@ -35,10 +37,11 @@ export async function* storedRows(
 ): AsyncGenerator<RowChunk> {
   const { dataset, selection } = request;
   try {
-    yield* streamSnapshot(pool, async function* (client) {
+    const read = async function* (client: PoolClient) {
       await checkCondition(client, dataset, selection);
       yield* copyOut(client, storedRowsSql(request), limits);
-    });
+    };
+    yield* streamSnapshot(pool, read, request.snapshot);
   } catch (error) {
     throw selectionError(error, dataset, selection ?? {});
   }

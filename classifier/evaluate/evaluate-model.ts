@@ -28,6 +28,8 @@ export interface EvaluationOptions {
   reuse?: boolean | undefined;
   /** Leave out what these models were trained on as well, so that all of them are judged on the same images. */
   alsoUnseenBy?: number[] | undefined;
+  /** Count images that it fails on as wrong, where they are left out of the figures otherwise. */
+  failedAreWrong?: boolean | undefined;
 }
 
 /** What a model makes of the selected images whose label is known. */
@@ -53,8 +55,13 @@ export interface Evaluation extends Figures {
     /** Of those included, a few that were classified wrongly all the same. */
     mistakes: string[];
   };
-  /** Images that could not be decoded or classified: not in the figures. */
-  failed: { images: number; examples: { id: string; reason: string }[] };
+  failed: {
+    /** Images that could not be decoded or classified. */
+    images: number;
+    examples: { id: string; reason: string }[];
+    /** Whether the figures count them, as wrong. */
+    included: boolean;
+  };
   /** Images whose stored predictions were taken. */
   reused: number;
   /** All of it. */
@@ -70,7 +77,7 @@ const NAMED = 5;
  * trained on are left out and counted. The result is kept as a run of kind `evaluate`.
  * @param model number, or `live`, `previous`, `shadow`
  * @throws HubError NOT_FOUND; USAGE when the condition cannot be used or nothing is left to judge; BAD_MODEL when it
- * fails on every image; INTERRUPTED
+ * fails on every image and that does not count as wrong; INTERRUPTED
  */
 export async function evaluateModel(
   context: EvaluationContext,
@@ -80,7 +87,7 @@ export async function evaluateModel(
   options: EvaluationOptions = {},
 ): Promise<Evaluation> {
   const { pool } = context;
-  const { includeTrained = false, reuse = false } = options;
+  const { includeTrained = false, reuse = false, failedAreWrong = false } = options;
   const dataset = await getDataset(pool, name);
   const { model: number } = await resolveModel(pool, name, model);
   const ref = await loadModelRef(pool, number);
@@ -96,12 +103,18 @@ export async function evaluateModel(
       until: selection.until?.toISOString() ?? null,
     },
   };
-  const parameters = { ...head, includeTrained, reuse, alsoUnseenBy: options.alsoUnseenBy ?? [] };
+  const parameters = {
+    ...head,
+    includeTrained,
+    reuse,
+    alsoUnseenBy: options.alsoUnseenBy ?? [],
+    failedAreWrong,
+  };
   await using open = await startRun(pool, { dataset: name, kind: 'evaluate', parameters });
   const { run } = open;
   try {
     await setRunModel(pool, run, number);
-    const judge = new Judge(dataset.classes, counts, reuse);
+    const judge = new Judge(dataset.classes, counts, { reuse, failedAreWrong });
     const started = performance.now();
     const total = includeTrained ? counts.labelled : counts.labelled - counts.trained;
     const judged = judgedSelection(selection, trained, includeTrained);
@@ -138,7 +151,7 @@ export async function evaluateModel(
         correct: includeTrained ? judge.trainedCorrect : null,
         mistakes: judge.trainedMistakes,
       },
-      failed: judge.failed,
+      failed: { ...judge.failed, included: failedAreWrong },
       ...figures,
       reused: judge.done - classified.images,
       seconds,
@@ -171,15 +184,21 @@ class Judge {
   readonly #classes: number;
   readonly #trained: Set<string>;
   readonly #taken: Set<string> | undefined;
+  readonly #failedAreWrong: boolean;
   readonly images = new JudgedSetBuilder();
-  readonly failed: Evaluation['failed'] = { images: 0, examples: [] };
+  readonly failed: Omit<Evaluation['failed'], 'included'> = { images: 0, examples: [] };
   readonly trainedMistakes: string[] = [];
   trainedCorrect = 0;
   /** Images taken, failed ones too. */
   done = 0;
 
-  /** @param reuse whether stored predictions come after the batches */
-  constructor(classes: string[], { trainedIds }: RowCounts, reuse: boolean) {
+  /** @param reuse whether stored predictions come after the batches; @param failedAreWrong as in `EvaluationOptions` */
+  constructor(
+    classes: string[],
+    { trainedIds }: RowCounts,
+    { reuse, failedAreWrong }: { reuse: boolean; failedAreWrong: boolean },
+  ) {
+    this.#failedAreWrong = failedAreWrong;
     this.#taken = reuse ? new Set() : undefined;
     this.#figures = new FigureCounter(classes);
     this.#classes = classes.length;
@@ -196,6 +215,9 @@ class Judge {
       this.done += 1;
       if (predicted < 0) {
         this.#fail(id, batch.errors.get(i) ?? 'not classified');
+        if (!this.#failedAreWrong) continue;
+        this.images.add(id, known, batch.sha256[i] ?? null, false);
+        this.#figures.addFailed(known);
         continue;
       }
       const knownScore = batch.scores[i * this.#classes + known]!;

@@ -59,6 +59,8 @@ const EXAMPLES_PER_CELL = 5;
 export class FigureCounter {
   readonly #names: string[];
   readonly #matrix: number[][];
+  /** By known class. */
+  readonly #failed: number[];
   readonly #examples = new Map<number, CellExample[]>();
   readonly #calibration = new CalibrationCounter();
   #loss = 0;
@@ -67,6 +69,7 @@ export class FigureCounter {
   constructor(classes: string[]) {
     this.#names = classes;
     this.#matrix = classes.map(() => new Array<number>(classes.length).fill(0));
+    this.#failed = classes.map(() => 0);
   }
 
   add(image: JudgedImage): void {
@@ -77,8 +80,14 @@ export class FigureCounter {
     this.#keepExample(image);
   }
 
+  /** An image that was predicted as none of the classes: wrong, and of its class, but in no cell and no confidence bin. */
+  addFailed(known: number): void {
+    this.#failed[known]! += 1;
+    this.#loss += imageLoss(0);
+  }
+
   finish(): Figures {
-    const metrics = metricsOf(this.#matrix);
+    const metrics = metricsOf(this.#matrix.map((row, known) => [...row, this.#failed[known]!]));
     return {
       images: metrics.images,
       correct: this.#matrix.reduce((sum, row, known) => sum + row[known]!, 0),

@@ -1,3 +1,4 @@
+import { databaseTime } from '../../sql/database-time.ts';
 import { readJudgements } from '../../sql/evaluations.ts';
 import type { Selection } from '../../sql/selection.ts';
 import { type Evaluation, type EvaluationContext, evaluateModel } from '../evaluate/evaluate-model.ts';
@@ -6,8 +7,8 @@ import type { Measured } from './gate.ts';
 import type { Compare } from './promote-through.ts';
 
 /**
- * Measures models by evaluating both, on the labelled images of a selection that neither was trained on; the evaluations
- * are kept as runs.
+ * Measures models by evaluating both, on the labelled images of a selection that neither was trained on; an image that
+ * a model fails on counts as wrong. The evaluations are kept as runs.
  * @param onModel told before each: which model, and whether it is the candidate
  */
 export function compareByEvaluation(
@@ -18,13 +19,15 @@ export function compareByEvaluation(
 ): Compare {
   return async (candidate, live) => {
     // Images that arrive meanwhile would be in the second evaluation alone.
-    const fixed = { ...selection, until: selection.until ?? new Date() };
+    const fixed = { ...selection, until: selection.until ?? (await databaseTime(context.pool)) };
     const models = [candidate, ...(live === null ? [] : [live])];
     const evaluations: Evaluation[] = [];
     for (const model of models) {
       onModel?.(model, model === candidate ? 'candidate' : 'live');
       const alsoUnseenBy = models.filter((other) => other !== model);
-      evaluations.push(await evaluateModel(context, dataset, model, fixed, { alsoUnseenBy }));
+      evaluations.push(
+        await evaluateModel(context, dataset, model, fixed, { alsoUnseenBy, failedAreWrong: true }),
+      );
     }
     const [first, second] = evaluations as [Evaluation, Evaluation?];
     if (!second)

@@ -5,7 +5,7 @@ import { checkRequirement, outcomeText, type Requirement, type RequirementOutcom
 /** What a candidate must reach to go live. */
 export interface Gate {
   requirements: Requirement[];
-  /** Images that the live model gets right and the candidate wrong: at most so many; null: any number. */
+  /** Images that the live model gets right and the candidate wrong, or fails on: at most so many; null: any number. */
   maxBroken: number | null;
 }
 

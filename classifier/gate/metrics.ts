@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 
-/** What a requirement can be about: figures of a model on labelled images. */
+/** What a requirement can be about: figures of a model on labelled images; those that it fails on are wrong. */
 export interface GateFigures {
   images: number;
   accuracy: number;
@@ -20,7 +20,10 @@ const OVERALL: Record<string, { doc: string; of: (figures: GateFigures) => numbe
   macro_f1: { doc: 'plain mean of F1 over the classes', of: ({ macro }) => macro.f1 },
   weighted_f1: { doc: 'mean of F1 weighted by images', of: ({ weighted }) => weighted.f1 },
   log_loss: { doc: 'mean cross-entropy in nats', of: ({ logLoss }) => logLoss ?? NaN },
-  ece: { doc: 'expected calibration error', of: ({ calibration }) => calibration.error },
+  ece: {
+    doc: 'expected calibration error, where it did not fail',
+    of: ({ calibration }) => calibration.error,
+  },
   images: { doc: 'labelled images measured on', of: ({ images }) => images },
 };
 const PER_CLASS = ['precision', 'recall', 'f1'] as const;

@@ -15,6 +15,8 @@ export interface GatedPromotion {
   require?: string[] | undefined;
   /** Images that the live model gets right and this one wrong: at most so many. */
   maxBroken?: number | null | undefined;
+  /** Who does it; left out: the database user. */
+  by?: string | undefined;
 }
 
 /** Measures a candidate and the live model, if there is one, on the same images, which the candidate was not trained on. */
@@ -39,7 +41,11 @@ export async function promoteThrough(
   };
   const reason = request.reason ?? null;
   const open = gate.requirements.length === 0 && gate.maxBroken === null;
-  if (open || model === liveModelId) return promote(pool, name, model, reason);
+  const { by } = request;
+  if (open) return promote(pool, name, model, reason, { by });
+  // Another promotion meanwhile, and what was measured, or found to be live, is of yesterday.
+  const expected = promotionNo;
+  if (model === liveModelId) return promote(pool, name, model, reason, { expected, by });
   const outcome = checkGate(gate, await compare(model, liveModelId));
   if (!outcome.met) {
     const stays = liveModelId === null ? 'nothing is live' : `model ${liveModelId} stays live`;
@@ -49,7 +55,7 @@ export async function promoteThrough(
       outcome,
     );
   }
-  return promote(pool, name, model, reason, { outcome, promotionNo });
+  return promote(pool, name, model, reason, { passed: outcome, expected, by });
 }
 
 function checkCount(maxBroken: number | null): number | null {

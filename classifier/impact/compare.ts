@@ -1,4 +1,4 @@
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { HubError } from '../../errors.ts';
 import {
   candidateIsStored,
@@ -11,7 +11,7 @@ import {
 } from '../../sql/compared-images.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
-import { streamSnapshot } from '../../sql/stream-snapshot.ts';
+import { type HeldSnapshot, holdSnapshot, streamSnapshot } from '../../sql/stream-snapshot.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
 import type { ComparedImage, Said } from './outcome.ts';
@@ -39,34 +39,41 @@ export interface ComparedBatch {
   candidateStored: boolean;
 }
 
+/** All passes read one snapshot: each image is in just one of them, whatever becomes of it meanwhile. */
+interface Pass extends CompareContext {
+  snapshot: HeldSnapshot;
+}
+
 /**
- * Both predictions of the selected images. Those that are stored are read; where one is missing, that model is applied
+ * Both predictions of the selected images, each once. Those that are stored are read; where one is missing, that model is applied
  * now, in worker threads, and nothing of it is kept. An image that changes amid the comparison is left out.
  * @throws HubError USAGE for a condition that cannot be used, INTERRUPTED
  */
 export async function* compareImages(context: CompareContext): AsyncGenerator<ComparedBatch> {
   const { comparison, candidate, live } = context;
+  await using snapshot = await holdSnapshot(context.pool);
+  const pass = { ...context, snapshot };
   const byLive = liveIsStored(comparison);
   const byCandidate = candidateIsStored(comparison);
-  if (comparison.reuse) yield* storedImages(context);
-  yield* half(context, candidate, [byLive, `not ${byCandidate}`], (row, said) => ({
+  if (comparison.reuse) yield* storedImages(pass);
+  yield* half(pass, candidate, [byLive, `not ${byCandidate}`], (row, said) => ({
     live: storedLive(row),
     candidate: said,
   }));
   if (!live) return;
   if (comparison.reuse) {
-    yield* half(context, live, [`not ${byLive}`, byCandidate], (row, said) => ({
+    yield* half(pass, live, [`not ${byLive}`, byCandidate], (row, said) => ({
       live: said,
       candidate: storedCandidate(row),
     }));
   }
-  yield* computed(context, live, [`not ${byLive}`, `not ${byCandidate}`]);
+  yield* computed(pass, live, [`not ${byLive}`, `not ${byCandidate}`]);
 }
 
 /** Of which both are stored: no image is read. */
-async function* storedImages(context: CompareContext): AsyncGenerator<ComparedBatch> {
-  const { pool, comparison, selection, signal } = context;
-  yield* streamSnapshot(pool, async function* (client) {
+async function* storedImages(context: Pass): AsyncGenerator<ComparedBatch> {
+  const { pool, comparison, selection, snapshot, signal } = context;
+  const read = async function* (client: PoolClient) {
     for await (const rows of readStored(client, comparison, selection)) {
       if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while images were compared.');
       const images = rows.map((row) => ({
@@ -76,12 +83,13 @@ async function* storedImages(context: CompareContext): AsyncGenerator<ComparedBa
       }));
       yield { images, liveStored: true, candidateStored: true };
     }
-  });
+  };
+  yield* streamSnapshot(pool, read, snapshot);
 }
 
 /** Of which one is stored, and `model` says the other one. */
 async function* half(
-  context: CompareContext,
+  context: Pass,
   model: ModelRef,
   conditions: string[],
   pair: (row: StoredComparison, said: Said) => { live: Said | null; candidate: Said | null },
@@ -100,11 +108,7 @@ async function* half(
 }
 
 /** Of which none is stored: both models go through the same images, side by side. */
-async function* computed(
-  context: CompareContext,
-  live: ModelRef,
-  conditions: string[],
-): AsyncGenerator<ComparedBatch> {
+async function* computed(context: Pass, live: ModelRef, conditions: string[]): AsyncGenerator<ComparedBatch> {
   const { pool, comparison, candidate } = context;
   const sides = [live, candidate].map((model) => ({
     batches: classified(context, model, conditions),
@@ -160,7 +164,7 @@ function forget(waiting: Map<string, unknown>): void {
 }
 
 const classified = (
-  { pool, classifier, dataset, selection, signal }: CompareContext,
+  { pool, classifier, dataset, selection, snapshot, signal }: Pass,
   model: ModelRef,
   conditions: string[],
 ): AsyncGenerator<StoredBatch> =>
@@ -168,6 +172,7 @@ const classified = (
     dataset,
     model,
     selection: narrowed(selection, ...conditions),
+    snapshot,
     signal,
   });
 

@@ -2,6 +2,7 @@ import type { Pool } from 'pg';
 import { errorText, HubError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import { type Comparison, readExtent } from '../../sql/compared-images.ts';
+import { databaseTime } from '../../sql/database-time.ts';
 import { transaction } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import {
@@ -55,6 +56,8 @@ export interface ImpactRequest {
   bucket?: Bucket | undefined;
   /** Keep a row for every image, not only for those on which the two differ. */
   keepAll?: boolean | undefined;
+  /** Who wants to know; left out: the database user. */
+  by?: string | undefined;
 }
 
 /** What `imagehub impact --json` prints, and what is kept of an impact. */
@@ -115,7 +118,12 @@ export async function measureImpact(
     recompute: request.recompute ?? false,
     time: { column: comparison.timeColumn, bucket },
   };
-  await using open = await startRun(pool, { dataset: name, kind: 'impact', parameters: asked });
+  await using open = await startRun(pool, {
+    dataset: name,
+    kind: 'impact',
+    parameters: asked,
+    by: request.by,
+  });
   const { run } = open;
   let impact: number | undefined;
   try {
@@ -127,6 +135,7 @@ export async function measureImpact(
       selection: asked.selection,
       timeColumn: comparison.timeColumn,
       bucket,
+      by: request.by,
     });
     const tally = new Tally(dataset.classes, bucket);
     const sources = await compareAll(
@@ -139,7 +148,8 @@ export async function measureImpact(
     );
     const figures = tally.figures();
     const compared = figures.images;
-    const unclassified = comparison.live === null ? await countUnclassified(pool, comparison, selection) : 0;
+    const unclassified =
+      comparison.live === null ? await countUnclassified(pool, comparison, { ...selection, until }) : 0;
     const seconds = (performance.now() - started) / 1000;
     const report: ImpactReport = {
       impact,
@@ -199,9 +209,7 @@ async function comparisonOf(pool: Pool, dataset: Dataset, request: ImpactRequest
 async function extentOf(pool: Pool, comparison: Comparison, selection: Selection) {
   return transaction(pool, async (client) => {
     await client.query('set transaction isolation level repeatable read, read only');
-    const { rows } = await client.query<{ now: Date }>('select clock_timestamp() as now');
-    // Cut to milliseconds on its way here.
-    const now = new Date(rows[0]!.now.getTime() + 1);
+    const now = await databaseTime(client);
     const until = selection.until && selection.until < now ? selection.until : now;
     const all = { ...selection, until };
     if (all.where) await checkSelection(client, comparison.dataset, all);
@@ -241,7 +249,7 @@ function whenNeeded(options: StoredClassifierOptions): StoredClassifier {
     get tasksAtOnce() {
       return open().tasksAtOnce;
     },
-    classify: (task) => open().classify(task),
+    classify: (task, rows) => open().classify(task, rows),
     [Symbol.asyncDispose]: async () => opened?.[Symbol.asyncDispose](),
   };
 }

@@ -4,7 +4,7 @@ import type { Attempt, Counts, Job, JobKind } from '../../jobs/job.ts';
 import { ensurePredictions, holdModel, predictStaged, readChangedSince } from '../../sql/predictions.ts';
 import type { IdRange } from '../../sql/stored-rows.ts';
 import { stageVerdicts } from '../../sql/verdict-rows.ts';
-import { TASK_LIMITS } from './judge.ts';
+import { TASK_LIMITS } from '../row-threads.ts';
 import { cutRequest, describeRange, type Parameters } from './request.ts';
 import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
 

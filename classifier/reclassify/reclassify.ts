@@ -14,7 +14,7 @@ import {
 import { arePredicted, ensurePredictions } from '../../sql/predictions.ts';
 import type { IdRange } from '../../sql/stored-rows.ts';
 import { copyReplaced, stageVerdicts } from '../../sql/verdict-rows.ts';
-import { TASK_LIMITS } from './judge.ts';
+import { TASK_LIMITS } from '../row-threads.ts';
 import { cutRequest, describeRange, type Parameters } from './request.ts';
 import { openSweeper } from './vacuum.ts';
 import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';

@@ -5,7 +5,8 @@ import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
 import { READ_COLUMNS } from '../../sql/verdict-rows.ts';
 import { loadModelRef, type ModelRef } from '../model-ref.ts';
-import { type Judge, type JudgeTask, openJudge, TASK_LIMITS } from './judge.ts';
+import { TASK_LIMITS } from '../row-threads.ts';
+import { type Judge, type JudgeTask, openJudge } from './judge.ts';
 import { type Judged, judgeRows } from './judge-rows.ts';
 import { type Parameters, selectionOf } from './request.ts';
 

@@ -27,6 +27,8 @@ export interface AddModelRequest {
   options?: ManifestOptions | undefined;
   /** How it was made, in a few words; left out: the file's name. */
   source?: string | undefined;
+  /** Who adds it; left out: the database user. */
+  by?: string | undefined;
 }
 
 /** What a model's row says of where it came from. */
@@ -89,7 +91,14 @@ export async function addModel(context: AddModelContext, request: AddModelReques
       : [];
   const provenance = { onnx: onnxFacts(file.description), file: file.origin };
   const source = request.source ?? `file ${basename(request.file)}`;
-  const stored = await storeOnce(pool, { dataset, onnx: file.onnx, manifest, source, provenance });
+  const stored = await storeOnce(pool, {
+    dataset,
+    onnx: file.onnx,
+    manifest,
+    source,
+    provenance,
+    createdBy: request.by,
+  });
   const { notes } = inspection;
   return { ...stored, dataset, manifest, notes, sample, better, provenance };
 }

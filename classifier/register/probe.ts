@@ -1,5 +1,6 @@
 import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { errorText, HubError } from '../../errors.ts';
+import { fixedBatch } from '../compatibility.ts';
 import { inputShape, inputSize, type ManifestInput } from '../manifest.ts';
 import { inputBuffer, type Pixels, preprocessor } from '../preprocess.ts';
 import type { Probed } from './draft.ts';
@@ -11,7 +12,7 @@ const TOLERANCE = 0.01;
  * Runs a model on some images to see what comes out: how many numbers, and whether they are probabilities.
  * @param input with any scaling: softmax adds up to 1 whatever goes in
  * @param images at least one; a fixed batch is filled up with zeros
- * @throws HubError BAD_MODEL when it fails, or gives no [N, numbers]
+ * @throws HubError BAD_MODEL when it takes too large a batch, fails, or gives no [N, numbers]
  */
 export async function probeModel(
   session: InferenceSession,
@@ -19,9 +20,7 @@ export async function probeModel(
   output: string,
   images: Pixels[],
 ): Promise<Probed> {
-  const declared = session.inputMetadata.find(({ name }) => name === input.name);
-  const fixed = declared?.isTensor ? declared.shape[0] : undefined;
-  const batch = typeof fixed === 'number' ? fixed : images.length;
+  const batch = fixedBatch(session, input) ?? images.length;
   const used = images.slice(0, batch);
   const values = inputBuffer(input, batch * inputSize(input));
   const write = preprocessor(input);

@@ -9,19 +9,30 @@ export interface Sample {
 
 /** Of one image, in characters of base64: larger ones would make a sample a matter of minutes. */
 const LONGEST = 16 * 1024 * 1024;
+/** Of all of them, as they are in memory at once. */
+const LONGEST_SUM = 128 * 1024 * 1024;
 
 /**
- * A dataset's images, at most `most`, labelled ones first; always the same ones of the same rows. Not the first ids, which
- * are often all of one class.
+ * A dataset's images, at most `most` and as many as fit in memory, labelled ones first; always the same ones of the same
+ * rows. Not the first ids, which are often all of one class.
  */
-export async function readSample(db: Queryable, dataset: string, most: number): Promise<Sample> {
+export async function readSample(
+  db: Queryable,
+  dataset: string,
+  most: number,
+  longestSum = LONGEST_SUM,
+): Promise<Sample> {
   const { rows } = await db.query<{ image: string; label: number | null }>(
     `select image_base64 as image, known_label as label from public."${dataset}"
      where dataset = $1 and id in (
-       select id from public."${dataset}" where dataset = $1 and octet_length(image_base64) <= $2
-       order by known_label is null, hashtextextended(id, 0), id limit $3)
+       select id from (
+         select id, sum(length) over (order by unlabelled, hash, id) as sum from (
+           select id, octet_length(image_base64) as length, known_label is null as unlabelled, hashtextextended(id, 0) as hash
+           from public."${dataset}" where dataset = $1 and octet_length(image_base64) <= $2
+           order by unlabelled, hash, id limit $3) chosen) summed
+       where sum <= $4)
      order by known_label is null, hashtextextended(id, 0), id`,
-    [dataset, LONGEST, most],
+    [dataset, LONGEST, most, longestSum],
   );
   return { images: rows.map(({ image, label }) => ({ bytes: Buffer.from(image, 'base64'), label })) };
 }

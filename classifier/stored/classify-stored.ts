@@ -1,12 +1,16 @@
 import { extname } from 'node:path';
 import { HubError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
+import type { RowChunk } from '../../sql/copy-out.ts';
 import type { Pool } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
 import { storedRows } from '../../sql/stored-rows.ts';
+import type { HeldSnapshot } from '../../sql/stream-snapshot.ts';
+import { failedVerdict } from '../classify-all.ts';
 import type { ModelRef } from '../model-ref.ts';
-import { Threads } from '../threads.ts';
+import { RowThreads, TASK_LIMITS, TASKS_PER_THREAD } from '../row-threads.ts';
+import { readRows, resultOf } from './rows.ts';
 import {
   SHA256_BYTES,
   STORED_COLUMNS,
@@ -16,13 +20,6 @@ import {
 } from './task.ts';
 
 export type { StoredBatch } from './task.ts';
-
-/** What one thread takes at a time: some 30 ms of digits, or a few photos. */
-const TASK = { rows: 500, bytes: 4 * 1024 * 1024 };
-/** Beside those being worked on, so that no thread waits for the database. */
-const TASKS_PER_THREAD = 2;
-/** For one task, in units of one image's limit. */
-const TIMEOUT_FACTOR = 4;
 
 export interface StoredClassifierOptions {
   /** Threads (IMAGEHUB_WORKERS). */
@@ -37,29 +34,34 @@ export interface StoredClassifierOptions {
 /** Threads that apply models to stored images. */
 export interface StoredClassifier extends AsyncDisposable {
   readonly tasksAtOnce: number;
-  classify(task: Omit<StoredTask, 'maxPixels'>): Promise<StoredBatch>;
+  /**
+   * What a model says about rows, in one or more batches in their order; one image that ends its thread, or hangs in it, has
+   * that as its error.
+   */
+  classify(task: Omit<StoredTask, 'maxPixels' | 'rows'>, rows: RowChunk): Promise<StoredBatch[]>;
 }
 
 /** Close it with `await using`; one serves any number of models and datasets, at the same time too. */
 export function openStoredClassifier(options: StoredClassifierOptions): StoredClassifier {
   const { workers, maxPixels, decodeTimeoutMs, log } = options;
   const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
-  const threads = new Threads(file, workers, log);
+  const threads = new RowThreads(file, workers, decodeTimeoutMs, log);
   return {
     tasksAtOnce: workers * TASKS_PER_THREAD,
-    async classify(task) {
-      const limitMs = decodeTimeoutMs * TIMEOUT_FACTOR;
-      const result = await threads.run<ThreadResult>(
-        'classifyStoredRows',
-        { ...task, maxPixels },
-        [task.rows.buffer],
-        limitMs,
-      );
-      const { sha256, hashed, ...rest } = result;
-      const hashAt = (i: number) => sha256.subarray(i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
-      return { ...rest, sha256: Array.from(hashed, (has, i) => (has ? hashAt(i) : null)) };
+    async classify(task, rows) {
+      const work = {
+        name: 'classifyStoredRows',
+        task: { ...task, maxPixels },
+        failed: (row: RowChunk['bytes'], why: string) =>
+          resultOf(readRows(row), [failedVerdict(why)], task.classes.length),
+      };
+      const results = await threads.work<ThreadResult>(work, rows);
+      return results.map(({ sha256, hashed, ...rest }) => {
+        const hashAt = (i: number) => sha256.subarray(i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
+        return { ...rest, sha256: Array.from(hashed, (has, i) => (has ? hashAt(i) : null)) };
+      });
     },
-    [Symbol.asyncDispose]: () => threads.close(),
+    [Symbol.asyncDispose]: () => threads[Symbol.asyncDispose](),
   };
 }
 
@@ -71,6 +73,8 @@ export interface StoredRequest {
   from?: string | undefined;
   /** Ids below this one. */
   before?: string | undefined;
+  /** Left out: one of its own. */
+  snapshot?: HeldSnapshot | undefined;
   signal?: AbortSignal | undefined;
 }
 
@@ -82,20 +86,20 @@ export interface StoredRequest {
 export async function* classifyStored(
   pool: Pool,
   classifier: StoredClassifier,
-  { dataset, model, selection, from, before, signal }: StoredRequest,
+  { dataset, model, selection, from, before, snapshot, signal }: StoredRequest,
 ): AsyncGenerator<StoredBatch> {
   const { name, classes } = dataset;
-  const running: Promise<StoredBatch>[] = [];
+  const running: Promise<StoredBatch[]>[] = [];
   const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
-  const rows = storedRows(pool, { dataset: name, columns, selection, from, before }, TASK);
-  for await (const { bytes } of rows) {
-    if (running.length >= classifier.tasksAtOnce) yield await running.shift()!;
+  const rows = storedRows(pool, { dataset: name, columns, selection, from, before, snapshot }, TASK_LIMITS);
+  for await (const chunk of rows) {
+    if (running.length >= classifier.tasksAtOnce) yield* await running.shift()!;
     if (signal?.aborted)
       throw new HubError('INTERRUPTED', 'Interrupted while stored images were classified.');
-    const batch = classifier.classify({ model, classes, rows: bytes });
+    const batch = classifier.classify({ model, classes }, chunk);
     // Heard of when it is that batch's turn.
     batch.catch(() => undefined);
     running.push(batch);
   }
-  for (const batch of running) yield await batch;
+  for (const batch of running) yield* await batch;
 }

@@ -4,7 +4,6 @@ import { promote, registerModel, rollback } from '../../classifier/registry.ts';
 import type { HubPool } from '../../sql/database.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import { getModel, listModels, resolveModel } from '../../sql/models.ts';
-import { lockLiveModel } from '../../sql/promotions.ts';
 import { startRun } from '../../sql/runs.ts';
 import { constantModel } from '../support/constant-model.ts';
 import { digitsDataset } from '../support/image-rows.ts';
@@ -101,8 +100,9 @@ test('a model that is promoted while it is being deleted stays; one that is dele
       [first, ['promote', 'delete']],
       [second, ['delete', 'promote']],
     ] as const) {
-      await session.query('begin');
-      await lockLiveModel(session, 'mnist');
+      // The row alone: the first gets the lock on the table and waits for the row, however long; the second is behind it
+      // at both.
+      await session.query(`begin; select from imagehub.datasets where name = 'mnist' for no key update`);
       const begun: Promise<unknown>[] = [];
       for (const what of order) {
         begun.push(what === 'promote' ? promote(pool, 'mnist', model) : deleteModel(pool, 'mnist', model));
@@ -137,13 +137,15 @@ test('runs and jobs that are under way with a model are named before it is delet
   await digitsDataset(pool);
   const model = await register(pool, 1);
   await using open = await startRun(pool, { dataset: 'mnist', kind: 'train', parameters: { model } });
+  const compared = { candidate: model + 1, live: model };
+  await using impact = await startRun(pool, { dataset: 'mnist', kind: 'impact', parameters: compared });
   await pool.query(
     `insert into imagehub.jobs (dataset, kind, parameters, units, parts, state) values
        ('mnist', 'predict', $1, 1, 1, 'paused'), ('mnist', 'predict', $1, 1, 1, 'done'), ('mnist', 'predict', '{}', 1, 1, 'running')`,
     [{ model }],
   );
   const { uses } = await deletable(pool, 'mnist', model);
-  expect(uses).toEqual(['job 1 (predict)', `run ${open.run} (train)`]);
+  expect(uses).toEqual(['job 1 (predict)', `run ${open.run} (train)`, `run ${impact.run} (impact)`]);
   expect((await deleteModel(pool, 'mnist', model)).uses).toEqual(uses);
 });
 

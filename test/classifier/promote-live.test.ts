@@ -1,8 +1,9 @@
 import { expect, test } from '@jest/globals';
-import { promote } from '../../classifier/registry.ts';
+import { promote, registerModel, rollback } from '../../classifier/registry.ts';
 import { trainDataset } from '../../classifier/train-dataset.ts';
+import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
-import { testPipeline, until } from '../support/pipeline.ts';
+import { CLASSIC_MANIFEST, testPipeline, until } from '../support/pipeline.ts';
 
 test('a model trained on what was ingested is taken up by the running pipeline when it is promoted', async () => {
   await using pipeline = await testPipeline({ labelFrom: 'first-character' });
@@ -41,4 +42,28 @@ test('a model trained on what was ingested is taken up by the running pipeline w
   const after = await classified();
   expect(after).toMatchObject({ images: 1800, waiting: 0 });
   expect(after.right - before.right).toBeGreaterThan(300 * 0.85);
+
+  // Another one goes live, and is rolled back: what comes after that is the first one's again, at once.
+  const nine = await registerModel(pool, {
+    dataset,
+    onnx: constantModel(9),
+    manifest: CLASSIC_MANIFEST,
+    source: 'always 9',
+  });
+  await promote(pool, dataset, nine);
+  await produce(1800, 100);
+  await pipeline.drained();
+  await rollback(pool, dataset);
+  await produce(1900, 100);
+  await pipeline.drained();
+  const { rows } = await pool.query(
+    `select model_id as model, promotion_no as promotion, count(*) as images from images
+     where dataset = $1 group by 1, 2 order by 2`,
+    [dataset],
+  );
+  expect(rows).toEqual([
+    { model, promotion: promotionNo, images: 1800 },
+    { model: nine, promotion: promotionNo + 1, images: 100 },
+    { model, promotion: promotionNo + 2, images: 100 },
+  ]);
 });

@@ -11,7 +11,7 @@ import { constantModel } from '../support/constant-model.ts';
 import { digitsDataset, insertImage } from '../support/image-rows.ts';
 import { CLASSIC_MANIFEST, until } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
-import { withSessions } from '../support/sessions.ts';
+import { processId, untilWaiting, withSessions } from '../support/sessions.ts';
 
 /** Registers the model that always says `digit`. */
 const register = (pool: HubPool, digit: number, manifest: ManifestDraft = CLASSIC_MANIFEST) =>
@@ -48,6 +48,24 @@ test('a promoted model is live, with a number and a record of what was live befo
     [first, false],
     [second, true],
   ]);
+});
+
+test('who registered and promoted a model is the user that the application names', async () => {
+  await using db = await freshDatabase();
+  await digitsDataset(db.pool);
+  const model = await transaction(db.pool, async (client) => {
+    await client.query("set local imagehub.acting_user = 'ada'");
+    return registerModel(client, {
+      dataset: 'mnist',
+      onnx: constantModel(1),
+      manifest: CLASSIC_MANIFEST,
+      source: 'test',
+    });
+  });
+  expect((await listModels(db.pool, 'mnist')).map(({ createdBy }) => createdBy)).toEqual(['ada']);
+  expect(await promote(db.pool, 'mnist', model, null, { by: 'bob' })).toMatchObject({ promotedBy: 'bob' });
+  await promote(db.pool, 'mnist', await register(db.pool, 2));
+  expect(await rollback(db.pool, 'mnist', null, { by: 'cleo' })).toMatchObject({ promotedBy: 'cleo' });
 });
 
 test('promoting the model that is live already changes nothing and says so', async () => {
@@ -231,7 +249,8 @@ test('a promotion gets its turn although batches hold the dataset without a gap'
   await digitsDataset(db.pool);
   let stop = false;
   let batches = 0;
-  await withSessions(db.pool, 4, async (...sessions) => {
+  await withSessions(db.pool, 5, async (promoter, ...sessions) => {
+    const pid = await processId(promoter);
     const writers = sessions.map(async (session, index) => {
       await sleep(index * 25);
       while (!stop) {
@@ -243,10 +262,14 @@ test('a promotion gets its turn although batches hold the dataset without a gap'
       }
     });
     await sleep(300);
+    await promoter.query('begin');
+    const locked = lockLiveModel(promoter, 'mnist');
+    await untilWaiting(db.pool, pid);
     const before = batches;
-    await transaction(db.pool, (client) => lockLiveModel(client, 'mnist'));
-    // Those under way, and those that began before the lock was asked for. A lock on the row alone waits for 80 to 280.
-    expect(batches - before).toBeLessThan(15);
+    await locked;
+    // From then on each writer begins one more, and waits. A lock on the row alone waits for 80 to 280.
+    expect(batches - before).toBeLessThanOrEqual(4);
+    await promoter.query('commit');
     stop = true;
     await Promise.all(writers);
   });

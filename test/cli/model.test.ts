@@ -1,5 +1,7 @@
 import { expect, test } from '@jest/globals';
-import { readFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { readFile, unlink } from 'node:fs/promises';
+import { userInfo } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { insertDigits } from '../support/digit-rows.ts';
 import { digitsDataset } from '../support/image-rows.ts';
@@ -40,14 +42,8 @@ test('a model is added by what its file lacks, listed, shown with its origin, pr
   await using folder = await temporaryFolder();
   const draft = JSON.parse(printed.stdout) as { input: object };
   const manifest = JSON.stringify({ ...draft, input: { ...draft.input, scaling: { kind: 'unit' } } });
-  const added = await hub.json(
-    'model',
-    'add',
-    'mnist',
-    file,
-    '--manifest',
-    await folder.write('m.json', manifest),
-  );
+  const complete = await folder.write('m.json', manifest);
+  const added = await hub.json('model', 'add', 'mnist', file, '--manifest', complete, '--by', 'ada');
   expect(added).toMatchObject({
     model: 1,
     existed: false,
@@ -66,17 +62,25 @@ test('a model is added by what its file lacks, listed, shown with its origin, pr
   );
 
   await hub.json('promote', 'mnist', '2');
-  await hub.json('promote', 'mnist', '1', '--reason', 'better');
+  await hub.json('promote', 'mnist', '1', '--reason', 'better', '--by', 'bob');
   const listed = await hub.run('model', 'list', 'mnist');
   expect(listed.stdout).toMatch(/│ +1 │ live +│[^]*│ +2 │ previous │/);
   const shown = await hub.run('model', 'show', 'mnist', 'live');
   expect(shown.stdout).toMatch(/made with +│ skl2onnx [\d.]+, IR version \d+, operator sets/);
   expect(shown.stdout).toContain(`:${file}, `);
-  expect(shown.stdout).toContain(': better');
+  expect(shown.stdout).toContain('by bob: better');
+  expect(await hub.json('model', 'show', 'mnist', 'live')).toMatchObject({
+    createdBy: 'ada',
+    sha256: createHash('sha256')
+      .update(await readFile(file))
+      .digest('hex'),
+    promotions: [{ promotedBy: 'bob' }],
+  });
   expect(await hub.json('promotions', 'mnist')).toMatchObject({
     promotions: [
       { promotionNo: 2, model: 1, previousModel: 2, reason: 'better', gate: null },
-      { promotionNo: 1, model: 2, previousModel: null },
+      // Nobody was named: the user of this computer.
+      { promotionNo: 1, model: 2, previousModel: null, promotedBy: userInfo().username },
     ],
   });
 
@@ -85,13 +89,13 @@ test('a model is added by what its file lacks, listed, shown with its origin, pr
   const asked = await hub.run('model', 'delete', 'mnist', 'previous');
   expect(asked.stderr).toContain('Mind that imagehub rollback mnist will have nothing to go back to.');
   expect(asked).toMatchObject({ status: 1, stderr: expect.stringContaining('Give --yes if you are sure') });
-  expect(await hub.json('model', 'delete', 'mnist', '2', '--yes')).toMatchObject({
+  expect(await hub.json('model', 'delete', 'mnist', '2', '--yes', '--by', 'cleo')).toMatchObject({
     model: 2,
     dataset: 'mnist',
   });
   expect((await hub.json('model', 'list', 'mnist')).models).toHaveLength(1);
   expect((await hub.json('model', 'list', 'mnist', '--all')).models).toHaveLength(2);
-  expect((await hub.run('model', 'show', 'mnist', '2')).stdout).toMatch(/deleted +│ by /);
+  expect((await hub.run('model', 'show', 'mnist', '2')).stdout).toMatch(/deleted +│ by cleo/);
   expect(await hub.run('rollback', 'mnist')).toMatchObject({
     status: 1,
     stderr: expect.stringContaining('Model 2 of mnist was deleted'),
@@ -110,6 +114,12 @@ test('an exported model with its weights and manifest is added elsewhere as it i
     model: 1,
     existed: true,
   });
+  // Where the manifest cannot be written, no model is left in the way of the next try.
+  await unlink(folder.at('conv.onnx'));
+  const refused = await hub.run('model', 'export', 'mnist', '1', '--output', folder.at('conv.onnx'));
+  expect(refused).toMatchObject({ status: 1, stderr: expect.stringContaining('conv.json exists already') });
+  await unlink(folder.at('conv.json'));
+  await hub.json('model', 'export', 'mnist', '1', '--output', folder.at('conv.onnx'));
 });
 
 test.each([
@@ -164,9 +174,44 @@ test('a promotion and a roll-back can leave the stored images to the workers', a
   const left = await hub.json('promote', 'mnist', '2', '--reclassify');
   expect(left).toMatchObject({ model: 2, promotionNo: 2, reclassification: { job: 1, units: 60 } });
   await hub.pool.query('update mnist set prediction = 1, model_id = 2, promotion_no = 2');
-  const back = await hub.run('rollback', 'mnist', '--reclassify');
+  const back = await hub.run('rollback', 'mnist', '--reclassify', '--by', 'ada');
   expect(back).toMatchObject({ status: 0 });
   expect(back.stdout).toContain('Job 2 predicts 60 stored images again');
   const { rows } = await hub.pool.query('select dataset, kind, state from imagehub.jobs order by id');
   expect(rows).toEqual([1, 2].map(() => ({ dataset: 'mnist', kind: 'reclassify', state: 'waiting' })));
+
+  // A job that cannot be left to them does not hide what has happened.
+  await hub.pool.query('alter table imagehub.jobs add constraint none check (false) not valid');
+  const alone = await hub.run('promote', 'mnist', '2', '--reclassify', '--json');
+  expect(alone).toMatchObject({ status: 1, stderr: expect.stringContaining('violates check constraint') });
+  expect(JSON.parse(alone.stdout)).toMatchObject({ model: 2, changed: true, promotionNo: 4 });
+  const again = await hub.run('rollback', 'mnist', '--reclassify');
+  expect(again).toMatchObject({
+    status: 1,
+    stdout: expect.stringContaining('Model 1 is live in mnist (promotion 5).'),
+  });
+  const { promotions } = await hub.json('promotions', 'mnist');
+  expect(promotions).toMatchObject([{ promotionNo: 5 }, { promotionNo: 4 }, { promotedBy: 'ada' }, {}, {}]);
+});
+
+test('a shadow is set, shown and ended', async () => {
+  await using hub = await digitsHub();
+  await hub.json('model', 'add', 'mnist', exported('sklearn-mlp'), '--scale', 'unit');
+  expect((await hub.run('shadow', 'mnist')).stdout).toContain('mnist has no shadow. Set one with');
+  expect(await hub.json('shadow', 'mnist', '1', '--by', 'ada')).toEqual({
+    dataset: 'mnist',
+    model: 1,
+    before: null,
+    changed: true,
+  });
+  expect((await hub.run('shadow', 'mnist', '1')).stdout).toContain('is the shadow of mnist already');
+  expect(await hub.json('shadow', 'mnist')).toMatchObject({ model: 1, startedBy: 'ada', predicted: 0 });
+  expect(await hub.run('shadow', 'mnist', '1', '--off')).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('Name a model or --off, not both.'),
+  });
+  const ended = await hub.run('shadow', 'mnist', '--off', '--by', 'bob');
+  expect(ended.stdout).toContain('mnist has no shadow any more');
+  const { rows } = await hub.pool.query('select model_id, started_by, ended_by from imagehub.shadows');
+  expect(rows).toEqual([{ model_id: 1, started_by: 'ada', ended_by: 'bob' }]);
 });

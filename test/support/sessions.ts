@@ -28,15 +28,22 @@ export async function processId(session: PoolClient): Promise<number> {
 }
 
 /** Returns once that session waits for a lock. @throws when it never does. */
-export async function untilWaiting(pool: Pool, pid: number): Promise<void> {
+export const untilWaiting = (pool: Pool, pid: number): Promise<void> =>
+  untilWaits(pool, `session ${pid}`, 'pid = $1', [pid]);
+
+/** Returns once any session of the pool's database waits for a lock. @throws when none ever does. */
+export const untilSomebodyWaits = (pool: Pool): Promise<void> =>
+  untilWaits(pool, 'a session', 'datname = current_database()', []);
+
+async function untilWaits(pool: Pool, who: string, condition: string, values: unknown[]): Promise<void> {
   const deadline = Date.now() + PATIENCE_MS;
   while (Date.now() < deadline) {
-    const { rowCount } = await pool.query(
-      "select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock'",
-      [pid],
+    const { rows } = await pool.query<{ waiting: number }>(
+      `select count(*) as waiting from pg_stat_activity where ${condition} and wait_event_type = 'Lock'`,
+      values,
     );
-    if (rowCount === 1) return;
+    if (rows[0]!.waiting > 0) return;
     await sleep(POLL_MS);
   }
-  throw new Error(`session ${pid} did not wait for a lock within ${PATIENCE_MS} ms`);
+  throw new Error(`${who} did not wait for a lock within ${PATIENCE_MS} ms`);
 }

@@ -11,10 +11,14 @@ import { getDataset } from '../../../sql/datasets.ts';
 import { listPromotions } from '../../../sql/promotions.ts';
 import { listRuns } from '../../../sql/runs.ts';
 import { constantModel } from '../../support/constant-model.ts';
+import { encodeGreyPng } from '../../../images/png.ts';
 import { insertDigits } from '../../support/digit-rows.ts';
-import { digitsDataset } from '../../support/image-rows.ts';
+import { digitsDataset, insertImage } from '../../support/image-rows.ts';
+import { LINEAR_MANIFEST } from '../../support/linear-model.ts';
+import { pickyModel } from '../../support/picky-model.ts';
 import { CLASSIC_MANIFEST } from '../../support/pipeline.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { untilSomebodyWaits, withSessions } from '../../support/sessions.ts';
 
 /** 100 digits that no model here was trained on, a good model and a middling one. */
 async function judgedDigits() {
@@ -134,6 +138,84 @@ test('a candidate that does not reach it stays out, is told by how much, and no 
   await expect(hub.through({ model: hub.middling, maxBroken: 100 })).resolves.toMatchObject({
     changed: true,
   });
+});
+
+test('an image that the candidate fails on counts as wrong, and as broken where the live model gets it right', async () => {
+  await using hub = await judgedDigits();
+  const { pool } = hub;
+  const register = (onnx: Uint8Array, manifest: object) =>
+    registerModel(pool, { dataset: 'mnist', onnx, manifest, source: 'test' });
+  const live = await register(constantModel(3), CLASSIC_MANIFEST);
+  // Fails on images whose first pixel is white, says 0 of all else.
+  const inverted = { ...LINEAR_MANIFEST, input: { ...LINEAR_MANIFEST.input, invert: true } };
+  const picky = await register(pickyModel(), inverted);
+  await promote(pool, 'mnist', live);
+  for (let n = 0; n < 10; n++) {
+    const white = encodeGreyPng(new Uint8Array(784).fill(255), 28, 28).toString('base64');
+    await insertImage(pool, 'mnist', { id: `white/${n}`, image_base64: white, known_label: 3 });
+  }
+  // Each is right on 10 of these 20, the candidate on all on which it does not fail.
+  const where = "id like 'white/%' or known_label = 0";
+  const refused = hub.through({ model: picky, require: ['accuracy > live'], maxBroken: 9 }, where);
+  await expect(refused).rejects.toMatchObject({
+    code: 'GATE_NOT_MET',
+    outcome: {
+      images: 20,
+      broken: 10,
+      fixed: 10,
+      requirements: [{ met: false, value: 0.5, live: 0.5 }],
+    },
+  });
+  const require = ['recall[3] == 0', 'precision[0] == 1', 'log_loss > 7', 'weighted_f1 == 0.5'];
+  const { gate } = await hub.through({ model: picky, require, maxBroken: 10 }, where);
+  const { metrics } = (await listRuns(pool, 'mnist')).find(
+    ({ run }) => run === (gate as GateOutcome).candidate.run,
+  )!;
+  expect(metrics).toMatchObject({ images: 20, correct: 10, failed: { images: 10, included: true } });
+});
+
+test('there must be labelled images to measure on', async () => {
+  await using hub = await judgedDigits();
+  const { pool } = hub;
+  await promote(pool, 'mnist', hub.middling);
+  const through = () => hub.through({ model: hub.good, maxBroken: 1000 });
+  await pool.query('update mnist set known_label = null');
+  await expect(through()).rejects.toMatchObject({
+    code: 'USAGE',
+    message: expect.stringContaining('None of the 100 images in mnist'),
+  });
+  await pool.query('delete from mnist');
+  await expect(through()).rejects.toMatchObject({
+    code: 'USAGE',
+    message: expect.stringContaining('There are no images in mnist'),
+  });
+  expect(await getDataset(pool, 'mnist')).toMatchObject({ liveModelId: hub.middling });
+});
+
+test('a model that is live already is not measured, and not made live again past another', async () => {
+  await using hub = await judgedDigits();
+  const { pool, good, middling } = hub;
+  await promote(pool, 'mnist', good);
+  const request = { model: good, require: ['accuracy >= 2'] };
+  expect(await hub.through(request)).toMatchObject({ changed: false, promotionNo: 1 });
+  expect(await listRuns(pool, 'mnist')).toEqual([]);
+  // Another one goes live when it has been seen that this one is.
+  let through: Promise<unknown>;
+  await withSessions(pool, 1, async (session) => {
+    await session.query('begin; lock table imagehub.models in access exclusive mode');
+    through = hub.through(request);
+    through.catch(() => undefined);
+    await untilSomebodyWaits(pool);
+    await session.query('update imagehub.datasets set live_model_id = $1, promotion_no = 2', [middling]);
+    await session.query(
+      `insert into imagehub.promotions (dataset, promotion_no, model_id, previous_model_id)
+       values ('mnist', 2, $1, $2)`,
+      [middling, good],
+    );
+    await session.query('commit');
+  });
+  await expect(through!).rejects.toMatchObject({ code: 'CONFLICT', retryable: true });
+  expect(await getDataset(pool, 'mnist')).toMatchObject({ liveModelId: middling, promotionNo: 2 });
 });
 
 test('it can be measured on some of the images only', async () => {

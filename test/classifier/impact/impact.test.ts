@@ -1,14 +1,18 @@
 import { expect, test } from '@jest/globals';
 import pino from 'pino';
+import { compareImages } from '../../../classifier/impact/compare.ts';
 import { measureImpact, type ImpactContext, type ImpactRequest } from '../../../classifier/impact/impact.ts';
 import { outcomeOf } from '../../../classifier/impact/outcome.ts';
 import { Classifier } from '../../../classifier/inference.ts';
+import { loadModelRef } from '../../../classifier/model-ref.ts';
 import { promote, registerModel } from '../../../classifier/registry.ts';
 import { type HubPool, type Pool, transaction } from '../../../sql/database.ts';
+import { getDataset } from '../../../sql/datasets.ts';
 import { listImpacts, readImpact, deleteImpact } from '../../../sql/impacts.ts';
 import { listRuns } from '../../../sql/runs.ts';
 import { constantModel } from '../../support/constant-model.ts';
 import { digitPixels, digitPng } from '../../support/digits.ts';
+import { storedClassifier } from '../../support/evaluating.ts';
 import { digitsDataset } from '../../support/image-rows.ts';
 import { imagehub } from '../../support/imagehub.ts';
 import { LINEAR_MANIFEST, linearModel } from '../../support/linear-model.ts';
@@ -301,7 +305,7 @@ test('compared with what stood in the table, older models’ words count, and im
 
 test('the live model can be compared with what stood in the table, and an older one with the live one', async () => {
   await using hub = await scene();
-  const { live, old } = hub;
+  const { pool, live, old } = hub;
   expect(await hub.measure({ candidate: 'live', against: 'stored' })).toMatchObject({
     candidate: live,
     counts: { unchanged: 14, fixed: 1 },
@@ -310,6 +314,43 @@ test('the live model can be compared with what stood in the table, and an older 
   // Its word on e2 is in the table.
   expect(report.sources.candidate).toEqual({ stored: 1, computed: 16 });
   expect(report.counts).toMatchObject({ broken: 3, fixed: 0 });
+
+  // Images that come meanwhile are not counted as unclassified either.
+  await pool.query("update mnist set ingested_at = now() + interval '1 day' where id = 'e1'");
+  expect(await hub.measure({ against: 'stored' })).toMatchObject({
+    selected: 16,
+    images: 15,
+    unclassified: 1,
+  });
+});
+
+test('the shadow is a candidate; what goes live amid an impact changes nothing of it', async () => {
+  await using hub = await scene();
+  const { pool, live, candidate, old } = hub;
+  await pool.query('update imagehub.datasets set shadow_model_id = $1', [candidate]);
+  let promoted: Promise<unknown> | undefined;
+  const onProgress = () => void (promoted ??= promote(pool, 'mnist', old));
+  const report = await hub.measure({ candidate: 'shadow', by: 'ada' }, { onProgress });
+  await promoted;
+  expect(report).toMatchObject({ candidate, live, images: 17, counts: { fixed: 6, broken: 3 } });
+  expect(await listImpacts(pool, 'mnist')).toMatchObject([{ candidate, live, startedBy: 'ada' }]);
+  expect(await listRuns(pool, 'mnist')).toMatchObject([{ kind: 'impact', startedBy: 'ada' }]);
+});
+
+test('figures over time can go by when images were captured; those that do not say are apart', async () => {
+  await using hub = await scene();
+  await hub.pool.query("update mnist set captured_at = '2025-05-05 10:20:30Z' where id < 'b2'");
+  const report = await hub.measure({ time: 'captured', bucket: 'day' });
+  expect(report.time).toEqual({ column: 'captured_at', bucket: 'day' });
+  expect(report.buckets).toMatchObject([
+    { from: '2025-05-05T00:00:00.000Z', images: 4, fixed: 3, broken: 1 },
+    { from: null, images: 13, fixed: 3, broken: 2, still_wrong: 4, changed: 2 },
+  ]);
+  const { rows } = await hub.pool.query('select time, images from impact_over_time order by time nulls last');
+  expect(rows).toEqual([
+    { time: new Date('2025-05-05T00:00:00Z'), images: 4 },
+    { time: null, images: 13 },
+  ]);
 });
 
 test('only the selected images count', async () => {
@@ -374,6 +415,39 @@ test('a candidate that is deleted meanwhile is told, and nothing is kept', async
   const { rows } = await pool.query('select from imagehub.impacts');
   expect(rows).toEqual([]);
   expect(await listRuns(pool, 'mnist')).toMatchObject([{ kind: 'impact', state: 'failed' }]);
+});
+
+test('an image that gets other predictions amid the comparison is compared once', async () => {
+  await using hub = await scene();
+  const { pool, live, old, candidate } = hub;
+  await using classifier = storedClassifier();
+  const batches = compareImages({
+    pool,
+    classifier,
+    dataset: await getDataset(pool, 'mnist'),
+    comparison: {
+      dataset: 'mnist',
+      live,
+      candidate,
+      reuse: true,
+      timeColumn: 'ingested_at',
+      trainedIn: null,
+    },
+    selection: {},
+    candidate: await loadModelRef(pool, candidate),
+    live: await loadModelRef(pool, live),
+  });
+  const compared: string[] = [];
+  for await (const { images } of batches) {
+    // The first is f1 alone, of which both are stored. Now the live model's prediction is not any more.
+    if (compared.length === 0) {
+      await pool.query("update mnist set prediction = 7, model_id = $1 where id = 'f1'", [old]);
+    }
+    compared.push(...images.map(({ id }) => id));
+  }
+  expect(compared[0]).toBe('f1');
+  expect(new Set(compared).size).toBe(17);
+  expect(compared).toHaveLength(17);
 });
 
 test('an interrupted impact is recorded as cancelled, and what one left that was killed goes with the next', async () => {

@@ -3,8 +3,10 @@ import { readFileSync } from 'node:fs';
 import { cp, truncate } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { tryModel } from '../../../classifier/register/try-model.ts';
+import { readSample } from '../../../classifier/register/sample.ts';
 import { addModel, type AddedModel } from '../../../classifier/register/add-model.ts';
 import type { ManifestOptions } from '../../../classifier/register/given.ts';
+import { ModelMessage } from '../../../classifier/onnx/schema.ts';
 import type { ManifestDraft } from '../../../classifier/manifest.ts';
 import type { HubError } from '../../../errors.ts';
 import { createDataset } from '../../../sql/datasets.ts';
@@ -306,6 +308,28 @@ describe('broken and huge files are refused', () => {
     });
   });
 
+  test('one that takes batches of two billion images, and one in a language of the future', async () => {
+    await using it = await hub();
+    const { code, text } = await it.refusal({ input: { shape: [2_000_000_000, 784] } }, { scale: 'unit' });
+    expect(code).toBe('BAD_MODEL');
+    expect(text).toContain('takes batches of 2000000000 images, too many');
+    const message = ModelMessage.decode(linearGraph()) as unknown as { opsetImport: { version: number }[] };
+    message.opsetImport[0]!.version = 99;
+    const future = await it.refusal(ModelMessage.encode(message).finish(), { scale: 'unit' });
+    expect(future.code).toBe('BAD_MODEL');
+    expect(future.text).toMatch(/opset 99/i);
+  });
+
+  test('stored images that are too many megabytes for one look', async () => {
+    await using it = await hub();
+    const { pool } = it.db;
+    const whole = await readSample(pool, 'digits', 8);
+    expect(whole.images).toHaveLength(8);
+    const [first, second, third] = whole.images.map(({ bytes }) => bytes.toString('base64').length);
+    const cut = await readSample(pool, 'digits', 8, first! + second! + third! - 1);
+    expect(cut.images).toEqual(whole.images.slice(0, 2));
+  });
+
   test('one that would take images of 16 billion numbers', async () => {
     await using it = await hub();
     const { text } = await it.refusal(
@@ -322,6 +346,8 @@ describe('broken and huge files are refused', () => {
       code: 'BAD_MODEL',
       message: expect.stringContaining('it did not come back within 0.001 s'),
     });
+    // That one is being ended; the next is another.
+    await until(() => Promise.resolve(isolatedChildren('try-model-child').length === 0), 'it has ended');
     const refused = it.refusal({}, { scale: 'unit' });
     await until(
       () => {

@@ -7,6 +7,7 @@ import {
   classifyStored,
   openStoredClassifier,
   type StoredBatch,
+  type StoredClassifierOptions,
   type StoredRequest,
 } from '../../../classifier/stored/classify-stored.ts';
 import { decode } from '../../../images/decode.ts';
@@ -16,15 +17,17 @@ import { insertDigits } from '../../support/digit-rows.ts';
 import { digitPng } from '../../support/digits.ts';
 import { digitsDataset, insertImage } from '../../support/image-rows.ts';
 import { LINEAR_MANIFEST, linearModel } from '../../support/linear-model.ts';
+import { slowImage } from '../../support/slow-image.ts';
 import { TEN } from '../../support/pipeline.ts';
 import { freshDatabase } from '../../support/servers.ts';
 
-const open = () =>
+const open = (options: Partial<StoredClassifierOptions> = {}) =>
   openStoredClassifier({
     workers: 2,
     maxPixels: 1e6,
     decodeTimeoutMs: 30_000,
     log: pino({ level: 'silent' }),
+    ...options,
   });
 
 /** A dataset of digits, its model, and a way to classify some of them. */
@@ -38,8 +41,8 @@ async function scene(pool: HubPool, images: number) {
   return {
     model: id,
     onnx,
-    run: async (request: Partial<StoredRequest> = {}) => {
-      await using classifier = open();
+    run: async (request: Partial<StoredRequest> = {}, options: Partial<StoredClassifierOptions> = {}) => {
+      await using classifier = open(options);
       const batches: StoredBatch[] = [];
       for await (const batch of classifyStored(pool, classifier, { dataset, model, ...request })) {
         batches.push(batch);
@@ -108,12 +111,28 @@ test.each([
   ['fails on a row', '1 / known_label > 0'],
   ['would write', "nextval('imagehub.revision') > 0"],
   ['would free itself from what stands around it', 'true) or (true'],
+  ['would do so with a function that may stand around it', 'true) or coalesce(false'],
+  ['is several', 'true, true'],
   ['would end the statement', 'true) to stdout; delete from mnist; copy (select 1 where (true'],
 ])('a condition that %s is refused, and nothing is changed', async (_, where) => {
   await using db = await freshDatabase();
   const { run } = await scene(db.pool, 20);
   await expect(run({ selection: { where } })).rejects.toMatchObject({ code: 'USAGE' });
   expect((await run()).flatMap(({ ids }) => ids)).toHaveLength(20);
+});
+
+test('an image over which a thread hangs costs its neighbours nothing', async () => {
+  await using db = await freshDatabase();
+  const { run } = await scene(db.pool, 9);
+  const truth = (await run()).flatMap(({ prediction }) => [...prediction]);
+  const slow = await slowImage();
+  await db.pool.query(`update mnist set image_base64 = $1 where id = 'd/5'`, [slow.toString('base64')]);
+  const batches = await run({}, { decodeTimeoutMs: 150, maxPixels: 1e9 });
+  expect(batches.flatMap(({ ids }) => ids)).toEqual(Array.from({ length: 9 }, (_, n) => `d/${n}`));
+  expect(batches.flatMap(({ errors }) => [...errors.values()])).toEqual([
+    expect.stringMatching(/took longer than 0.6 s/),
+  ]);
+  expect(batches.flatMap(({ prediction }) => [...prediction])).toEqual(truth.with(5, -1));
 });
 
 test('who stops early, by leaving the loop or by a signal, leaves no connection behind that still delivers', async () => {

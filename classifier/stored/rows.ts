@@ -1,0 +1,54 @@
+import type { Verdict } from '../../sql/backlog.ts';
+import { RowReader } from '../../sql/binary-rows.ts';
+import { SHA256_BYTES, type ThreadResult } from './task.ts';
+
+/** Columns as in `STORED_COLUMNS`. */
+export function readRows(bytes: Uint8Array<ArrayBuffer>) {
+  const ids: string[] = [];
+  const sha256: (Uint8Array | null)[] = [];
+  const knownLabel: number[] = [];
+  const prediction: number[] = [];
+  const model: number[] = [];
+  const images: Uint8Array<ArrayBuffer>[] = [];
+  const reader = new RowReader(bytes);
+  while (reader.next()) {
+    ids.push(reader.text()!);
+    sha256.push(reader.bytea());
+    knownLabel.push(reader.int4() ?? -1);
+    prediction.push(reader.int4() ?? -1);
+    model.push(reader.int8() ?? NaN);
+    images.push(reader.base64() as Buffer<ArrayBuffer>);
+  }
+  return { ids, sha256, knownLabel, prediction, model, images };
+}
+
+/** What a model says about rows, as it comes from a thread. */
+export function resultOf(
+  rows: ReturnType<typeof readRows>,
+  verdicts: Verdict[],
+  classes: number,
+): ThreadResult {
+  const scores = new Float32Array(verdicts.length * classes);
+  const errors = new Map<number, string>();
+  verdicts.forEach((verdict, i) => {
+    if (verdict.scores) scores.set(verdict.scores, i * classes);
+    if (verdict.error !== null) errors.set(i, verdict.error);
+  });
+  return {
+    ids: rows.ids,
+    ...packHashes(rows.sha256),
+    knownLabel: Int32Array.from(rows.knownLabel),
+    storedPrediction: Int32Array.from(rows.prediction),
+    storedModel: Float64Array.from(rows.model),
+    prediction: Int32Array.from(verdicts, ({ prediction }) => prediction),
+    confidence: Float32Array.from(verdicts, ({ confidence }) => confidence ?? 0),
+    scores,
+    errors,
+  };
+}
+
+function packHashes(hashes: (Uint8Array | null)[]): Pick<ThreadResult, 'sha256' | 'hashed'> {
+  const sha256 = new Uint8Array(hashes.length * SHA256_BYTES);
+  hashes.forEach((hash, i) => hash && sha256.set(hash, i * SHA256_BYTES));
+  return { sha256, hashed: Uint8Array.from(hashes, (hash) => Number(hash !== null)) };
+}

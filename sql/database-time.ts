@@ -1,0 +1,8 @@
+import type { Queryable } from './database.ts';
+
+/** After everything that was ingested until now, by the clock of the database, which says when that was. */
+export async function databaseTime(db: Queryable): Promise<Date> {
+  const { rows } = await db.query<{ now: Date }>('select clock_timestamp() as now');
+  // Cut to milliseconds on its way here.
+  return new Date(rows[0]!.now.getTime() + 1);
+}
