@@ -1,5 +1,6 @@
 import pRetry from 'p-retry';
 import { HubError } from '../errors.ts';
+import { actAs } from './acting-user.ts';
 import { errorCode, type Pool, type PoolClient, type Queryable, transaction } from './database.ts';
 import type { Dataset } from './datasets.ts';
 
@@ -222,7 +223,7 @@ export async function undoRelabel(
   await analyzeStale(pool, dataset, changes[0]!.n);
   return retried(() =>
     transaction(pool, async (client) => {
-      await client.query("select set_config('imagehub.acting_user', $1, true)", [by]);
+      await actAs(client, by);
       const { rows } = await client.query<UndoResult>(
         `select operation, $2::bigint as undone, restored, changed_since as "changedSince", deleted
          from imagehub.undo_labels($1, $2, $3)`,
