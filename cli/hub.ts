@@ -19,7 +19,7 @@ export interface Hub extends AsyncDisposable {
  */
 export async function openHub({ config, log }: CommandContext): Promise<Hub> {
   const servers = await locateServers(config);
-  const pool = openPool(servers.postgres);
+  const pool = openPool(servers.postgres, { silenceMs: config.postgresSilenceMs });
   try {
     await checkConnection(pool, servers.postgres);
     const applied = await migrate(pool);

@@ -6,6 +6,9 @@ export interface AwayProxy extends AsyncDisposable {
   url: string;
   /** Cuts all connections and refuses new ones. */
   away(): Promise<void>;
+  /** Nothing passes any more on any connection, nor on new ones, and none is closed: neither side hears of it. */
+  silence(): void;
+  /** New connections are as ever; those of a silent time stay silent. */
   back(): Promise<void>;
 }
 
@@ -13,10 +16,19 @@ export interface AwayProxy extends AsyncDisposable {
 export async function awayProxy(url: string): Promise<AwayProxy> {
   const target = new URL(url);
   const sockets = new Set<Socket>();
+  const hold = (socket: Socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.unpipe().pause();
+  };
   let server: Server;
+  let silent = false;
   const listen = async (port: number) => {
-    server = createServer((client) => {
-      const upstream = connect(Number(target.port), target.hostname);
+    // Half open: that one side has ended, too, is heard of by the other only through the pipes.
+    server = createServer({ allowHalfOpen: true }, (client) => {
+      if (silent) return hold(client);
+      const { hostname: host, port: to } = target;
+      const upstream = connect({ host, port: Number(to), allowHalfOpen: true });
       for (const [from, to] of [
         [client, upstream],
         [upstream, client],
@@ -46,7 +58,14 @@ export async function awayProxy(url: string): Promise<AwayProxy> {
   return {
     url: through.href,
     away,
-    back: async () => void (await listen(port)),
+    silence() {
+      silent = true;
+      sockets.forEach(hold);
+    },
+    async back() {
+      silent = false;
+      if (!server.listening) await listen(port);
+    },
     [Symbol.asyncDispose]: away,
   };
 }
