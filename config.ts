@@ -38,11 +38,6 @@ export const SETTINGS = {
     text.optional(),
     'Postgres to use instead of a local one, e.g. postgresql://user:password@host:5432/imagehub.',
   ),
-  postgresSilenceMs: setting(
-    'IMAGEHUB_POSTGRES_SILENCE_MS',
-    integer(1000, 3_600_000).default(15_000),
-    'Milliseconds without an answer from Postgres after which a new connection is tried, to find out whether the old one is dead. One that waits for a lock is not.',
-  ),
   kafkaBrokers: setting(
     'IMAGEHUB_KAFKA_BROKERS',
     text.optional(),

@@ -19,7 +19,7 @@ export interface Hub extends AsyncDisposable {
  */
 export async function openHub({ config, log }: CommandContext): Promise<Hub> {
   const servers = await locateServers(config);
-  const pool = openPool(servers.postgres, { silenceMs: config.postgresSilenceMs });
+  const pool = openPool(servers.postgres);
   try {
     await checkConnection(pool, servers.postgres);
     const applied = await migrate(pool);

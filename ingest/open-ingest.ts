@@ -17,7 +17,7 @@ const MOST_HELD_UP = 32;
 /** Backlog, offsets, looking for datasets and locks. */
 const SIDE_CONNECTIONS = 4;
 
-/** For waiting until one of our connections is free. */
+/** For connecting, and for waiting until one of our connections is free. */
 const CONNECTION_TIMEOUT_MS = 30_000;
 
 /** Everything the pipeline works with: its own connections and worker threads. Close it when the work is done. */
@@ -32,7 +32,8 @@ export async function openIngest(options: {
   const settings = {
     // Shown in pg_stat_activity, and what we recognise our own sessions by.
     application_name: `imagehub ingest ${process.pid}@${hostname()}`,
-    silenceMs: config.postgresSilenceMs,
+    // A database host that vanished without a word is noticed.
+    keepAlive: true,
     connectionTimeoutMillis: CONNECTION_TIMEOUT_MS,
     // The offset moves in the transaction that writes the rows, so a server crash that loses the last commits costs a
     // replay, never a hole or a double.

@@ -1,7 +1,6 @@
 import pg from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { hidePassword } from '../config.ts';
-import { SilenceWatch } from './silence-watch.ts';
 
 export type { Pool, PoolClient, ClientBase } from 'pg';
 
@@ -20,38 +19,18 @@ const types: pg.CustomTypesConfig = {
 
 export interface HubPool extends pg.Pool, AsyncDisposable {}
 
-/** A host that vanished while nothing is being sent to it is missed ten seconds later: the kernel asks once a second. */
-const KEEP_ALIVE_AFTER_MS = 10_000;
-
-export interface HubPoolConfig extends pg.PoolConfig {
-  /**
-   * Connecting takes no longer, and connections that are silent for longer are given up if they are dead; see SilenceWatch.
-   * Absent: what TCP finds out.
-   */
-  silenceMs?: number;
-}
-
 /**
  * A pool for the hub's database; `await using` closes it. Connections that the server drops are not an event, idle or not:
  * the next statement fails, or is sent on a new one.
  */
-export function openPool(url: string, { silenceMs, ...options }: HubPoolConfig = {}): HubPool {
-  const settings: pg.PoolConfig = {
+export function openPool(url: string, options: pg.PoolConfig = {}): HubPool {
+  const pool = new pg.Pool({
     connectionString: url,
     types,
     application_name: 'imagehub',
     max: 10,
-    keepAlive: true,
-    keepAliveInitialDelayMillis: KEEP_ALIVE_AFTER_MS,
     ...options,
-  };
-  if (silenceMs !== undefined) {
-    const watch = new SilenceWatch(settings, silenceMs);
-    settings.Client = clientConnectingWithin(silenceMs);
-    // It is awaited, which its type does not know.
-    Object.assign(settings, { onConnect: (client: pg.ClientBase) => watch.add(client) });
-  }
-  const pool = new pg.Pool(settings);
+  });
   pool.on('error', () => undefined);
   // pg-pool listens while a connection is idle, and who has taken it from then on. In between, when its end comes in one
   // packet with the answer that freed it, nobody would, and the process would end.
@@ -62,14 +41,6 @@ export function openPool(url: string, { silenceMs, ...options }: HubPoolConfig =
     },
   }) as HubPool;
 }
-
-/** The pool's own limit would be one for waiting until a connection is free, too. */
-const clientConnectingWithin = (ms: number) =>
-  class extends pg.Client {
-    constructor(config?: pg.ClientConfig) {
-      super({ ...config, connectionTimeoutMillis: ms });
-    }
-  };
 
 type Work<T> = (client: pg.PoolClient) => Promise<T>;
 

@@ -6,9 +6,6 @@ export interface AwayProxy extends AsyncDisposable {
   url: string;
   /** Cuts all connections and refuses new ones. */
   away(): Promise<void>;
-  /** Nothing passes any more on any connection, nor on new ones, and none is closed: neither side hears of it. */
-  silence(): void;
-  /** New connections are as ever; those of a silent time stay silent. */
   back(): Promise<void>;
 }
 
@@ -16,19 +13,10 @@ export interface AwayProxy extends AsyncDisposable {
 export async function awayProxy(url: string): Promise<AwayProxy> {
   const target = new URL(url);
   const sockets = new Set<Socket>();
-  const hold = (socket: Socket) => {
-    sockets.add(socket);
-    socket.on('error', () => undefined);
-    socket.unpipe().pause();
-  };
   let server: Server;
-  let silent = false;
   const listen = async (port: number) => {
-    // Half open: that one side has ended, too, is heard of by the other only through the pipes.
-    server = createServer({ allowHalfOpen: true }, (client) => {
-      if (silent) return hold(client);
-      const { hostname: host, port: to } = target;
-      const upstream = connect({ host, port: Number(to), allowHalfOpen: true });
+    server = createServer((client) => {
+      const upstream = connect(Number(target.port), target.hostname);
       for (const [from, to] of [
         [client, upstream],
         [upstream, client],
@@ -58,14 +46,7 @@ export async function awayProxy(url: string): Promise<AwayProxy> {
   return {
     url: through.href,
     away,
-    silence() {
-      silent = true;
-      sockets.forEach(hold);
-    },
-    async back() {
-      silent = false;
-      if (!server.listening) await listen(port);
-    },
+    back: async () => void (await listen(port)),
     [Symbol.asyncDispose]: away,
   };
 }
