@@ -13,6 +13,12 @@ const TIMEOUT_FACTOR = 4;
 /** Where no task of theirs has come to an end for so long, all threads hang for ever. */
 const BUSY_MS = 120_000;
 
+/** A task, and a flag in shared memory that says when nobody waits for it any more: every task function looks at it first. */
+export type Droppable<T> = T & { dropped: Int32Array<SharedArrayBuffer> };
+
+/** Whether what a thread was to do is done by another task: done twice, the queue would grow for ever. */
+export const isDropped = ({ dropped }: Droppable<object>): boolean => Atomics.load(dropped, 0) === 1;
+
 export interface RowTask<A> {
   /** The function of the threads' file; its task has the rows as `rows`. */
   name: string;
@@ -44,16 +50,20 @@ export class RowThreads {
   async work<A>(of: RowTask<A>, { bytes, rows }: RowChunk): Promise<A[]> {
     const begun = performance.now();
     for (;;) {
+      const dropped = new Int32Array(new SharedArrayBuffer(4));
       try {
         // A copy is moved to the thread: the rows may be needed again. (A Buffer's own slice is no copy.)
         const copy = new Uint8Array(bytes);
         const { name, task } = of;
-        const answer = await this.run<A>(name, { ...task, rows: copy }, this.#limitMs, [copy.buffer]);
+        const answer = await this.run<A>(name, { ...task, rows: copy, dropped }, this.#limitMs, [
+          copy.buffer,
+        ]);
         this.#lastEnd = performance.now();
         return [answer];
       } catch (error) {
         if (this.#closed) throw error;
         if (!(error instanceof ThreadsBusy)) return this.#halve(of, { bytes, rows }, errorText(error));
+        Atomics.store(dropped, 0, 1);
         // Others may be at work for long; an image may hang in each thread, and most come to an end.
         if (performance.now() - Math.max(begun, this.#lastEnd) > BUSY_MS + this.#limitMs) throw error;
       }

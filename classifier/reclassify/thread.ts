@@ -3,6 +3,7 @@ import { errorText } from '../../errors.ts';
 import { readRows } from '../../sql/verdict-rows.ts';
 import { classifyEncoded } from '../classify-encoded.ts';
 import { classifierFor } from '../models-in-thread.ts';
+import { type Droppable, isDropped } from '../row-threads.ts';
 import { type Begun, markBegun } from '../threads.ts';
 import { encodeVerdicts } from './encode.ts';
 import type { ThreadAnswer, VerdictTask } from './task.ts';
@@ -14,7 +15,9 @@ export async function loadModel(task: Begun<Pick<VerdictTask, 'model' | 'classes
 }
 
 /** Runs in a worker thread: decodes and classifies images that are in the table, and encodes what is to be written. */
-export async function judgeStoredRows(task: Begun<VerdictTask>): Promise<ThreadAnswer> {
+export async function judgeStoredRows(task: Begun<Droppable<VerdictTask>>): Promise<ThreadAnswer | null> {
+  markBegun(task);
+  if (isDropped(task)) return null;
   const modelError = await loadModel(task);
   if (modelError !== null) return { modelError };
   const { rows, images } = readRows(task.rows);
