@@ -6,7 +6,6 @@ import { openPool } from '../sql/database.ts';
 import type { IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
 import { Troubles } from '../troubles.ts';
-import { countThreadRestarts } from './thread-restarts.ts';
 import { Workers } from './workers.ts';
 
 /** Connections beside those that write batches: backlog, offsets, looking for datasets. */
@@ -35,8 +34,7 @@ export async function openIngest(options: {
     // replay, never a hole or a double.
     options: '-c synchronous_commit=off',
   });
-  const uncount = countThreadRestarts(metrics.workerRestarts);
-  const workers = new Workers(config, log);
+  const workers = new Workers(config, log, () => metrics.workerRestarts.inc());
   return {
     ...options,
     pool,
@@ -44,7 +42,6 @@ export async function openIngest(options: {
     live: new LiveDatasets(pool, metrics),
     troubles: new Troubles(log),
     async [Symbol.asyncDispose]() {
-      uncount();
       await workers.close();
       await pool.end();
     },

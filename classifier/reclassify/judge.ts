@@ -1,12 +1,12 @@
 import { extname } from 'node:path';
 import type { Config } from '../../config.ts';
-import { errorText, HubError } from '../../errors.ts';
+import { HubError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
-import { rowStart } from '../../sql/binary-rows.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { readRows } from '../../sql/verdict-rows.ts';
-import { failedVerdict } from '../classify-all.ts';
-import { Threads, ThreadsBusy } from '../threads.ts';
+import type { Verdict } from '../classify-all.ts';
+import { IsolatedClassifier } from '../isolated/classify.ts';
+import { Threads } from '../threads.ts';
 import { encodeVerdicts } from './encode.ts';
 import type { EncodedVerdicts, ThreadAnswer, VerdictTask } from './task.ts';
 
@@ -17,8 +17,6 @@ const TASKS_PER_THREAD = 2;
 /** For one task, in units of one image's limit. */
 const TIMEOUT_FACTOR = 4;
 
-/** Threads that all hang for so long hang for ever. */
-const BUSY_MS = 120_000;
 /** For loading a model into a thread. */
 const LOAD_LIMIT_MS = 60_000;
 
@@ -33,11 +31,11 @@ export interface Judge extends AsyncDisposable {
   /** Starts the threads and has them load a model, before the first images. @throws HubError BAD_MODEL */
   load(task: Pick<JudgeTask, 'model' | 'classes'>): Promise<void>;
   /**
-   * Verdicts on all of the rows, in their order. Those that end their thread, or hang in it, are halved until the image at
-   * fault stands alone; its verdict is that it cannot be classified.
-   * @throws HubError BAD_MODEL when the model cannot be loaded; ThreadsBusy
+   * Verdicts on all of the rows, in their order. Those that end their thread, or hang in it, are done one at a time in a
+   * process of their own; one that does so there, too, has the verdict that it cannot be classified.
+   * @throws HubError BAD_MODEL when the model cannot be loaded
    */
-  judge(task: JudgeTask, rows: RowChunk): Promise<EncodedVerdicts[]>;
+  judge(task: JudgeTask, rows: RowChunk): Promise<EncodedVerdicts>;
 }
 
 type JudgeConfig = Pick<Config, 'workers' | 'maxPixels' | 'decodeTimeoutMs'>;
@@ -47,31 +45,31 @@ export function openJudge({ workers, maxPixels, decodeTimeoutMs }: JudgeConfig, 
   const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
   const threads = new Threads(file, workers, log);
   const limitMs = decodeTimeoutMs * TIMEOUT_FACTOR;
-  const judge = async (
-    task: JudgeTask,
-    { bytes, rows }: RowChunk,
-    giveUpAt = performance.now() + BUSY_MS,
-  ): Promise<EncodedVerdicts[]> => {
+  let closed = false;
+  const judge = async (task: JudgeTask, { bytes, rows }: RowChunk): Promise<EncodedVerdicts> => {
     let answer: ThreadAnswer;
     try {
       // A copy is moved to the thread: the rows may be needed again. (A Buffer's own slice is no copy.)
       const whole: VerdictTask = { ...task, maxPixels, rows: new Uint8Array(bytes) };
       answer = await threads.run('judgeStoredRows', whole, [whole.rows.buffer], limitMs);
     } catch (error) {
-      if (error instanceof ThreadsBusy) {
-        // An image hangs in each of them; most come to an end.
-        if (performance.now() > giveUpAt) throw error;
-        return judge(task, { bytes, rows }, giveUpAt);
-      }
-      if (rows === 1) return [encodeVerdicts(task, readRows(bytes).rows, [failedVerdict(errorText(error))])];
-      log.warn({ err: error, images: rows }, 'images failed in their thread; looking for the one at fault');
-      const middle = rows >> 1;
-      const at = rowStart(bytes, middle);
-      const first = await judge(task, { bytes: bytes.subarray(0, at), rows: middle });
-      return [...first, ...(await judge(task, { bytes: bytes.subarray(at), rows: rows - middle }))];
+      if (closed) throw error;
+      log.warn({ err: error, images: rows }, 'images failed in their thread; doing them one at a time');
+      return judgeOneByOne(task, bytes);
     }
     if ('modelError' in answer) throw badModel(task.model.id, answer.modelError);
-    return [answer];
+    return answer;
+  };
+  const judgeOneByOne = async (task: JudgeTask, bytes: RowChunk['bytes']): Promise<EncodedVerdicts> => {
+    using isolated = new IsolatedClassifier(decodeTimeoutMs);
+    const { rows, images } = readRows(bytes);
+    const { model, classes } = task;
+    const verdicts: Verdict[] = [];
+    while (verdicts.length < images.length) {
+      const left = { model, classes, maxPixels, images: images.slice(verdicts.length), atOnce: 1 };
+      verdicts.push(...(await isolated.classify(left)).verdicts);
+    }
+    return encodeVerdicts(task, rows, verdicts);
   };
   return {
     tasksAtOnce: workers * TASKS_PER_THREAD,
@@ -83,7 +81,10 @@ export function openJudge({ workers, maxPixels, decodeTimeoutMs }: JudgeConfig, 
       const [failure] = (await Promise.all(loading)).filter((text) => text !== null);
       if (failure !== undefined) throw badModel(model.id, failure);
     },
-    judge: (task, rows) => judge(task, rows),
-    [Symbol.asyncDispose]: () => threads.close(),
+    judge,
+    [Symbol.asyncDispose]() {
+      closed = true;
+      return threads.close();
+    },
   };
 }

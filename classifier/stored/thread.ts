@@ -1,11 +1,9 @@
 import { RowReader } from '../../sql/binary-rows.ts';
 import { classifyEncoded } from '../classify-encoded.ts';
-import { type Begun, markBegun } from '../threads.ts';
 import { SHA256_BYTES, type StoredTask, type ThreadResult } from './task.ts';
 
 /** Runs in a worker thread: decodes and classifies images that are in the table. */
-export async function classifyStoredRows(task: Begun<StoredTask>): Promise<ThreadResult> {
-  markBegun(task);
+export async function classifyStoredRows(task: StoredTask): Promise<ThreadResult> {
   const rows = readRows(task.rows);
   const verdicts = await classifyEncoded(task.model, task.classes, rows.images, task.maxPixels);
   const { length } = verdicts;
