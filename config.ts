@@ -138,7 +138,7 @@ export const SETTINGS = {
   decodeTimeoutMs: setting(
     'IMAGEHUB_DECODE_TIMEOUT_MS',
     integer(100).default(30_000),
-    'Longest time for one image in the isolated process that retries a batch after a crash.',
+    'Longest time for one image where images are done one by one in a process of their own, after a crash or a hang; a batch in a worker thread has four times that.',
   ),
   classifyAttempts: setting(
     'IMAGEHUB_CLASSIFY_ATTEMPTS',

@@ -62,7 +62,7 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
     }),
     workerRestarts: new Counter({
       name: 'imagehub_worker_restarts_total',
-      help: 'Worker threads that ended by themselves (out of memory, a crash) and were replaced.',
+      help: 'Worker threads that ended by themselves (out of memory, a crash), or hang, and were replaced.',
       registers,
     }),
     consumerLag: new Gauge({

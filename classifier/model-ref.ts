@@ -22,3 +22,9 @@ export async function loadModelRef(db: Queryable, id: number): Promise<ModelRef>
   onnx.set(stored.onnx);
   return { id, onnx, manifest: parseManifest(stored.manifest) };
 }
+
+/** The same in memory of its own: shared memory cannot cross processes. */
+export const unshared = (model: ModelRef): ModelRef => ({
+  ...model,
+  onnx: new Uint8Array(model.onnx) as unknown as ModelRef['onnx'],
+});

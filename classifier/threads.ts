@@ -1,71 +1,132 @@
 import { Piscina } from 'piscina';
 import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { hangingThreads, threadHangs, tooManyHang } from './hanging-threads.ts';
 
 /** Of each thread. V8's own limit of 48 MB is 3 % faster, and takes 100 MB more of memory. */
 const YOUNG_GENERATION_MB = 36;
 
-/** Every thread is at work, or hangs: the task was not begun. */
-export class ThreadsBusy extends Error {
-  constructor(waitedMs: number) {
-    super(`no worker thread was free for ${waitedMs / 1000} s`);
-  }
-}
+/** Why a task was not begun. */
+const allHang = () => new Error('every worker thread hangs');
+const areClosed = () => new Error('the worker threads are closed');
 
-/** A task, and a flag in shared memory that says when a thread began with it: every task function sets it first. */
-export type Begun<T> = T & { begun: Int32Array<SharedArrayBuffer> };
-
-/** Says that a thread has begun with the task. */
-export function markBegun({ begun }: Begun<object>): void {
-  Atomics.store(begun, 0, 1);
-}
-
-/** Worker threads that run the functions of one file, and do not wait for ever for one that hangs in native code. */
+/**
+ * Worker threads that run the functions of one file. One that hangs in native code is left to itself, not ended (ending
+ * one in the middle of native code can abort the whole process), and another takes its place.
+ */
 export class Threads {
-  readonly #threads: Piscina;
+  readonly #open: () => Piscina;
+  readonly #wanted: number;
+  readonly #log: Logger;
+  readonly #onRestart: () => void;
+  /** Pools of one thread each, so that one can be given up without the others. */
+  readonly #free: Piscina[] = [];
+  readonly #waiting: PromiseWithResolvers<Piscina>[] = [];
+  /** Threads that do not hang, free or not. */
+  #threads = 0;
+  #closing = false;
 
-  /** @param file whose exported functions are the tasks; each calls `markBegun` first. */
-  constructor(file: URL, threads: number, log: Logger) {
-    this.#threads = new Piscina({
-      filename: file.href,
-      minThreads: threads,
-      maxThreads: threads,
-      // The flags of the parent may be a test runner's.
-      execArgv: [],
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
-    });
-    // A thread that dies between two tasks is replaced; unheard, its error would end the process.
-    this.#threads.on('error', (error) => log.error(`a worker thread failed (${errorText(error)})`));
+  /**
+   * @param file whose exported functions are the tasks
+   * @param onRestart called when a thread has taken the place of one that ended by itself, or hangs
+   */
+  constructor(file: URL, threads: number, log: Logger, onRestart: () => void = () => undefined) {
+    this.#wanted = threads;
+    this.#log = log;
+    this.#onRestart = onRestart;
+    this.#open = () => {
+      const pool = new Piscina({
+        filename: file.href,
+        minThreads: 1,
+        maxThreads: 1,
+        // The flags of the parent may be a test runner's.
+        execArgv: [],
+        resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+      });
+      // A thread that dies between two tasks is replaced; unheard, its error would end the process.
+      pool.on('error', (error) => log.error(`a worker thread failed (${errorText(error)})`));
+      pool.once('workerCreate', () => pool.on('workerCreate', onRestart));
+      return pool;
+    };
+    for (let i = 0; i < threads; i++) this.#add(this.#open());
   }
 
   /**
    * @param name of the function
    * @param transferList buffers in the task that are moved to the thread, not copied
-   * @param limitMs for waiting until a thread is free, and again for the task itself
-   * @throws ThreadsBusy; an error when it takes longer, or the thread dies
+   * @param limitMs for the task, once a thread is free
+   * @throws when it takes longer, the thread dies, or all hang and there are too many of them to start others
    */
   async run<T>(name: string, task: object, transferList: ArrayBuffer[], limitMs: number): Promise<T> {
-    // Set by the thread when it begins: waiting for a thread is no image's fault.
-    const begun = new Int32Array(new SharedArrayBuffer(4));
-    const result = this.#threads.run({ ...task, begun }, { name, transferList }) as Promise<T>;
-    result.catch(() => undefined);
-    // The thread is left to itself, not ended: ending one in the middle of native code can abort the whole process.
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        if (begun[0] === 0) return reject(new ThreadsBusy(limitMs));
-        timer = setTimeout(() => reject(new Error(`it took longer than ${limitMs / 1000} s`)), limitMs);
-      }, limitMs);
-    });
+    const thread = await this.#take();
+    const result = thread.run(task, { name, transferList }) as Promise<T>;
+    const { promise: late, reject } = Promise.withResolvers<never>();
+    let hangs = false;
+    const timer = setTimeout(() => {
+      hangs = true;
+      this.#giveUp(thread, result);
+      reject(new Error(`it took longer than ${limitMs / 1000} s`));
+    }, limitMs);
     try {
       return await Promise.race([result, late]);
     } finally {
       clearTimeout(timer);
+      if (!hangs) this.#isFree(thread);
     }
   }
 
-  /** Waits for what is being worked on, for the same reason; what is only queued is dropped. */
+  /** Waits for what is being worked on; what is only queued is dropped, and threads that hang are left to themselves. */
   async close(): Promise<void> {
-    await this.#threads.close({ force: true });
+    this.#closing = true;
+    for (const { reject } of this.#waiting.splice(0)) reject(areClosed());
+    while (this.#threads > 0) {
+      const thread = await this.#take().catch(() => null);
+      if (!thread) return; // The last one hangs.
+      this.#threads--;
+      await thread.close({ force: true });
+    }
+  }
+
+  async #take(): Promise<Piscina> {
+    const free = this.#free.shift();
+    if (free) return free;
+    if (this.#threads === 0) throw this.#closing ? areClosed() : allHang();
+    const turn = Promise.withResolvers<Piscina>();
+    this.#waiting.push(turn);
+    return turn.promise;
+  }
+
+  #add(thread: Piscina): void {
+    this.#threads++;
+    this.#isFree(thread);
+  }
+
+  #isFree(thread: Piscina): void {
+    const next = this.#waiting.shift();
+    if (next) next.resolve(thread);
+    else this.#free.push(thread);
+  }
+
+  #giveUp(thread: Piscina, result: Promise<unknown>): void {
+    this.#threads--;
+    const isBack = threadHangs();
+    const replaced = tooManyHang() === null && !this.#closing;
+    this.#log.error(
+      { hanging: hangingThreads() },
+      `a worker thread hangs and is left to itself; ${replaced ? 'another takes its place' : 'too many do, it is not replaced'}`,
+    );
+    if (replaced) {
+      this.#add(this.#open());
+      this.#onRestart();
+    } else if (this.#threads === 0) {
+      for (const { reject } of this.#waiting.splice(0)) reject(allHang());
+    }
+    void result
+      .catch(() => undefined)
+      .then(() => {
+        isBack();
+        if (this.#threads < this.#wanted && !this.#closing) this.#add(thread);
+        else return thread.close({ force: true });
+      });
   }
 }

@@ -1,9 +1,10 @@
 import { Command } from 'commander';
+import { hangingThreads } from '../classifier/hanging-threads.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import type { RegisterCommand } from './command.ts';
 import { JOB_COMMANDS } from './job-kinds.ts';
 import { runCli } from './run-cli.ts';
-import { dieWithLauncher } from './shutdown.ts';
+import { dieWithLauncher, endNow } from './shutdown.ts';
 
 /**
  * Loaded only when it is asked for: all of them together bring in every library, which takes most of a second.
@@ -56,3 +57,5 @@ for (const load of asked ? [asked] : Object.values(COMMANDS)) (await load())(pro
 
 dieWithLauncher();
 await runCli(program);
+// All is done, but they would keep the process.
+if (hangingThreads() > 0) endNow(Number(process.exitCode ?? 0));

@@ -1,6 +1,7 @@
 import { Argument } from 'commander';
 import { type Health, startOperationsServer } from '../console/operations-server.ts';
 import { watchDrift } from '../classifier/drift/watch.ts';
+import { tooManyHang } from '../classifier/hanging-threads.ts';
 import { errorText } from '../errors.ts';
 import { watchFeedRetention } from '../indexer/retention.ts';
 import { openIngest } from '../ingest/open-ingest.ts';
@@ -87,6 +88,12 @@ function stopping({ state, detail }: Health): Health {
   return { state: 'stopping', detail: state === 'ok' ? finishing : `${finishing}; ${detail}` };
 }
 
+/** The work goes on, but a liveness probe is to have this process started anew. */
+function withThreads(health: Health): Health {
+  const detail = tooManyHang();
+  return detail === null ? health : { state: 'failed', detail };
+}
+
 interface RoleOptions {
   metrics: Metrics;
   /** Where each role says how it is. */
@@ -128,7 +135,7 @@ async function startIngest(
 ): Promise<void> {
   const { config, log, servers } = hub;
   await using context = await openIngest({ config, postgres: servers.postgres, log, metrics, signal });
-  healthIs(() => context.troubles.health());
+  healthIs(() => withThreads(context.troubles.health()));
   await runIngest(context, servers.kafka);
 }
 
@@ -153,7 +160,7 @@ async function startWorker(
 ): Promise<void> {
   const { pool, config, log, servers } = hub;
   const troubles = new Troubles(log);
-  healthIs(() => troubles.health());
+  healthIs(() => withThreads(troubles.health()));
   const { runWorker } = await import('../jobs/worker.ts');
   const { runSchedules } = await import('../jobs/scheduler.ts');
   const { findKind } = await import('./job-kinds.ts');

@@ -62,7 +62,7 @@ export function limitShutdown(
  * Ends the process. `process.exit` waits for worker threads, and one that hangs in native code (a decoder, a model) would
  * keep the process for ever: then a child kills it. The child ends with the pipe between them, whichever way we go.
  */
-function endNow(status: number): never {
+export function endNow(status: number): never {
   const killer = `setTimeout(() => process.kill(${process.pid}, 'SIGKILL'), ${EXIT_WITHIN_MS});
     process.stdin.resume().once('close', () => process.exit());`;
   spawn(process.execPath, ['-e', killer], { detached: true, env: {}, stdio: ['pipe', 'ignore', 'ignore'] });

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ThreadsBusy } from '../classifier/threads.ts';
-import { errorText } from '../errors.ts';
+import { IsolatedClassifier } from '../classifier/isolated/classify.ts';
 import { countUnclassified, takeUnclassified, writeVerdicts } from '../sql/backlog.ts';
 import { transaction } from '../sql/database.ts';
 import { type Dataset, listDatasets } from '../sql/datasets.ts';
@@ -9,19 +8,28 @@ import type { IngestContext } from './engine.ts';
 
 /** How often datasets are looked at while nothing waits. */
 const LOOK_EVERY_MS = 1000;
-/** Images held by one transaction: short enough that a relabelling of one of them does not wait long. */
-const IMAGES_AT_ONCE = 500;
+/** So long after the last image the process that classifies is kept: it takes a second to start, and 150 MB. */
+const KEEP_MS = 30_000;
+/** Images held by one transaction: as many as take so long, so that a relabelling of one of them does not wait long … */
+const HOLD_MS = 1000;
+/** … at first few, as the model may be slow, and never more than these. */
+const FIRST_IMAGES = 16;
+const MOST_IMAGES = 500;
 
 const CANNOT_LIST = 'cannot look for images that wait for the classifier';
 const cannotClassify = (dataset: string) => `stored images of ${dataset} cannot be classified`;
 
 /**
- * Classifies, in the background, images that were stored without a prediction: those ingested before a model was live,
- * or while it failed. Any number of processes may do this at once. Runs until the signal is aborted.
+ * Classifies, in the background, images that were stored without a prediction: those ingested before a model was live, or
+ * while it failed. In a process of its own, as nobody has seen these images with this model yet: one that crashes or hangs
+ * over them in native code ends neither us nor our threads. Any number of processes may do this at once. Runs until the
+ * signal is aborted.
  */
 export async function classifyBacklog(context: IngestContext): Promise<void> {
-  const { sidePool, troubles, signal } = context;
+  const { sidePool, config, troubles, signal } = context;
+  using isolated = new IsolatedClassifier(config.decodeTimeoutMs);
   const atOnce = new Map<string, number>();
+  let idleSince = Date.now();
   while (!signal.aborted) {
     let done = 0;
     try {
@@ -29,39 +37,46 @@ export async function classifyBacklog(context: IngestContext): Promise<void> {
       troubles.over(CANNOT_LIST);
       for (const dataset of datasets) {
         if (signal.aborted) return;
-        done += await classifyPatiently(context, dataset, atOnce);
+        done += await classifyPatiently(context, isolated, dataset, atOnce);
       }
     } catch (error) {
       troubles.notice(CANNOT_LIST, error);
     }
-    if (done === 0) await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    if (done > 0) {
+      idleSince = Date.now();
+      continue;
+    }
+    if (Date.now() - idleSince > KEEP_MS) isolated.close();
+    await sleep(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
   }
 }
 
-/** What fails is tried again with half as many images: a slow model needs less of them, and one bad image is found. */
 async function classifyPatiently(
   context: IngestContext,
+  isolated: IsolatedClassifier,
   listed: Dataset,
   atOnce: Map<string, number>,
 ): Promise<number> {
   const { troubles, signal } = context;
   const { name } = listed;
-  const most = atOnce.get(name) ?? IMAGES_AT_ONCE;
+  const most = atOnce.get(name) ?? FIRST_IMAGES;
+  const began = performance.now();
   try {
-    const done = await classifySome(context, listed, most);
-    atOnce.set(name, Math.min(most * 2, IMAGES_AT_ONCE));
+    const done = await classifySome(context, isolated, listed, most);
+    const tooLong = performance.now() - began > HOLD_MS;
+    if (done > 0) atOnce.set(name, tooLong ? Math.max(1, most >> 1) : Math.min(most * 2, MOST_IMAGES));
     troubles.over(cannotClassify(name));
     return done;
   } catch (error) {
-    atOnce.set(name, Math.max(1, most >> 1));
     if (!signal.aborted) troubles.notice(cannotClassify(name), error);
     return 0;
   }
 }
 
-/** One transaction's worth. @returns how many images were looked at. */
+/** One transaction's worth. @returns how many images were tried. */
 async function classifySome(
-  { sidePool, config, live, workers, metrics, log }: IngestContext,
+  { sidePool, config, live, workers, metrics, log, signal }: IngestContext,
+  isolated: IsolatedClassifier,
   listed: Dataset,
   most: number,
 ): Promise<number> {
@@ -77,29 +92,32 @@ async function classifySome(
   const done = await transaction(sidePool, async (client): Promise<number | null> => {
     // The ingest's own labels and these predictions are no person's work.
     await client.query("set local imagehub.writer = 'ingest'");
-    const images = await takeUnclassified(client, name, promotionNo, attempts, {
+    const taken = await takeUnclassified(client, name, promotionNo, attempts, {
       images: most,
       bytes: config.batchBytes,
     });
-    if (images.length === 0) return 0;
-    const bytes = images.map(({ imageBase64 }) => Buffer.from(imageBase64, 'base64'));
-    const verdicts = await workers
-      .classify({ model, classes, maxPixels: config.maxPixels, bytes })
-      .catch((error: unknown) => {
-        if (images.length > 1 || error instanceof ThreadsBusy) throw error;
-        return [{ prediction: -1, confidence: null, scores: null, error: errorText(error) }];
-      });
-    if (!(await writeVerdicts(client, name, { id: model.id, promotionNo }, images, verdicts))) {
+    if (taken.length === 0) return 0;
+    const images = taken.map(({ imageBase64 }) => Buffer.from(imageBase64, 'base64'));
+    const { verdicts, fatal } = await isolated.classify(
+      { model, classes, maxPixels: config.maxPixels, images, atOnce: images.length },
+      signal,
+    );
+    // Those behind one that is fatal are taken again at once: no row is held while more of them hang.
+    const tried = taken.slice(0, verdicts.length);
+    if (!(await writeVerdicts(client, name, { id: model.id, promotionNo }, tried, verdicts))) {
       return null;
     }
-    if (shadow) await shadowBacklog({ config, workers }, client, dataset, shadow, images);
+    if (shadow) {
+      const harmless = fatal === null ? tried : tried.slice(0, -1);
+      await shadowBacklog({ config, workers, signal }, client, isolated, { dataset, shadow }, harmless);
+    }
     const failed = verdicts.findIndex(({ error }) => error !== null);
     if (failed >= 0)
       log.warn(
-        { dataset: name, model: model.id, image: images[failed]!.id },
+        { dataset: name, model: model.id, image: tried[failed]!.id },
         `some stored images could not be classified: ${verdicts[failed]!.error}`,
       );
-    return images.length;
+    return tried.length;
   });
   if (done === null) {
     // Not within the transaction: nothing waits for a second connection while it holds one.

@@ -18,6 +18,8 @@ export interface BatchTask {
   dataset: TaskDataset;
   /** null: nothing is live, or no prediction is wanted. */
   model: ModelRef | null;
+  /** Why the model is left out, which the images’ rows are to say. */
+  modelError?: string;
   promotionNo: number;
   /** null: there is none. */
   shadow: ShadowRef | null;
@@ -79,12 +81,4 @@ export function pack(parts: Uint8Array[]): Packed {
 /** The byte strings of a pack, as views. */
 export function unpack({ bytes, ends }: Packed): Uint8Array<ArrayBuffer>[] {
   return Array.from(ends, (end, i) => bytes.subarray(i === 0 ? 0 : ends[i - 1], end));
-}
-
-/** Images that are in the table already, to be classified. */
-export interface ClassifyTask {
-  model: ModelRef;
-  classes: string[];
-  maxPixels: number;
-  packed: Packed;
 }

@@ -322,7 +322,7 @@ function countShadow(
   count('failed', errors);
   if (refused !== null) count('refused', 1);
   const problem = refused ?? failed?.text;
-  if (problem !== undefined && workers.shadowGuard.firstFailure(model)) {
+  if (problem !== undefined && workers.guard.firstFailure(model)) {
     log.warn(
       { dataset, model, images: failed?.count },
       `the shadow, model ${model}, fails; images are written and classified all the same: ${problem}`,

@@ -1,33 +1,31 @@
-import { type ChildProcess, fork } from 'node:child_process';
 import { extname } from 'node:path';
-import type { ModelRef } from '../classifier/model-ref.ts';
-import type { ShadowRef } from '../classifier/shadow-ref.ts';
+import { IsolatedProcess } from '../classifier/isolated/process.ts';
+import { unshared } from '../classifier/model-ref.ts';
+import { brokenShadow } from '../classifier/shadow-ref.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import { type BatchResult, type BatchTask, pack, type ShadowResult, unpack } from './batch-task.ts';
 import { keepNewest } from './keep-newest.ts';
+import type { Accused } from './model-guard.ts';
+import { ModelSuspicion, type Suspect } from './model-suspicion.ts';
 import { packMessages } from './packed-messages.ts';
 import { sumIgnored } from './read-messages.ts';
-import { ShadowSuspicion } from './shadow-suspicion.ts';
 
 /** Why an image that ended its decoder's process, or never came back from it, is a dead letter. */
 export const KILLED_DECODER = 'killed-the-decoder';
 
-/** Ended so often, and an image is to blame: once may have been somebody else's doing (a person, a machine out of memory). */
-const DEATHS = 2;
-
 /** .ts in the repository, .js in the published package: as we are. */
 const CHILD = new URL(`./isolated-child${extname(import.meta.url)}`, import.meta.url);
 
-/** A batch's result, and the shadow that is to blame for the end of a process, with the reason as its error. */
+/** A batch's result, and the models that are to blame for the end of a process. */
 export interface IsolatedResult extends BatchResult {
-  accused: ShadowRef | null;
+  accused: Accused[];
 }
 
 /**
  * Does a batch one image at a time in a child process: for a batch that was in flight when the process died, or that
- * ended a worker thread. An image that kills the child twice, or takes longer than `timeoutMs`, is a failure; the others
- * become rows as usual. A child that ends with a shadow in it may have ended by the shadow: the image is tried again
- * without it first, and if that goes well, so are the rest.
+ * ended a worker thread. An image that kills the child twice, or takes longer than `timeoutMs`, is tried again without the
+ * shadow, then without any model. If it gets through, it is a row, without a prediction where the live model was at fault,
+ * and the model at fault is left out of those behind it, too: they do not wait for it. Else it is a failure.
  * @throws when no child comes up: that is no image's fault.
  */
 export async function processIsolated(
@@ -35,10 +33,12 @@ export async function processIsolated(
   messages: SourceMessage[],
   timeoutMs: number,
 ): Promise<IsolatedResult> {
-  // Shared memory cannot cross processes.
   const model = task.model && unshared(task.model);
   const given = task.shadow && { ...task.shadow, model: task.shadow.model && unshared(task.shadow.model) };
-  const suspect = new ShadowSuspicion(given);
+  const suspects: Suspect[] = [];
+  if (given?.model) suspects.push('shadow');
+  if (model) suspects.push('model');
+  const suspicion = new ModelSuspicion(suspects);
   const rows: Uint8Array[] = [];
   const shadowRows: Uint8Array[] = [];
   let shadowFailed: ShadowResult['failed'] = null;
@@ -53,7 +53,6 @@ export async function processIsolated(
     classifySeconds: 0,
   };
   let next = 0;
-  let deaths = 0;
   const onResult = (result: BatchResult) => {
     for (const row of unpack(result.rows)) {
       rows.push(row);
@@ -72,100 +71,36 @@ export async function processIsolated(
     total.decodeSeconds += result.decodeSeconds;
     total.classifySeconds += result.classifySeconds;
     next++;
-    deaths = 0;
-    suspect.passed();
+    suspicion.passed();
   };
   while (next < messages.length) {
-    const { shadow } = suspect;
-    const rest = { ...task, model, shadow, messages: packMessages(messages.slice(next)), rowMemory: null };
-    const end = await runChild(rest, timeoutMs, onResult);
-    if (end === null || suspect.suspects(end) || (end.died && ++deaths < DEATHS)) continue;
+    const { accused, onTrial } = suspicion;
+    const shadowError = accused.get('shadow') ?? onTrial.get('shadow');
+    const modelError = onTrial.get('model');
+    // The reason is that of one image.
+    const some = modelError === undefined ? messages.slice(next) : [messages[next]!];
+    const rest: BatchTask = {
+      ...task,
+      model: modelError === undefined && !accused.has('model') ? model : null,
+      ...(modelError !== undefined && { modelError }),
+      shadow: given && shadowError !== undefined ? brokenShadow(given.id, shadowError) : given,
+      messages: packMessages(some),
+      rowMemory: null,
+    };
+    const child = await IsolatedProcess.start(CHILD);
+    const end = await child.run(rest, some.length, timeoutMs, onResult);
+    child.kill();
+    if (end === null || suspicion.suspects(end)) continue;
     total.failures.push({ index: next++, stage: 'decode', reason: KILLED_DECODER, detail: end.why });
-    deaths = 0;
-    suspect.acquit();
   }
   const packed = { ...pack(rows), messages: Uint32Array.from(rowMessages) };
   const ignored = sumIgnored(total.ignored);
   const shadow = given && { ...pack(shadowRows), failed: shadowFailed };
   const result = keepNewest({ ...total, ignored, shadow, rows: packed }, task.source, messages);
-  return { ...result, accused: suspect.accused };
+  const idOf = { shadow: given?.id, model: model?.id };
+  const accused = [...suspicion.accused].map(([suspect, error]) => ({ id: idOf[suspect]!, error }));
+  return { ...result, accused };
 }
-
-const unshared = (model: ModelRef): ModelRef => ({
-  ...model,
-  onnx: new Uint8Array(model.onnx) as unknown as ModelRef['onnx'],
-});
 
 const addFailed = (sum: ShadowResult['failed'], more: ShadowResult['failed']): ShadowResult['failed'] =>
   sum && more ? { text: sum.text, count: sum.count + more.count } : (sum ?? more);
-
-/** Why a child could not answer for the next image; `died`: it was not we who gave it up. */
-interface ChildEnd {
-  died: boolean;
-  why: string;
-}
-
-/** @returns null when every image was answered. */
-async function runChild(
-  task: BatchTask,
-  timeoutMs: number,
-  onResult: (result: BatchResult) => void,
-): Promise<ChildEnd | null> {
-  const child = fork(CHILD, { serialization: 'advanced' });
-  try {
-    await ready(child);
-    return await answers(child, task, timeoutMs, onResult);
-  } finally {
-    child.removeAllListeners();
-    child.on('error', () => undefined); // what was still being sent to it
-    child.kill('SIGKILL');
-  }
-}
-
-function ready(child: ChildProcess): Promise<void> {
-  return new Promise((resolve, reject) => {
-    child.once('message', () => resolve());
-    child.once('error', reject);
-    child.once('exit', (code, signal) =>
-      reject(new Error(`the isolated process did not start (${signal ?? `exit status ${code}`})`)),
-    );
-  });
-}
-
-function answers(
-  child: ChildProcess,
-  task: BatchTask,
-  timeoutMs: number,
-  onResult: (result: BatchResult) => void,
-): Promise<ChildEnd | null> {
-  return new Promise((resolve) => {
-    let waiting = task.messages.ends.length;
-    const timer = setTimeout(
-      () =>
-        done({
-          died: false,
-          why: `It took longer than ${timeoutMs / 1000} s (IMAGEHUB_DECODE_TIMEOUT_MS).`,
-        }),
-      timeoutMs,
-    );
-    const done = (end: ChildEnd | null) => {
-      clearTimeout(timer);
-      resolve(end);
-    };
-    child.removeAllListeners();
-    child.once('exit', (code, signal) =>
-      done({
-        died: true,
-        why: `It ended the process that decoded it (${signal ?? `exit status ${code}`}).`,
-      }),
-    );
-    child.once('error', (error) => done({ died: true, why: error.message }));
-    child.on('message', (message: { result: BatchResult } | { error: string }) => {
-      if ('error' in message) return done({ died: false, why: message.error });
-      timer.refresh();
-      onResult(message.result);
-      if (--waiting === 0) done(null);
-    });
-    child.send(task);
-  });
-}

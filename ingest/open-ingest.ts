@@ -6,7 +6,6 @@ import { openPool } from '../sql/database.ts';
 import { batchesAtOnce, type IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
 import { Troubles } from '../troubles.ts';
-import { countThreadRestarts } from './thread-restarts.ts';
 import { Workers } from './workers.ts';
 
 /**
@@ -42,8 +41,7 @@ export async function openIngest(options: {
   // Connections are opened when they are needed.
   const pool = openPool(options.postgres, { ...settings, max: batchesAtOnce(config) + MOST_HELD_UP });
   const sidePool = openPool(options.postgres, { ...settings, max: SIDE_CONNECTIONS });
-  const uncount = countThreadRestarts(metrics.workerRestarts);
-  const workers = new Workers(config, log);
+  const workers = new Workers(config, log, () => metrics.workerRestarts.inc());
   return {
     ...options,
     pool,
@@ -52,7 +50,6 @@ export async function openIngest(options: {
     live: new LiveDatasets(sidePool, metrics),
     troubles: new Troubles(log),
     async [Symbol.asyncDispose]() {
-      uncount();
       await workers.close();
       await Promise.all([pool.end(), sidePool.end()]);
     },

@@ -16,8 +16,6 @@ import { type BatchImage, readMessages } from './read-messages.ts';
 const ROW_BYTES_PER_IMAGE_BYTE = 4;
 const ROW_BYTES_BESIDE = 512;
 
-const UNCLASSIFIED: Verdict = { prediction: -1, confidence: null, scores: null, error: null };
-
 /**
  * Makes table rows of messages: decode, metadata, hash, classification, encoding for COPY. Runs in a worker
  * thread, or in a child process where a crash costs only one image. An image that cannot be decoded is a failure; one
@@ -28,7 +26,8 @@ export async function processBatch(
   task: BatchTask,
   messages = unpackMessages(task.messages),
 ): Promise<BatchResult> {
-  const { dataset, model, maxPixels } = task;
+  const { dataset, model, maxPixels, modelError = null } = task;
+  const unclassified: Verdict = { prediction: -1, confidence: null, scores: null, error: modelError };
   const { images, tombstones, failures, ignored } = readMessages(task, messages);
   const out = new CopyWriter(
     task.rowMemory ??
@@ -70,7 +69,7 @@ export async function processBatch(
     classifySeconds += lap();
     const predictedAt = Date.now();
     group.forEach(({ index, decoded }, i) => {
-      const verdict = verdicts?.[i] ?? UNCLASSIFIED;
+      const verdict = verdicts?.[i] ?? unclassified;
       if (verdict.error !== null) classifyErrors.push(verdict.error);
       const image = images[index]!;
       writeRow(out, task, image, decoded, { ...verdict, predictedAt });

@@ -55,28 +55,24 @@ function unlessDropped(error: unknown): null {
   throw error;
 }
 
+/** One image for each thread, at once: each takes one. A model that ends or hangs its thread is found out as with any batch. */
 async function load({ config, workers, log }: IngestContext, { dataset, model }: LiveDataset): Promise<void> {
-  const { maxPixels } = config;
-  await workers.ingest(
-    {
-      dataset,
-      model: null,
-      promotionNo: 0,
-      shadow: null,
-      source: { topic: '', partition: 0, epoch: 0 },
-      maxPixels,
-      messages: [],
-    },
-    false,
+  const task = {
+    dataset,
+    model,
+    promotionNo: 0,
+    shadow: null,
+    source: { topic: '', partition: 0, epoch: 0 },
+    maxPixels: config.maxPixels,
+    messages: [{ offset: 0, timestamp: 0, key: Buffer.from('pixel'), value: PIXEL, headers: [] }],
+  };
+  const results = await Promise.all(
+    Array.from({ length: config.workers }, () => workers.ingest(task, false)),
   );
-  if (!model) return;
-  // One image for each thread, at once: most often each takes one.
-  const task = { model, classes: dataset.classes, maxPixels, bytes: [PIXEL] };
-  const verdicts = await Promise.all(Array.from({ length: config.workers }, () => workers.classify(task)));
-  const error = verdicts.flat().find((verdict) => verdict.error !== null)?.error;
-  if (error) {
+  const error = results.find(({ classifyError }) => classifyError !== null)?.classifyError?.text;
+  if (error !== undefined) {
     log.warn(
-      { dataset: dataset.name, model: model.id },
+      { dataset: dataset.name, model: model?.id },
       `the live model fails; while it does, images are stored without a prediction: ${error}`,
     );
   }

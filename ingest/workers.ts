@@ -3,21 +3,19 @@ import { Threads } from '../classifier/threads.ts';
 import type { Config } from '../config.ts';
 import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import type { Verdict } from '../sql/backlog.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
-import { type BatchResult, type BatchTask, type ClassifyTask, pack } from './batch-task.ts';
+import type { BatchResult, BatchTask } from './batch-task.ts';
 import { processIsolated } from './isolation.ts';
+import { ModelGuard } from './model-guard.ts';
 import { packMessages } from './packed-messages.ts';
 import { RowMemory } from './row-memory.ts';
-import { ShadowGuard } from './shadow-guard.ts';
 
 /** A task that is not packed yet: packing is redone when a batch is tried again. */
 export type UnpackedBatch = Omit<BatchTask, 'messages' | 'rowMemory'> & { messages: SourceMessage[] };
-type UnpackedImages = Omit<ClassifyTask, 'packed'> & { bytes: Uint8Array[] };
 
 /**
- * Time for a whole batch in a worker thread, in units of one image's limit: past it, from its begin (to within
- * the same time again), the thread counts as hanging and the batch is done in isolation, where the image at fault shows.
+ * Time for a whole batch in a worker thread, in units of one image's limit: past it the thread counts as hanging and the
+ * batch is done in isolation, where the image or model at fault shows.
  */
 const BATCH_TIMEOUT_FACTOR = 4;
 
@@ -31,19 +29,24 @@ export class Workers {
   readonly #log: Logger;
   /** Takes back the memory of rows that are written. */
   readonly rowMemory: RowMemory;
-  readonly shadowGuard = new ShadowGuard();
+  readonly guard = new ModelGuard();
 
-  constructor(config: Config, log: Logger) {
+  /** @param onRestart called when a thread was replaced */
+  constructor(config: Config, log: Logger, onRestart?: () => void) {
     this.#log = log;
     this.rowMemory = new RowMemory(config.workers * BATCHES_PER_WORKER);
     this.#timeoutMs = config.decodeTimeoutMs;
     const file = new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
-    this.#threads = new Threads(file, config.workers, log);
+    this.#threads = new Threads(file, config.workers, log, onRestart);
   }
 
   /** Rows for new images. A batch that ends its thread, or hangs in it, is done again one image at a time. */
   async ingest({ messages, ...unguarded }: UnpackedBatch, isolated: boolean): Promise<BatchResult> {
-    const task = { ...unguarded, shadow: this.shadowGuard.admit(unguarded.shadow) };
+    const task = {
+      ...unguarded,
+      model: this.guard.admit(unguarded.model),
+      shadow: this.guard.admitShadow(unguarded.shadow),
+    };
     if (!isolated) {
       const packed = packMessages(messages);
       const { records, ends, offsets, timestamps } = packed;
@@ -51,7 +54,12 @@ export class Workers {
       const rowMemory = this.rowMemory.take();
       if (rowMemory) buffers.push(rowMemory);
       try {
-        return await this.#run<BatchResult>({ ...task, messages: packed, rowMemory }, 'ingestBatch', buffers);
+        return await this.#threads.run<BatchResult>(
+          'ingestBatch',
+          { ...task, messages: packed, rowMemory },
+          buffers,
+          this.#timeoutMs * BATCH_TIMEOUT_FACTOR,
+        );
       } catch (error) {
         const { topic, partition } = task.source;
         this.#log.error(
@@ -67,18 +75,14 @@ export class Workers {
       }
     }
     const { accused, ...result } = await processIsolated(task, messages, this.#timeoutMs);
-    if (accused) this.shadowGuard.accuse(accused);
+    for (const model of accused) {
+      this.guard.accuse(model);
+      this.#log.error(
+        { dataset: task.dataset.name, model: model.id },
+        `this model is left out of new images for a while: ${model.error}`,
+      );
+    }
     return result;
-  }
-
-  /** Verdicts on stored images, in order. */
-  classify({ bytes, ...task }: UnpackedImages): Promise<Verdict[]> {
-    const packed = pack(bytes);
-    return this.#run({ ...task, packed }, 'classifyBatch', [packed.bytes.buffer]);
-  }
-
-  #run<T>(task: object, name: string, transferList: ArrayBuffer[]): Promise<T> {
-    return this.#threads.run<T>(name, task, transferList, this.#timeoutMs * BATCH_TIMEOUT_FACTOR);
   }
 
   close(): Promise<void> {

@@ -17,7 +17,8 @@
  * What a kind can rely on:
  * - `work` may be called twice for the same part (a worker that was taken for dead goes on), at the same time too; only one
  *   of the writes is committed.
- * - The write function may be called more than once (deadlocks), each time in a new transaction.
+ * - The write function may be called more than once (deadlocks), each time in a new transaction, and what `open` gave is
+ *   there meanwhile.
  * - `attempt.signal` is aborted when the result is not wanted any more (cancelled, dataset dropped, taken by another);
  *   `attempt.stopping` when the process is to end or the job is paused: parts of a second just go on, longer ones save
  *   where they are and throw `new PartInterrupted()`; then the part waits, and that attempt does not count.

@@ -94,9 +94,12 @@ async function perform(
   const job = await getJob(runner.pool, claimed.job);
   await inTurn(runner, job, claimed, { signal, stopping });
   const task: Attempt = { ...claimed, job, signal, stopping };
-  const write = await runner.workshops.use(kind, job, (workshop) => workshop.work(task));
-  if (signal.aborted) throw new NotWanted();
-  await finish(runner, kind, claimed, write);
+  // To the end of it: what is written may take what the parts share, too.
+  await runner.workshops.use(kind, job, async (workshop) => {
+    const write = await workshop.work(task);
+    if (signal.aborted) throw new NotWanted();
+    await finish(runner, kind, claimed, write);
+  });
 }
 
 type Watch = Pick<Attempt, 'signal' | 'stopping'>;

@@ -88,15 +88,3 @@ export class RowReader {
     return Buffer.from(this.#bytes.toString('latin1', this.#at - length, this.#at), 'base64');
   }
 }
-
-/** Where the n-th row (from 0) of rows in COPY's binary format begins. */
-export function rowStart(rows: Uint8Array<ArrayBuffer>, n: number): number {
-  const view = new DataView(rows.buffer, rows.byteOffset, rows.byteLength);
-  let at = 0;
-  for (let row = 0; row < n; row++) {
-    const fields = view.getInt16(at);
-    at += 2;
-    for (let field = 0; field < fields; field++) at += 4 + Math.max(0, view.getInt32(at));
-  }
-  return at;
-}

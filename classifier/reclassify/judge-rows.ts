@@ -29,10 +29,8 @@ export async function judgeRows(
     firstFailure: null,
     replaced: new Map(),
   };
-  const running: Promise<EncodedVerdicts[]>[] = [];
-  const add = async () => {
-    for (const some of await running.shift()!) addVerdicts(sum, some);
-  };
+  const running: Promise<EncodedVerdicts>[] = [];
+  const add = async () => addVerdicts(sum, await running.shift()!);
   for await (const chunk of chunks) {
     if (running.length >= judge.tasksAtOnce) await add();
     check();

@@ -4,7 +4,7 @@ import { HubError } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { readRows } from '../../sql/verdict-rows.ts';
-import { failedVerdict } from '../classify-all.ts';
+import type { Verdict } from '../classify-all.ts';
 import { RowThreads, TASKS_PER_THREAD } from '../row-threads.ts';
 import { encodeVerdicts } from './encode.ts';
 import type { EncodedVerdicts, ThreadAnswer, VerdictTask } from './task.ts';
@@ -23,11 +23,11 @@ export interface Judge extends AsyncDisposable {
   /** Starts the threads and has them load a model, before the first images. @throws HubError BAD_MODEL */
   load(task: Pick<JudgeTask, 'model' | 'classes'>): Promise<void>;
   /**
-   * Verdicts on all of the rows, in their order. Those that end their thread, or hang in it, are halved until the image at
-   * fault stands alone; its verdict is that it cannot be classified.
-   * @throws HubError BAD_MODEL when the model cannot be loaded; ThreadsBusy
+   * Verdicts on all of the rows, in their order. Those that end their thread, or hang in it, are done one at a time in a
+   * process of their own; one that does so there, too, has the verdict that it cannot be classified.
+   * @throws HubError BAD_MODEL when the model cannot be loaded
    */
-  judge(task: JudgeTask, rows: RowChunk): Promise<EncodedVerdicts[]>;
+  judge(task: JudgeTask, rows: RowChunk): Promise<EncodedVerdicts>;
 }
 
 type JudgeConfig = Pick<Config, 'workers' | 'maxPixels' | 'decodeTimeoutMs'>;
@@ -47,16 +47,17 @@ export function openJudge({ workers, maxPixels, decodeTimeoutMs }: JudgeConfig, 
       if (failure !== undefined) throw badModel(model.id, failure);
     },
     async judge(task, rows) {
-      const work = {
-        name: 'judgeStoredRows',
-        task: { ...task, maxPixels },
-        failed: (row: RowChunk['bytes'], why: string): ThreadAnswer =>
-          encodeVerdicts(task, readRows(row).rows, [failedVerdict(why)]),
+      const read = (bytes: RowChunk['bytes']) => {
+        const { rows, images } = readRows(bytes);
+        return {
+          images,
+          answer: (verdicts: Verdict[]): ThreadAnswer => encodeVerdicts(task, rows, verdicts),
+        };
       };
-      return (await threads.work<ThreadAnswer>(work, rows)).map((answer) => {
-        if ('modelError' in answer) throw badModel(task.model.id, answer.modelError);
-        return answer;
-      });
+      const work = { name: 'judgeStoredRows', task: { ...task, maxPixels }, read };
+      const answer = await threads.work<ThreadAnswer>(work, rows);
+      if ('modelError' in answer) throw badModel(task.model.id, answer.modelError);
+      return answer;
     },
     [Symbol.asyncDispose]: () => threads[Symbol.asyncDispose](),
   };

@@ -3,21 +3,19 @@ import { errorText } from '../../errors.ts';
 import { readRows } from '../../sql/verdict-rows.ts';
 import { classifyEncoded } from '../classify-encoded.ts';
 import { classifierFor } from '../models-in-thread.ts';
-import { type Droppable, isDropped } from '../row-threads.ts';
-import { type Begun, markBegun } from '../threads.ts';
 import { encodeVerdicts } from './encode.ts';
 import type { ThreadAnswer, VerdictTask } from './task.ts';
 
 /** Runs in a worker thread: loads a model. @returns why that cannot be done */
-export async function loadModel(task: Begun<Pick<VerdictTask, 'model' | 'classes'>>): Promise<string | null> {
-  markBegun(task);
-  return classifierFor(task.model, task.classes).then(() => null, errorText);
+export function loadModel({
+  model,
+  classes,
+}: Pick<VerdictTask, 'model' | 'classes'>): Promise<string | null> {
+  return classifierFor(model, classes).then(() => null, errorText);
 }
 
 /** Runs in a worker thread: decodes and classifies images that are in the table, and encodes what is to be written. */
-export async function judgeStoredRows(task: Begun<Droppable<VerdictTask>>): Promise<ThreadAnswer | null> {
-  markBegun(task);
-  if (isDropped(task)) return null;
+export async function judgeStoredRows(task: VerdictTask): Promise<ThreadAnswer> {
   const modelError = await loadModel(task);
   if (modelError !== null) return { modelError };
   const { rows, images } = readRows(task.rows);

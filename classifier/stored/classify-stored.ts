@@ -7,7 +7,7 @@ import type { Dataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
 import { storedRows } from '../../sql/stored-rows.ts';
 import type { HeldSnapshot } from '../../sql/stream-snapshot.ts';
-import { failedVerdict } from '../classify-all.ts';
+import type { Verdict } from '../classify-all.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { RowThreads, TASK_LIMITS, TASKS_PER_THREAD } from '../row-threads.ts';
 import { readRows, resultOf } from './rows.ts';
@@ -35,10 +35,9 @@ export interface StoredClassifierOptions {
 export interface StoredClassifier extends AsyncDisposable {
   readonly tasksAtOnce: number;
   /**
-   * What a model says about rows, in one or more batches in their order; one image that ends its thread, or hangs in it, has
-   * that as its error.
+   * What a model says about rows; one image that ends its thread, or hangs in it, has that as its error.
    */
-  classify(task: Omit<StoredTask, 'maxPixels' | 'rows'>, rows: RowChunk): Promise<StoredBatch[]>;
+  classify(task: Omit<StoredTask, 'maxPixels' | 'rows'>, rows: RowChunk): Promise<StoredBatch>;
 }
 
 /** Close it with `await using`; one serves any number of models and datasets, at the same time too. */
@@ -49,17 +48,15 @@ export function openStoredClassifier(options: StoredClassifierOptions): StoredCl
   return {
     tasksAtOnce: workers * TASKS_PER_THREAD,
     async classify(task, rows) {
-      const work = {
-        name: 'classifyStoredRows',
-        task: { ...task, maxPixels },
-        failed: (row: RowChunk['bytes'], why: string) =>
-          resultOf(readRows(row), [failedVerdict(why)], task.classes.length),
+      const read = (bytes: RowChunk['bytes']) => {
+        const found = readRows(bytes);
+        const answer = (verdicts: Verdict[]) => resultOf(found, verdicts, task.classes.length);
+        return { images: found.images, answer };
       };
-      const results = await threads.work<ThreadResult>(work, rows);
-      return results.map(({ sha256, hashed, ...rest }) => {
-        const hashAt = (i: number) => sha256.subarray(i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
-        return { ...rest, sha256: Array.from(hashed, (has, i) => (has ? hashAt(i) : null)) };
-      });
+      const work = { name: 'classifyStoredRows', task: { ...task, maxPixels }, read };
+      const { sha256, hashed, ...rest } = await threads.work<ThreadResult>(work, rows);
+      const hashAt = (i: number) => sha256.subarray(i * SHA256_BYTES, (i + 1) * SHA256_BYTES);
+      return { ...rest, sha256: Array.from(hashed, (has, i) => (has ? hashAt(i) : null)) };
     },
     [Symbol.asyncDispose]: () => threads[Symbol.asyncDispose](),
   };
@@ -89,11 +86,11 @@ export async function* classifyStored(
   { dataset, model, selection, from, before, snapshot, signal }: StoredRequest,
 ): AsyncGenerator<StoredBatch> {
   const { name, classes } = dataset;
-  const running: Promise<StoredBatch[]>[] = [];
+  const running: Promise<StoredBatch>[] = [];
   const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
   const rows = storedRows(pool, { dataset: name, columns, selection, from, before, snapshot }, TASK_LIMITS);
   for await (const chunk of rows) {
-    if (running.length >= classifier.tasksAtOnce) yield* await running.shift()!;
+    if (running.length >= classifier.tasksAtOnce) yield await running.shift()!;
     if (signal?.aborted)
       throw new HubError('INTERRUPTED', 'Interrupted while stored images were classified.');
     const batch = classifier.classify({ model, classes }, chunk);
@@ -101,5 +98,5 @@ export async function* classifyStored(
     batch.catch(() => undefined);
     running.push(batch);
   }
-  for (const batch of running) yield* await batch;
+  for (const batch of running) yield await batch;
 }

@@ -1,15 +1,19 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import { pino } from 'pino';
+import sharp from 'sharp';
+import type { ModelRef } from '../../classifier/model-ref.ts';
 import { loadConfig } from '../../config.ts';
 import { unpack } from '../../ingest/batch-task.ts';
 import { KILLED_DECODER, processIsolated } from '../../ingest/isolation.ts';
 import { Workers } from '../../ingest/workers.ts';
+import { RowReader } from '../../sql/binary-rows.ts';
 import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { createLogger } from '../../log.ts';
 import { numberedDigit } from '../support/digit-stream.ts';
 import { digitPng } from '../support/digits.ts';
-import { isolatedChildren } from '../support/isolated-children.ts';
+import { isBusy, isolatedChildren, LOOK_EVERY_MS, signalChildren } from '../support/isolated-children.ts';
 import { LINEAR_MANIFEST } from '../support/linear-model.ts';
 import { residentMib } from '../support/memory.ts';
 import { TEN, until } from '../support/pipeline.ts';
@@ -35,40 +39,25 @@ const task = {
   maxPixels: 1e9,
 };
 
-const SLOW_MODEL = slowModel();
+/** Never done where the first pixel is white: that of an odd number. */
+const SLOW_MODEL = sharedModel(7, slowModel());
+
+function sharedModel(id: number, onnx: Uint8Array): ModelRef {
+  const shared = new Uint8Array(new SharedArrayBuffer(onnx.length));
+  shared.set(onnx);
+  return { id, onnx: shared, manifest: LINEAR_MANIFEST };
+}
 
 const messagesOf = (images: Buffer[]): SourceMessage[] =>
   images.map((value, i) => ({ offset: i, timestamp: 1000, key: Buffer.from(`${i}`), value, headers: [] }));
 
 const isolate = (images: Buffer[], timeoutMs: number) => processIsolated(task, messagesOf(images), timeoutMs);
 
-/** Between what a child has in memory when it has loaded everything (150 MiB) and amid the slow image. */
-const BUSY_FROM_MIB = 300;
+/** Far longer than a small image takes, on any machine; what is to take longer never ends. */
+const LIMIT_MS = 4000;
 
-/** Far longer than a small image takes, also the first one in a process, and far shorter than the slow one. */
-const LIMIT_MS = 600;
-
-const LOOK_EVERY_MS = 5;
-
-const isThere = (): boolean => true;
-const isBusy = (pid: number): boolean => residentMib(pid) > BUSY_FROM_MIB;
-
-/** Sends the signals to each new child, up to so often, as soon as it is in that state. */
-async function signalChildren(
-  signals: NodeJS.Signals[],
-  times: number,
-  inState: (pid: number) => boolean,
-): Promise<void> {
-  const signalled = new Set<number>();
-  while (signalled.size < times) {
-    for (const pid of isolatedChildren()) {
-      if (signalled.has(pid) || !inState(pid)) continue;
-      signalled.add(pid);
-      for (const signal of signals) process.kill(pid, signal);
-    }
-    await sleep(LOOK_EVERY_MS);
-  }
-}
+/** Has not ended, whoever its parent is. */
+const isThere = (pid: number): boolean => residentMib(pid) > 0;
 
 /** Process ids of all children there are while the work lasts. */
 async function childrenDuring<T>(work: Promise<T>): Promise<{ result: T; children: Set<number> }> {
@@ -80,6 +69,19 @@ async function childrenDuring<T>(work: Promise<T>): Promise<{ result: T; childre
   } finally {
     clearInterval(timer);
   }
+}
+
+/** What an encoded row says of its image's class; columns as in sql/staged-rows.ts. */
+function storedVerdict(row: Uint8Array<ArrayBuffer>): { prediction: number | null; error: string | null } {
+  const reader = new RowReader(row);
+  reader.next();
+  reader.text(); // id
+  reader.text(); // base64
+  reader.bytea(); // PGM
+  const prediction = reader.int4();
+  reader.float4(); // confidence
+  reader.bytea(); // scores
+  return { prediction, error: reader.text() };
 }
 
 describe('images in isolation', () => {
@@ -96,28 +98,79 @@ describe('images in isolation', () => {
   });
 
   test('a shadow over which a child hangs is left out, and costs no image; until then it predicts', async () => {
-    const onnx = new Uint8Array(new SharedArrayBuffer(SLOW_MODEL.length));
-    onnx.set(SLOW_MODEL);
-    const shadow = { id: 7, model: { id: 7, onnx, manifest: LINEAR_MANIFEST }, error: null };
-    // It is slow where the first pixel is white: that of an odd number.
+    const shadow = { id: SLOW_MODEL.id, model: SLOW_MODEL, error: null };
     const images = [0, 2, 5, 4].map(numberedDigit);
-    const result = await processIsolated({ ...task, shadow }, messagesOf(images), 4000);
+    const result = await processIsolated({ ...task, shadow }, messagesOf(images), LIMIT_MS);
     expect(result.failures).toEqual([]);
     expect(result.rows.ends).toHaveLength(4);
     expect(result.shadow!.ends).toHaveLength(4);
-    expect(result.shadow!.failed).toMatchObject({
-      count: 2,
-      text: expect.stringContaining('longer than 4 s'),
-    });
-    expect(result.accused).toMatchObject({ id: 7, model: null, error: result.shadow!.failed!.text });
+    const error = expect.stringContaining('longer than 4 s');
+    expect(result.shadow!.failed).toMatchObject({ count: 2, text: error });
+    expect(result.accused).toEqual([{ id: shadow.id, error }]);
 
     // From now on it is not tried in this process.
     const workers = new Workers({ ...loadConfig({}), workers: 1 }, log);
-    workers.shadowGuard.accuse(result.accused!);
+    workers.guard.accuse(result.accused[0]!);
     const inThread = await workers.ingest({ ...task, shadow, messages: messagesOf(images) }, false);
     await workers.close();
     expect(inThread.rows.ends).toHaveLength(4);
-    expect(inThread.shadow!.failed).toEqual({ count: 4, text: result.accused!.error });
+    expect(inThread.shadow!.failed).toEqual({ count: 4, text: result.accused[0]!.error });
+  });
+
+  test('a live model over which a child hangs costs that image its prediction, and no image before it anything', async () => {
+    // More than a socket takes at once: it must be on its way before the child hangs.
+    const noise = { type: 'gaussian', mean: 128, sigma: 40 } as const;
+    const photo = await sharp({
+      create: { width: 900, height: 900, channels: 3, background: 'black', noise },
+    })
+      .png()
+      .toBuffer();
+    expect(photo.length).toBeGreaterThan(500_000);
+    const images = [numberedDigit(2), photo, numberedDigit(5), numberedDigit(4)];
+    const { result, children } = await childrenDuring(
+      processIsolated({ ...task, model: SLOW_MODEL, promotionNo: 3 }, messagesOf(images), LIMIT_MS),
+    );
+    expect(result.failures).toEqual([]);
+    const text = expect.stringMatching(/only without this model.*longer than 4 s/);
+    expect(unpack(result.rows).map(storedVerdict)).toEqual([
+      { prediction: 0, error: null },
+      { prediction: 0, error: null },
+      { prediction: -1, error: text },
+      // Left to the backlog: none waits for a model that hangs.
+      { prediction: -1, error: null },
+    ]);
+    expect(result.classifyError).toEqual({ count: 1, text });
+    expect(result.accused).toEqual([{ id: SLOW_MODEL.id, error: text }]);
+    // One that hung, one for that image without the model, one for those behind.
+    expect(children.size).toBe(3);
+
+    const workers = new Workers({ ...loadConfig({}), workers: 1 }, log);
+    workers.guard.accuse(result.accused[0]!);
+    const inThread = await workers.ingest(
+      { ...task, model: SLOW_MODEL, messages: messagesOf(images) },
+      false,
+    );
+    await workers.close();
+    expect(unpack(inThread.rows).map(storedVerdict)).toEqual(Array(4).fill({ prediction: -1, error: null }));
+  });
+
+  test('the child ends with its parent, also while it hangs', async () => {
+    const file = new URL('../support/hanging-parent.ts', import.meta.url).pathname;
+    const parent = spawn(process.execPath, [file], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, NODE_OPTIONS: '', NODE_NO_WARNINGS: '1' },
+    });
+    const said = await Promise.race([once(parent.stdout, 'data'), once(parent, 'exit')]);
+    expect(String(said[0])).toMatch(/answered/);
+    const [child] = isolatedChildren('classifier/isolated/child', parent.pid);
+    expect(child).toBeDefined();
+    await sleep(500); // It is in the middle of the image.
+    parent.kill('SIGKILL');
+    try {
+      await until(() => Promise.resolve(!isThere(child!)), 'the child is gone', 60_000);
+    } finally {
+      if (isThere(child!)) process.kill(child!, 'SIGKILL');
+    }
   });
 
   test('a child that somebody else kills costs no image', async () => {
@@ -146,7 +199,7 @@ describe('images in isolation', () => {
         index: 1,
         stage: 'decode',
         reason: KILLED_DECODER,
-        detail: 'It ended the process that decoded it (SIGKILL).',
+        detail: 'It ended its process (SIGKILL).',
       },
     ]);
     expect(rows.ends).toHaveLength(2);
@@ -160,46 +213,14 @@ describe('images in isolation', () => {
   });
 
   test('an image over the time limit is a failure after one try', async () => {
-    const images = [digitPng(1, 1), await slowImage(), digitPng(2, 2)];
-    const { result, children } = await childrenDuring(isolate(images, LIMIT_MS));
+    const work = childrenDuring(isolate([digitPng(1, 1), await slowImage(), digitPng(2, 2)], LIMIT_MS));
+    await signalChildren(['SIGSTOP'], 1, isBusy);
+    const { result, children } = await work;
     expect(result.failures).toMatchObject([
-      { index: 1, reason: KILLED_DECODER, detail: expect.stringMatching(/0\.6 s/) },
+      { index: 1, reason: KILLED_DECODER, detail: expect.stringMatching(/4 s/) },
     ]);
     expect(result.rows.ends).toHaveLength(2);
     // One that was given up, and one for the image behind.
     expect(children.size).toBe(2);
-  });
-});
-
-describe('a worker thread that hangs', () => {
-  test('is given up, its batch is done one image at a time, and the pool goes on', async () => {
-    const messages: string[] = [];
-    const loud = pino({}, { write: (line: string) => void messages.push(line) });
-    const workers = new Workers({ ...loadConfig({}), workers: 1, decodeTimeoutMs: LIMIT_MS }, loud);
-    try {
-      // Together over the limit of a batch, and each over that of one image.
-      const slow = await slowImage();
-      const images = [digitPng(1, 1), slow, slow, slow, slow, slow, digitPng(2, 2)];
-      const { failures, rows } = await workers.ingest({ ...task, messages: messagesOf(images) }, false);
-      expect(failures.map(({ index, reason }) => `${index} ${reason}`)).toEqual(
-        [1, 2, 3, 4, 5].map((index) => `${index} ${KILLED_DECODER}`),
-      );
-      expect(rows.ends).toHaveLength(2);
-      expect(messages.join()).toMatch(/doing it one image at a time/);
-      // The thread still works on what was given up; once it is through, batches take it again.
-      await until(
-        async () => {
-          messages.length = 0;
-          expect(
-            (await workers.ingest({ ...task, messages: messagesOf([digitPng(3, 3)]) }, false)).rows.ends,
-          ).toHaveLength(1);
-          return messages.length === 0;
-        },
-        'the thread is free again',
-        200_000,
-      );
-    } finally {
-      await workers.close();
-    }
   });
 });

@@ -125,6 +125,13 @@ test('a part that fails once is tried again; one that always fails is failed aft
   expect(await parts(hub, job)).toEqual([0, 1, 2]);
 });
 
+test('what the parts share is there until the last that uses it is written, also when another part has failed', async () => {
+  await using hub = await jobHub();
+  const { job } = await hub.start({ parts: 2, writeMs: 1000, failing: 1, how: 'once' });
+  expect(await workOff(here(hub), job)).toMatchObject({ state: 'done', counts: { rows: 2 } });
+  expect((await listParts(hub.desk.pool, job)).map(({ attempts }) => attempts)).toEqual([1, 2]);
+});
+
 test('when what a job needs is gone it fails at once, and is not tried for ever', async () => {
   await using hub = await jobHub();
   const { job } = await hub.start({ parts: 50, ms: 200, failing: 0, how: 'hopeless' });

@@ -11,6 +11,8 @@ export interface Counting {
   units: number;
   /** How long a part takes. */
   ms: number;
+  /** How long it takes to write one. */
+  writeMs?: number;
   /** Part that fails, and how: `once`; `always`; `hopeless`: by an error that trying again cannot help. */
   failing?: number;
   how?: 'once' | 'always' | 'hopeless';
@@ -28,7 +30,8 @@ export const COUNTING: JobKind<Counting, { n: number }> = {
     return Array.from({ length: parts }, (_, n): Part<{ n: number }> => ({ what: { n }, units }));
   },
   async open({ pool }, { job, parameters }) {
-    const { ms, failing, how, interruptible = false } = parameters;
+    const { ms, writeMs = 0, failing, how, interruptible = false } = parameters;
+    let open = true;
     await pool.query('insert into public.opened (job, pid) values ($1, $2)', [job, process.pid]);
     return {
       async work({ what: { n }, attempt, signal, stopping }) {
@@ -38,6 +41,8 @@ export const COUNTING: JobKind<Counting, { n: number }> = {
           if (how === 'always' || attempt === 1) throw new Error('It does not want to.');
         }
         return async (client) => {
+          await sleep(writeMs);
+          if (!open) throw new Error('What the parts share was let go.');
           await client.query('insert into public.counted (job, part, pid) values ($1, $2, $3)', [
             job,
             n,
@@ -47,6 +52,7 @@ export const COUNTING: JobKind<Counting, { n: number }> = {
         };
       },
       async [Symbol.asyncDispose]() {
+        open = false;
         await pool.query('delete from public.opened where job = $1 and pid = $2', [job, process.pid]);
       },
     };
