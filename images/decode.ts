@@ -2,7 +2,8 @@ import { Transformer } from '@napi-rs/image';
 import sharp, { type Sharp } from 'sharp';
 import { errorText } from '../errors.ts';
 import { readOrientation } from './exif.ts';
-import { BadImage, badImage } from './headers/header.ts';
+import { holdsAllPixels } from './gif.ts';
+import { BadImage, badImage, truncatedImage } from './headers/header.ts';
 import { decodeSmallJpeg, endsTooEarly, isSmallJpeg } from './jpeg.ts';
 import { applyOrientation } from './orientation.ts';
 import { decodeSmallPng } from './small-png.ts';
@@ -54,6 +55,9 @@ export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise
     NATIVE_FORMATS.has(header.format) &&
     (header.format !== 'png' || header.width * header.height <= NATIVE_MAX_PIXELS);
   if (native) return smallPng(bytes, header) ?? decodeNative(bytes, header);
+  if (header.format === 'gif' && !holdsAllPixels(bytes, header)) {
+    throw badImage('damaged GIF: its pixels end before the picture does');
+  }
   if (!isSmallJpeg(bytes, header)) return decodeWithSharp(bytes, header, limits);
   const samples = decodeSmallJpeg(bytes, header);
   const finish = (data: Uint8Array | null) =>
@@ -108,9 +112,9 @@ function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
   const { format, width, height, bitDepth } = header;
   let raw: Uint8Array;
   try {
-    raw = new Transformer(bytes).rawPixelsSync();
+    raw = new Transformer(withoutProfiles(bytes, header)).rawPixelsSync();
   } catch (error) {
-    throw undecodable(header, error);
+    throw ENDS_TOO_EARLY.test(errorText(error)) ? truncatedImage(format, bytes) : undecodable(header, error);
   }
   const deep = bitDepth === 16;
   const channels = raw.length / (width * height * (deep ? 2 : 1));
@@ -119,6 +123,17 @@ function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
   }
   const data = deep ? upperBytes(raw) : raw;
   return oriented({ format, width, height, channels, data, bitDepth, exif: header.exif ?? null });
+}
+
+/** What @napi-rs/image says of BMP and netpbm images whose file ends before their pixels do. */
+const ENDS_TOO_EARLY = /failed to fill whole buffer|Not enough data was provided/;
+
+/** A colour profile is not applied, and one of a megabyte can inflate to all the memory that the decoder may take. */
+function withoutProfiles(bytes: Uint8Array, { profiles = [] }: ImageHeader): Uint8Array {
+  if (profiles.length === 0) return bytes;
+  const starts = [0, ...profiles.map(([, to]) => to)];
+  const ends = [...profiles.map(([from]) => from), bytes.length];
+  return Buffer.concat(starts.map((start, i) => bytes.subarray(start, ends[i])));
 }
 
 /** 16-bit samples in native byte order, which is little-endian wherever @napi-rs/image runs, to 8 bits. */
@@ -143,6 +158,7 @@ async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, limits: I
     if (!isChannels(channels))
       throw badImage(`${header.format.toUpperCase()} with ${channels} channels`, { kind: 'unsupported' });
     const found = { format: header.format, width, height, bitDepth: header.bitDepth, exif };
+    if (isGrey === 'deep' && channels === 3) return { ...found, channels: 1, data: everyThird(data) };
     return isGrey === 'alpha' && channels === 4
       ? { ...found, channels: 2, data: greyAndAlpha(data) }
       : { ...found, channels, data };
@@ -151,18 +167,19 @@ async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, limits: I
   }
 }
 
-/** libvips turns grey into RGB unless told otherwise, and its grey output loses alpha. */
+/** libvips turns grey into RGB unless told otherwise; its grey output loses alpha, and of 16 bits it rounds instead of cutting. */
 async function inspect(
   image: Sharp,
   header: ImageHeader,
-): Promise<{ isGrey: 'opaque' | 'alpha' | false; exif: Uint8Array | null }> {
+): Promise<{ isGrey: 'opaque' | 'deep' | 'alpha' | false; exif: Uint8Array | null }> {
   if (header.components) {
     return { isGrey: header.components === 1 && 'opaque', exif: header.exif ?? null };
   }
   const metadata = await image.metadata();
-  const grey = metadata.space === 'b-w' || metadata.space === 'grey16';
+  const deep = metadata.space === 'grey16';
+  const grey = metadata.space === 'b-w' || deep;
   return {
-    isGrey: grey && (metadata.hasAlpha ? 'alpha' : 'opaque'),
+    isGrey: grey && (metadata.hasAlpha ? 'alpha' : deep ? 'deep' : 'opaque'),
     exif: header.exif === undefined ? (metadata.exif ?? null) : header.exif,
   };
 }
@@ -177,12 +194,20 @@ function greyAndAlpha(rgba: Uint8Array): Uint8Array {
   return data;
 }
 
+/** RGB whose three colours are equal → grey. */
+function everyThird(rgb: Uint8Array): Uint8Array {
+  const data = new Uint8Array(rgb.length / 3);
+  for (let i = 0; i < data.length; i++) data[i] = rgb[3 * i]!;
+  return data;
+}
+
 const isChannels = (n: number): n is Channels => n === 1 || n === 2 || n === 3 || n === 4;
 
 /** What the decoder said, in one line, as our error. */
 function undecodable({ format }: ImageHeader, cause: unknown): Error {
   const text = errorText(cause)
     .replace(/^Decode image failed\s*/, '')
+    .replace(/^Warning treated as error.*/, 'its decoder warns, and not all of its pixels may be right')
     .split('\n')[0];
   const kind = cause instanceof BadImage ? cause.kind : /pixel limit/.test(text!) ? 'too-large' : 'damaged';
   return badImage(`damaged ${format.toUpperCase()}: ${text}`, { kind, cause });

@@ -28,12 +28,18 @@ const READERS: HeaderReader[] = [
   readPnmHeader,
 ];
 
+/**
+ * Longer sides are refused whatever the area: nobody takes such pictures, and to make one smaller that is a hundred million
+ * pixels wide, or high, takes gigabytes or minutes.
+ */
+const MAX_SIDE = 1_000_000;
+
 /** How much of an unknown file its error quotes. */
 const QUOTED_BYTES = 20;
 
 /**
  * Format and size of an encoded image from its header alone, in microseconds and without decoding a pixel.
- * Throws HubError BAD_IMAGE if the bytes are empty, in no format we know, larger than the limit
+ * Throws HubError BAD_IMAGE if the bytes are empty, in no format we know, larger than the limits
  * (however few bytes they are compressed to), or visibly cut short.
  */
 export function sniff(bytes: Uint8Array, limits: ImageLimits): ImageHeader {
@@ -45,6 +51,7 @@ export function sniff(bytes: Uint8Array, limits: ImageLimits): ImageHeader {
     throw badImage(`damaged ${format.toUpperCase()}: it says it is ${width} × ${height} pixels large`);
   }
   if (width * height > limits.maxPixels) throw tooLarge(header, limits);
+  if (Math.max(width, height) > MAX_SIDE) throw tooLong(header);
   if (header.truncated) throw truncatedImage(format, bytes);
   return header;
 }
@@ -70,10 +77,17 @@ function tooLarge({ format, width, height }: ImageHeader, { maxPixels }: ImageLi
   );
 }
 
+function tooLong({ format, width, height }: ImageHeader) {
+  return badImage(
+    `${format.toUpperCase()} of ${width} × ${height}: a side is over the limit of ${MAX_SIDE} pixels`,
+    { kind: 'too-large' },
+  );
+}
+
 /** The first bytes as text if they are text, else in hexadecimal. */
 function quote(bytes: Buffer): string {
   const start = bytes.subarray(0, QUOTED_BYTES);
   const text = start.toString('utf8').replace(/�+$/, ''); // a character cut at the end
-  const isText = !/[\p{Cc}�]/u.test(text.replace(/[\t\r\n]/g, ' '));
+  const isText = text !== '' && !/[\p{Cc}�]/u.test(text.replace(/[\t\r\n]/g, ' '));
   return isText ? `‘${text.replace(/\s+/g, ' ')}’` : `bytes ${start.subarray(0, 8).toString('hex')}`;
 }

@@ -1,12 +1,16 @@
 import { badImage, truncatedImage, type HeaderReader } from './header.ts';
 
-/** Boxes on the way to the sizes; `meta` is a full box: version and flags come before its children. */
-const CONTAINERS: Record<string, number> = { meta: 4, iprp: 0, ipco: 0 };
+/** Boxes on the way to the sizes, and what comes before their children: `meta` is a full box, with version and flags. */
+const WAY = [
+  { type: 'meta', skip: 4 },
+  { type: 'iprp', skip: 0 },
+  { type: 'ipco', skip: 0 },
+];
 
 /**
  * AVIF (ISO/IEC 23000-22 on ISO/IEC 14496-12 and 23008-12): boxes `size:u32 type:4 body`. `ftyp` names the brands;
  * `meta/iprp/ipco/ispe` hold the sizes `version:u32 width:u32 height:u32` of every image in the file: the picture,
- * its alpha plane, tiles, thumbnails. The largest is the one that counts.
+ * its alpha plane, tiles, thumbnails. The largest is the one that counts. The pixels lie in `mdat`, or in `meta/idat`.
  */
 export const readAvifHeader: HeaderReader = (bytes) => {
   if (bytes.toString('latin1', 4, 8) !== 'ftyp') return null;
@@ -18,7 +22,8 @@ export const readAvifHeader: HeaderReader = (bytes) => {
     });
   }
   const sizes = new Array<{ width: number; height: number }>();
-  const whole = readBoxes(bytes, 0, bytes.length, sizes);
+  const types = new Set<string>();
+  const whole = readBoxes(bytes, 0, bytes.length, 0, sizes, types) && types.has('meta');
   const largest = sizes.reduce((a, b) => (b.width * b.height > a.width * a.height ? b : a), {
     width: 0,
     height: 0,
@@ -26,20 +31,28 @@ export const readAvifHeader: HeaderReader = (bytes) => {
   if (largest.width === 0) {
     throw whole ? badImage('damaged AVIF: its size is missing') : truncatedImage('avif', bytes);
   }
-  return { format: 'avif', ...largest, bitDepth: null, exif: undefined, truncated: !whole };
+  const hasPixels = types.has('mdat') || types.has('idat');
+  return { format: 'avif', ...largest, bitDepth: null, exif: undefined, truncated: !whole || !hasPixels };
 };
 
-/** Collects all `ispe` boxes; false if a box reaches beyond the end of its parent. */
+/**
+ * Collects all `ispe` boxes, and the types of all boxes on the way to them.
+ * @param depth how many of the boxes on the way the stretch lies in
+ * @returns false if a box reaches beyond the end of its parent.
+ */
 function readBoxes(
   bytes: Buffer,
   start: number,
   end: number,
+  depth: number,
   sizes: { width: number; height: number }[],
+  types: Set<string>,
 ): boolean {
   for (let at = start; at < end;) {
     if (at + 8 > end) return false;
     const size = bytes.readUInt32BE(at);
     const type = bytes.toString('latin1', at + 4, at + 8);
+    types.add(type);
     if (size === 0) return true; // reaches to the end of the file
     if (size === 1) return true; // 64-bit size: only media data is that large, and it comes last
     const boxEnd = at + size;
@@ -47,8 +60,10 @@ function readBoxes(
     if (type === 'ispe' && size >= 20) {
       sizes.push({ width: bytes.readUInt32BE(at + 12), height: bytes.readUInt32BE(at + 16) });
     }
-    const skip = CONTAINERS[type];
-    if (skip !== undefined && !readBoxes(bytes, at + 8 + skip, boxEnd, sizes)) return false;
+    const next = WAY[depth];
+    if (type === next?.type && !readBoxes(bytes, at + 8 + next.skip, boxEnd, depth + 1, sizes, types)) {
+      return false;
+    }
     at = boxEnd;
   }
   return true;

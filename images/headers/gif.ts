@@ -1,4 +1,4 @@
-import { truncatedImage, type HeaderReader } from './header.ts';
+import { truncatedImage, type HeaderReader, type ImageHeader } from './header.ts';
 
 const EXTENSION = 0x21;
 const IMAGE = 0x2c;
@@ -17,27 +17,38 @@ export const readGifHeader: HeaderReader = (bytes) => {
   if (bytes.length < 13) throw truncatedImage('gif', bytes);
   let width = bytes.readUInt16LE(6);
   let height = bytes.readUInt16LE(8);
-  let images = 0;
+  let firstImage: ImageHeader['firstImage'];
   let truncated = true;
   let at = 13 + colourTableBytes(bytes[10]!);
   while (at < bytes.length) {
     const block = bytes[at]!;
     // Some writers leave the trailer out and pad with zeros: after an image the file is whole at any such byte.
-    if (block === TRAILER || (images > 0 && block !== EXTENSION && block !== IMAGE)) {
+    if (block === TRAILER || (firstImage && block !== EXTENSION && block !== IMAGE)) {
       truncated = false;
       break;
     }
     if (block === IMAGE && at + 10 <= bytes.length) {
-      if (images++ === 0) {
-        width = Math.max(width, bytes.readUInt16LE(at + 1) + bytes.readUInt16LE(at + 5));
-        height = Math.max(height, bytes.readUInt16LE(at + 3) + bytes.readUInt16LE(at + 7));
+      const dataAt = at + 10 + colourTableBytes(bytes[at + 9]!); // descriptor, table
+      if (!firstImage) {
+        const [imageWidth, imageHeight] = [bytes.readUInt16LE(at + 5), bytes.readUInt16LE(at + 7)];
+        width = Math.max(width, bytes.readUInt16LE(at + 1) + imageWidth);
+        height = Math.max(height, bytes.readUInt16LE(at + 3) + imageHeight);
+        firstImage = { pixels: imageWidth * imageHeight, dataAt };
       }
-      at += 10 + colourTableBytes(bytes[at + 9]!) + 1; // descriptor, table, LZW code size
+      at = dataAt + 1; // LZW code size
     } else {
       at += 2; // introducer and label
     }
     while (at < bytes.length && bytes[at] !== 0) at += 1 + bytes[at]!;
     at++;
   }
-  return { format: 'gif', width, height, bitDepth: 8, exif: null, truncated };
+  return {
+    format: 'gif',
+    width,
+    height,
+    bitDepth: 8,
+    exif: null,
+    truncated,
+    ...(firstImage && { firstImage }),
+  };
 };

@@ -20,6 +20,10 @@ export interface ImageHeader {
   truncated: boolean;
   /** JPEG: colour components (1 grey, 3 YCbCr or RGB, 4 CMYK). */
   components?: number;
+  /** PNG: the stretches of its colour profiles' chunks; there should be one at most. */
+  profiles?: [from: number, to: number][];
+  /** GIF: the first image, as far as there is one: its pixels, and where their compressed data begin. */
+  firstImage?: { pixels: number; dataAt: number };
 }
 
 /**

@@ -4,6 +4,7 @@ const EXIF_PREFIX = 'Exif\0\0';
 const APP1 = 0xe1;
 const SOS = 0xda;
 const EOI = 0xd9;
+const END = Buffer.from([0xff, EOI]);
 
 /** SOF0–SOF15 are C0–CF, except C4 (Huffman tables), C8 (reserved) and CC (arithmetic conditioning). */
 const isFrame = (marker: number) => marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker);
@@ -13,10 +14,11 @@ const standsAlone = (marker: number) => marker === 0x01 || (marker >= 0xd0 && ma
 /**
  * JPEG (ITU-T T.81, annex B): markers `FF xx length:u16 body`. A frame header (SOFn) holds
  * `precision:u8 height:u16 width:u16 components:u8`; EXIF is an APP1 segment that starts with `Exif\0\0`.
- * Reads up to the first scan (SOS); whether the scans are whole, the decoder says.
+ * Reads up to the first scan (SOS), and looks for the end marker behind it: in a scan the byte FF is written FF 00. Whether
+ * the scans are whole, the decoder says.
  */
 export const readJpegHeader: HeaderReader = (bytes) => {
-  if (bytes.length < 3 || bytes[0] !== 0xff || bytes[1] !== 0xd8 || bytes[2] !== 0xff) return null;
+  if (bytes.length < 2 || bytes[0] !== 0xff || bytes[1] !== 0xd8 || (bytes[2] ?? 0xff) !== 0xff) return null;
   let frame: { bitDepth: number; height: number; width: number; components: number } | undefined;
   let exif: Buffer | null = null;
   let at = 2;
@@ -41,7 +43,7 @@ export const readJpegHeader: HeaderReader = (bytes) => {
     const end = at + 2 + length;
     if (marker === SOS) {
       if (!frame) throw badImage('damaged JPEG: pixels come before the frame header');
-      return { format: 'jpeg', ...frame, exif, truncated: end > bytes.length };
+      return { format: 'jpeg', ...frame, exif, truncated: bytes.lastIndexOf(END) < end };
     }
     if (marker === APP1 && exif === null && bytes.toString('latin1', body, body + 6) === EXIF_PREFIX) {
       exif = bytes.subarray(body, end);

@@ -4,6 +4,7 @@ const SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 const IHDR = 0x49484452;
 const IEND = 0x49454e44;
 const EXIF = 0x65584966; // eXIf
+const PROFILE = 0x69434350; // iCCP
 /** Length, type and CRC around a chunk's body. */
 const CHUNK_FRAME = 12;
 const IHDR_END = SIGNATURE.length + 8 + 13;
@@ -23,12 +24,14 @@ export const readPngHeader: HeaderReader = (bytes) => {
     throw badImage('damaged PNG: it does not begin with an IHDR chunk');
   }
   let exif: Buffer | null = null;
+  const profiles: [number, number][] = [];
   let truncated = true;
   for (let at = SIGNATURE.length; at + CHUNK_FRAME <= bytes.length;) {
     const length = bytes.readUInt32BE(at);
     const type = bytes.readUInt32BE(at + 4);
     const end = at + CHUNK_FRAME + length;
     if (end > bytes.length) break;
+    if (type === PROFILE) profiles.push([at, end]);
     if (type === EXIF) exif = bytes.subarray(at + 8, end - 4);
     if (type === IEND) {
       truncated = false;
@@ -43,5 +46,6 @@ export const readPngHeader: HeaderReader = (bytes) => {
     bitDepth: bytes[24]!,
     exif,
     truncated,
+    profiles,
   };
 };

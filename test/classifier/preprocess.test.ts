@@ -100,7 +100,18 @@ test('pixels that do not fit their own size are an error, not garbage', () => {
   );
 });
 
+/** The most that this process ever had in memory, MiB. */
+const mostMemory = () => process.resourceUsage().maxRSS / 1024;
+
 describe('resize', () => {
+  test('takes little memory beside the picture, also of one that is very high', () => {
+    const before = mostMemory();
+    // All rows at once, as wide as the target, would be 512 MiB.
+    const result = resize(new Uint8Array(600_000).fill(7), 1, 600_000, 1, 224, 224);
+    expect(new Set(result)).toEqual(new Set([7]));
+    expect(mostMemory() - before).toBeLessThan(200);
+  });
+
   const noise = (length: number): Uint8Array =>
     Uint8Array.from({ length }, (_, index) => (index * index * 31 + index * 17) % 256);
 

@@ -5,7 +5,7 @@ import { digitPng } from '../support/digits.ts';
 import { rounds } from '../support/fault-mode.ts';
 import { watchHealth } from '../support/health-watch.ts';
 import { runProcess, timesJoined } from '../support/ingest-process.ts';
-import { residentMib } from '../support/memory.ts';
+import { residentMib, watchMemory } from '../support/memory.ts';
 import { goLive, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 import { slowInserts } from '../support/slow-inserts.ts';
 
@@ -24,13 +24,6 @@ const AT_FULL_RATE_MIB = 700;
 const PARTITIONS = 4;
 /** Each partition's batch inserts row after row: together 100 rows/s. */
 const SECONDS_PER_ROW = PARTITIONS / 100;
-
-/** The most that a process has in memory, asked all the time until it is disposed of. */
-function watchMemory(pid: number): Disposable & { most(): number } {
-  let most = residentMib(pid);
-  const timer = setInterval(() => (most = Math.max(most, residentMib(pid))), 100);
-  return { most: () => most, [Symbol.dispose]: () => clearInterval(timer) };
-}
 
 async function fillTopic({ produce }: TestPipeline): Promise<void> {
   const images = Array.from({ length: 500 }, (_, i) => digitPng(i % 10, i));

@@ -2,6 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 import sharp from 'sharp';
 import { HubError } from '../../errors.ts';
 import { decode, type Pixels } from '../../images/decode.ts';
+import { BadImage } from '../../images/headers/header.ts';
+import { inflating } from '../support/inflating.ts';
 import { exifBlock, withExifSegment } from '../support/exif-block.ts';
 import { PNG_SIGNATURE, pngChunk, writePng } from '../support/png-writer.ts';
 import { sampleImages, samplePixels } from '../support/sample-images.ts';
@@ -10,13 +12,16 @@ const LIMITS = { maxPixels: 1_000_000 };
 const [WIDTH, HEIGHT] = [64, 48];
 const SAMPLES = await sampleImages(WIDTH, HEIGHT);
 
+/** In fewer bytes of a file its format does not show. */
+const LONGEST_SIGNATURE = 12;
+
 /** The error that decoding ends with; a decoded image is a failure of the test. */
-async function refusal(bytes: Uint8Array): Promise<HubError> {
+async function refusal(bytes: Uint8Array): Promise<BadImage> {
   let pixels: Pixels;
   try {
     pixels = await decode(bytes, LIMITS);
   } catch (error) {
-    if (error instanceof HubError && error.code === 'BAD_IMAGE') return error;
+    if (error instanceof BadImage) return error;
     throw error;
   }
   throw new Error(`decoded to ${pixels.width} × ${pixels.height} × ${pixels.channels}`);
@@ -36,17 +41,24 @@ describe('every format', () => {
     expect(differences.reduce((a, b) => a + b, 0) / differences.length).toBeLessThanOrEqual(loss / 8);
   });
 
-  test.each(SAMPLES)('$name cut short anywhere is an error, never half a picture', async ({ bytes }) => {
-    const cuts = [1, 2, 3, 4, 8, 12, 16, 24, 30, 40, 64, 100];
-    const lengths = new Set([
-      ...cuts.map((cut) => bytes.length - cut),
-      ...cuts,
-      ...[0.2, 0.4, 0.5, 0.6, 0.8, 0.9, 0.95].map((part) => Math.floor(part * bytes.length)),
-    ]);
-    for (const length of lengths) {
-      if (length > 0 && length < bytes.length) await refusal(bytes.subarray(0, length));
-    }
-  });
+  test.each(SAMPLES)(
+    '$name cut short anywhere is called truncated, and never half a picture',
+    async ({ bytes }) => {
+      const cuts = [1, 2, 3, 4, 8, 12, 16, 24, 30, 40, 64, 100];
+      const lengths = new Set([
+        ...cuts.map((cut) => bytes.length - cut),
+        ...cuts,
+        ...[0.2, 0.4, 0.5, 0.6, 0.8, 0.9, 0.95].map((part) => Math.floor(part * bytes.length)),
+      ]);
+      for (const length of lengths) {
+        if (length <= 0 || length >= bytes.length) continue;
+        const { kind, message } = await refusal(bytes.subarray(0, length));
+        if (length < LONGEST_SIGNATURE) continue;
+        expect(kind).toBe('truncated');
+        expect(message).toContain(`the file ends after ${length} bytes`);
+      }
+    },
+  );
 
   test.each(SAMPLES)(
     '$name over the limit in pixels is refused with size, limit and setting',
@@ -88,6 +100,15 @@ describe('channels', () => {
     const pixels = await decode(bits, LIMITS);
     expect(pixels).toMatchObject({ channels: 1, bitDepth: 1 });
     expect(new Set(pixels.data)).toEqual(new Set([0, 255]));
+  });
+
+  test('of the 16 bits of a grey TIFF the upper 8 are taken, never rounded', async () => {
+    const samples = Uint16Array.from(grey, (v) => v * 256 + 255);
+    const tiff = await sharp(samples, { raw: { width: 16, height: 16, channels: 1 } })
+      .toColourspace('grey16')
+      .tiff({ compression: 'lzw' })
+      .toBuffer();
+    expect(await decode(tiff, LIMITS)).toMatchObject({ channels: 1, bitDepth: 16, data: grey });
   });
 
   test('a TIFF with grey and alpha has two channels', async () => {
@@ -247,6 +268,26 @@ describe('BMP', () => {
   });
 });
 
+test('a colour profile that inflates to a gigabyte is not inflated', async () => {
+  const profile = Buffer.concat([Buffer.from('profile\0\0'), inflating(new Uint8Array(), 1000)]);
+  const png = writePng({
+    width: 1,
+    height: 1,
+    colourType: 2,
+    bitDepth: 8,
+    samples: [1, 2, 3],
+    before: [
+      ['iCCP', profile],
+      ['iCCP', profile],
+    ],
+  });
+  const mostMemory = () => process.resourceUsage().maxRSS / 1024;
+  const before = mostMemory();
+  expect(await decode(png, LIMITS)).toMatchObject({ channels: 3, data: new Uint8Array([1, 2, 3]) });
+  // Inflated as far as @napi-rs/image does, it takes 470 MiB.
+  expect(mostMemory() - before).toBeLessThan(200);
+});
+
 describe('damage', () => {
   const png = writePng({ width: 8, height: 8, colourType: 0, bitDepth: 8, samples: Array(64).fill(7) });
 
@@ -272,6 +313,20 @@ describe('damage', () => {
     const middle = Math.floor(bytes.length * 0.7);
     const half = Buffer.concat([bytes.subarray(0, middle), Buffer.from([0xff, 0xd9])]);
     expect((await refusal(half)).message).toMatch(/^damaged JPEG: /);
+  });
+
+  test('a GIF whose pixels end before it does is an error, although all its blocks are whole', async () => {
+    const screen = Buffer.from('GIF89a\x02\0\x02\0\x80\0\0\0\0\0\xff\xff\xff', 'latin1');
+    const image = (...codes: number[]) =>
+      Buffer.from([0x2c, 0, 0, 0, 0, 2, 0, 2, 0, 0, 2, codes.length, ...codes, 0, 0x3b]);
+    // Codes of 3 bits, then 4, the lowest first: clear (4); white (1), or black (0), white, white, black; the end (5).
+    const quarter = image(0b01_001_100, 0b1);
+    const whole = image(0b01_000_100, 0b0000_001_0, 0b0101);
+    expect((await refusal(Buffer.concat([screen, quarter]))).message).toMatch(
+      /pixels end before the picture/,
+    );
+    const { data } = await decode(Buffer.concat([screen, whole]), LIMITS);
+    expect([0, 1, 2, 3].map((pixel) => data[3 * pixel])).toEqual([0, 255, 255, 0]);
   });
 
   test('bytes that follow an image do no harm', async () => {

@@ -1,8 +1,8 @@
-import { crc32 } from 'node:zlib';
 import { describe as group, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { HubError } from '../../errors.ts';
 import { describe } from '../../images/metadata.ts';
+import { repairChecksums } from '../support/png-writer.ts';
 import { sampleImages } from '../support/sample-images.ts';
 
 const OPTIONS = { maxPixels: 200_000, pgmMaxSide: 64, background: 255, measure: true };
@@ -25,16 +25,6 @@ async function survives(bytes: Uint8Array): Promise<void> {
     expect(error.message).not.toContain('\0');
   }
   expect(performance.now() - started).toBeLessThan(HANG_MS);
-}
-
-/** Gives the chunks of a damaged PNG right checksums, so that the damage gets past them. */
-function repairChecksums(png: Buffer): void {
-  for (let at = 8; at + 12 <= png.length;) {
-    const end = at + 12 + png.readUInt32BE(at);
-    if (end > png.length) return;
-    png.writeUInt32BE(crc32(png.subarray(at + 4, end - 4)), end - 4);
-    at = end;
-  }
 }
 
 group('whatever the bytes are, describing them ends with an image or a BAD_IMAGE error', () => {

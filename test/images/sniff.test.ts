@@ -45,6 +45,14 @@ describe('sniff', () => {
     expect(refusal(Buffer.from('P5 50000 50000 255\nabc')).message).toMatch(/^PGM of 50000 × 50000/);
   });
 
+  test('a side over a million pixels is refused, however few pixels there are', () => {
+    const start = (width: number) => Buffer.from(`P1 ${width} 2 1`);
+    const error = refusal(start(1_000_001));
+    expect(error.message).toBe('PBM of 1000001 × 2: a side is over the limit of 1000000 pixels');
+    expect(error).toMatchObject({ kind: 'too-large' });
+    expect(sniff(start(1_000_000), LIMITS)).toMatchObject({ width: 1_000_000 });
+  });
+
   test('an image of exactly the limit is let in', () => {
     const { bytes } = SAMPLES[0]!;
     expect(sniff(bytes, { maxPixels: 64 * 48 })).toMatchObject({ width: 64 });
@@ -66,6 +74,7 @@ describe('sniff', () => {
     ['text with umlauts', 'Grüße', /starts with ‘Grüße’/],
     ['lines', 'a\r\nb\tc', /starts with ‘a b c’/],
     ['SVG', '<svg xmlns="http://www.w3.org/2000/svg"/>', /starts with ‘<svg/],
+    ['bytes that are no beginning of a text', Buffer.alloc(9, 0xff), /starts with bytes ffffffffffffffff/],
     ['zeros', '\0\0\0\0\0\0\0\0\0\0', /starts with bytes 0000000000000000/],
     ['HEIC', '\0\0\0\x18ftypheic\0\0\0\0mif1heic', /brand ‘heic’/],
   ])('%s is not an image, and the error shows how it starts', (_, content, message) => {
@@ -77,6 +86,20 @@ describe('sniff', () => {
   test('the errors hold no NUL, which Postgres texts cannot', () => {
     expect(refusal(Buffer.from('a\0b')).message).not.toContain('\0');
     expect(refusal(Buffer.from('\0\0\0\x18ftyp\0\0\0\0\0\0\0\0mif1heic')).message).not.toContain('\0');
+  });
+
+  test('boxes within each other are followed no deeper than an AVIF has them', () => {
+    let boxes = Buffer.alloc(0);
+    for (let depth = 0; depth < 20_000; depth++) {
+      const start = Buffer.from('\0\0\0\0ipco', 'latin1');
+      start.writeUInt32BE(8 + boxes.length);
+      boxes = Buffer.concat([start, boxes]);
+    }
+    const around = Buffer.from('\0\0\0\0meta\0\0\0\0\0\0\0\0iprp', 'latin1');
+    around.writeUInt32BE(around.length + boxes.length);
+    around.writeUInt32BE(8 + boxes.length, 12);
+    const brand = Buffer.from('\0\0\0\x10ftypavif\0\0\0\0', 'latin1');
+    expect(refusal(Buffer.concat([brand, around, boxes])).message).toBe('damaged AVIF: its size is missing');
   });
 
   test('a size of zero is damage', () => {

@@ -1,6 +1,6 @@
 import { expect } from '@jest/globals';
 import { Classifier } from '../../classifier/inference.ts';
-import { decode } from '../../images/decode.ts';
+import { decode, type Pixels } from '../../images/decode.ts';
 import { listPartitions } from '../../sql/offsets.ts';
 import { committedOffsets } from './consumer-group.ts';
 import type { DigitMessage } from './digit-stream.ts';
@@ -10,6 +10,20 @@ import { type TopicMessage, topicMessages } from './topic-messages.ts';
 
 /** Problems shown of each kind: with thousands the first ones tell as much. */
 const SHOWN = 5;
+
+/** A linearModel that was live. */
+export interface LiveModel {
+  id: number;
+  onnx: Uint8Array;
+}
+
+/** What is known of a stream's messages otherwise than by decoding them as the pipeline does. */
+export interface JudgeOptions {
+  /** What a message's row must show; null: it must be a dead letter. Else what our own decoder says of it. */
+  pixelsOf?: (message: TopicMessage) => Promise<Pixels | null>;
+  /** Why a message must be a dead letter; else because it is truncated. */
+  reasonOf?: (message: TopicMessage) => string;
+}
 
 export interface Judged {
   rows: number;
@@ -21,12 +35,13 @@ export interface Judged {
  * in good order: reads the topic back, and compares every message with the table, the dead letters and the offsets. Predictions
  * are recomputed, one image at a time, and must be the same bits.
  * @param sent every message that was produced, in order
- * @param model a linearModel, live all the time
+ * @param models what was live, in the order of the promotions: a row's promotion says which of them predicted
  */
 export async function judge(
   pipeline: TestPipeline,
   sent: DigitMessage[],
-  model: { id: number; onnx: Uint8Array },
+  models: LiveModel[],
+  { pixelsOf, reasonOf = () => 'truncated' }: JudgeOptions = {},
 ): Promise<Judged> {
   const messages = await topicMessages(pipeline.brokers, pipeline.topic);
   const identity = (key: string, value: Buffer) => `${key} ${value.toString('base64')}`;
@@ -38,10 +53,16 @@ export async function judge(
     ),
   ).toEqual({ missing: [], tooMany: [] });
 
-  const expected = await expectations(messages, model, pipeline.config.maxPixels);
+  const { maxPixels } = pipeline.config;
+  const expected = await expectations(
+    messages,
+    models,
+    await promotionsOfRows(pipeline),
+    pixelsOf ?? ((message) => decoded(message.value!, maxPixels)),
+  );
   const problems = [
     ...(await rowProblems(pipeline, expected.rows)),
-    ...(await deadLetterProblems(pipeline, expected.deadLetters)),
+    ...(await deadLetterProblems(pipeline, expected.deadLetters, reasonOf)),
     ...(await offsetProblems(pipeline, messages)),
   ];
   expect(problems).toEqual([]);
@@ -80,35 +101,48 @@ const placeOf = ({ partition, offset }: { partition: number; offset: number }) =
 /** What a row must hold, as one text each, so that a difference is readable. */
 type Row = Record<'place' | 'image' | 'prediction' | 'confidence' | 'model' | 'promotion', string>;
 
+/** Which promotion each row's prediction is said to belong to. */
+async function promotionsOfRows({ pool, dataset }: TestPipeline): Promise<Map<string, number | null>> {
+  const { rows } = await pool.query<{ id: string; promotion: number | null }>(
+    `select id, promotion_no as promotion from ${dataset}`,
+  );
+  return new Map(rows.map(({ id, promotion }) => [id, promotion]));
+}
+
 /** What the topic's messages must become: rows by id, dead letters by place. */
 async function expectations(
   messages: TopicMessage[],
-  model: { id: number; onnx: Uint8Array },
-  maxPixels: number,
+  models: LiveModel[],
+  promotions: Map<string, number | null>,
+  pixelsOf: (message: TopicMessage) => Promise<Pixels | null>,
 ): Promise<{ rows: Map<string, Row>; deadLetters: Map<string, TopicMessage> }> {
-  const classifier = await Classifier.load(model.onnx, LINEAR_MANIFEST, TEN);
+  const classifiers: Classifier[] = [];
   const rows = new Map<string, Row>();
   const deadLetters = new Map<string, TopicMessage>();
   try {
+    for (const { onnx } of models) classifiers.push(await Classifier.load(onnx, LINEAR_MANIFEST, TEN));
     // In a partition in order of their offsets, and a key has one partition: the later one replaces the earlier.
     for (const message of messages) {
-      const pixels = await decoded(message.value!, maxPixels);
+      const pixels = await pixelsOf(message);
       if (pixels === null) {
         deadLetters.set(placeOf(message), message);
         continue;
       }
-      const { prediction, confidence } = await classifier.classify([pixels]);
-      rows.set(String(message.key), {
+      const key = String(message.key);
+      const known = promotions.get(key) ?? 0;
+      const promotion = models[known - 1] ? known : models.length;
+      const { prediction, confidence } = await classifiers[promotion - 1]!.classify([pixels]);
+      rows.set(key, {
         place: placeOf(message),
         image: message.value!.toString('base64'),
         prediction: String(prediction[0]),
         confidence: String(confidence[0]),
-        model: String(model.id),
-        promotion: '1',
+        model: String(models[promotion - 1]!.id),
+        promotion: String(promotion),
       });
     }
   } finally {
-    await classifier.release();
+    for (const classifier of classifiers) await classifier.release();
   }
   return { rows, deadLetters };
 }
@@ -159,6 +193,7 @@ async function rowProblems(
 async function deadLetterProblems(
   { pool, dataset }: TestPipeline,
   expected: Map<string, TopicMessage>,
+  reasonOf: (message: TopicMessage) => string,
 ): Promise<string[]> {
   const { rows } = await pool.query<{
     partition: number;
@@ -183,7 +218,7 @@ async function deadLetterProblems(
     if (!message) problems.push(`message ${place} (${letter.key}) is a dead letter for nothing: ${why}`);
     else if (!letter.key.equals(message.key!) || !letter.value.equals(message.value!)) {
       problems.push(`the dead letter of ${place} holds something else than the message`);
-    } else if (why !== 'decode, truncated, attempts 1') {
+    } else if (why !== `decode, ${reasonOf(message)}, attempts 1`) {
       problems.push(`the dead letter of ${place} is there for the wrong reason: ${why}`);
     }
   }

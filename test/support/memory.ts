@@ -8,3 +8,10 @@ export function residentMib(pid: number): number {
     return 0;
   }
 }
+
+/** The most that a process has in memory, MiB, asked all the time until it is disposed of. */
+export function watchMemory(pid: number): Disposable & { most(): number } {
+  let most = residentMib(pid);
+  const timer = setInterval(() => (most = Math.max(most, residentMib(pid))), 100);
+  return { most: () => most, [Symbol.dispose]: () => clearInterval(timer) };
+}

@@ -44,6 +44,17 @@ export function pngChunk(type: string, body: Uint8Array = new Uint8Array()): Buf
   return chunk;
 }
 
+/** Gives the chunks of a damaged PNG right checksums, in place, so that the damage gets past them. */
+export function repairChecksums(png: Buffer): Buffer {
+  for (let at = 8; at + 12 <= png.length;) {
+    const end = at + 12 + png.readUInt32BE(at);
+    if (end > png.length) break;
+    png.writeUInt32BE(crc32(png.subarray(at + 4, end - 4)), end - 4);
+    at = end;
+  }
+  return png;
+}
+
 export const PNG_SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 
 /** Body of the IHDR chunk. */
