@@ -205,6 +205,44 @@ describe('the pipeline from topic to table', () => {
     expect((await rows(pipeline)).map(({ id }) => id)).toEqual(['0-0.png', '2-2.png', '3-3.png']);
   });
 
+  test("messages read again, each on its own, overwrite neither a newer one's row nor a person's label, and bring nothing back", async () => {
+    await using pipeline = await testPipeline({ labelFrom: 'first-character' });
+    const image = (key: string, label: number): TestMessage => ({
+      key,
+      value: digitPng(label, label),
+      headers: { 'known-label': String(label) },
+    });
+    await pipeline.produce([
+      image('replaced.png', 1),
+      image('relabelled.png', 2),
+      image('cleared.png', 3),
+      image('deleted.png', 4),
+      image('replaced.png', 5),
+      { key: 'deleted.png', value: null },
+    ]);
+    const first = await pipeline.startIngest();
+    await pipeline.drained();
+    await first.stop();
+    await pipeline.pool.query(`update ${pipeline.dataset} set known_label = 9 where id = 'relabelled.png'`);
+    await pipeline.pool.query(`update ${pipeline.dataset} set known_label = null where id = 'cleared.png'`);
+    const before = await rows(pipeline);
+    expect(before).toMatchObject([
+      { id: 'cleared.png', known_label: null },
+      { id: 'relabelled.png', known_label: 9 },
+      { id: 'replaced.png', known_label: 5, source_offset: 4 },
+    ]);
+
+    // As if nothing had been read yet: an offset restored from an old backup.
+    await pipeline.pool.query(
+      `update imagehub.consumer_offsets set next_offset = 0, last_offset = null,
+         seen = 0, inserted = 0, updated = 0, superseded = 0, tombstones = 0`,
+    );
+    await pipeline.startIngest({ batchImages: 1 });
+    await pipeline.drained();
+    expect((await pipeline.reconcile()).messages).toMatchObject({ seen: 6, superseded: 6 });
+    expect(await rows(pipeline)).toEqual(before);
+  });
+
   test("a person's label stays, whatever messages say", async () => {
     await using pipeline = await testPipeline({ labelFrom: 'first-character' });
     await pipeline.produce(digits(2));
