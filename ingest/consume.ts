@@ -17,6 +17,7 @@ const WAIT_MS = 1000;
 const JOINING = 'joining the consumer group';
 const CANNOT_CONSUME = 'cannot consume';
 const CANNOT_LOOK = 'cannot look for datasets and topics';
+const keyOf = (topic: string, partition: number) => `${topic}/${partition}`;
 const cannotTake = (topic: string, partition: number) => `cannot take from ${topic}/${partition}`;
 
 /**
@@ -67,7 +68,7 @@ async function consumeWhileUnchanged(
     return new PartitionIngest(context, { dataset: datasets.get(topic)!.name, topic, partition }, watermarks);
   };
   const partitionOf = (topic: string, partition: number): PartitionIngest => {
-    const key = `${topic}/${partition}`;
+    const key = keyOf(topic, partition);
     const known = partitions.get(key) ?? open(topic, partition);
     partitions.set(key, known);
     return known;
@@ -75,11 +76,11 @@ async function consumeWhileUnchanged(
   const halted = new Map<string, Readonly<Place>>();
   const isHalted = (place: Readonly<Place>) => {
     const { topic, partition } = place;
-    halted.set(`${topic}/${partition}`, place);
+    halted.set(keyOf(topic, partition), place);
     watch.note(topic, partition, { halted: true });
   };
   const watch = new PartitionWatch(context.metrics);
-  const inWork = new Set<PartitionIngest>();
+  const inWork = new Set<string>();
   let failure: unknown = null;
   const crashed = new AbortController();
   const stopped = AbortSignal.any([signal, crashed.signal]);
@@ -106,10 +107,11 @@ async function consumeWhileUnchanged(
       partitions.clear();
     },
     async onBatch(topic, partition, batch, beat) {
+      const key = keyOf(topic, partition);
+      inWork.add(key);
       await warm;
       const ingest = partitionOf(topic, partition);
-      inWork.add(ingest);
-      const advice = await takePatiently(context, ingest, batch, beat).finally(() => inWork.delete(ingest));
+      const advice = await takePatiently(context, ingest, batch, beat).finally(() => inWork.delete(key));
       if (advice.kind === 'halted') isHalted(ingest.place);
       return advice;
     },
@@ -121,12 +123,21 @@ async function consumeWhileUnchanged(
       if (stopped.aborted || !(await sameTopics(context, admin, datasets))) break;
       await resumeReleased(context, consumer, partitions, halted);
       try {
-        for (const { topic, partition, end } of await watch.look(context.sidePool, admin)) {
-          const ingest = partitionOf(topic, partition);
-          if (inWork.has(ingest)) continue; // What is in flight was read before it went, and gets its row.
+        const { emptied, leftBehind } = await watch.look(context.sidePool, admin, (topic, partition) =>
+          inWork.has(keyOf(topic, partition)),
+        );
+        for (const { topic, partition, end } of emptied) {
+          const ingest = open(topic, partition);
           const nothing = { fetchedOffset: end, endOffset: end, messages: [], highWatermark: end };
-          const advice = await open(topic, partition).take(nothing, () => Promise.resolve());
+          const advice = await ingest.take(nothing, () => Promise.resolve());
           if (advice.kind === 'halted') isHalted(ingest.place);
+        }
+        for (const { dataset, topic, partition, offset } of leftBehind) {
+          log.info(
+            { dataset, topic, partition, offset },
+            'messages that nothing asked for are read from here',
+          );
+          consumer.seek(topic, partition, offset);
         }
       } catch (error) {
         // A server is away, and who needs it says so; or a topic was deleted at this moment.

@@ -58,6 +58,8 @@ export interface ConsumeOptions {
 export interface RunningConsumer {
   /** Takes up partitions that were halted. */
   resume(topic: string, partition: number): void;
+  /** The next fetch of the partition begins here. A batch that is under way stays what it is. */
+  seek(topic: string, partition: number, offset: number): void;
   /** Finishes the batches in flight, commits and leaves the group. */
   stop(): Promise<void>;
 }
@@ -132,6 +134,11 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
   }
   return {
     resume: (topic, partition) => consumer.resume([{ topic, partitions: [partition] }]),
+    seek(topic, partition, offset) {
+      // Not set to the offset: the batch that comes next may have been asked for before.
+      membership.positions.delete(`${topic}/${partition}`);
+      consumer.seek({ topic, partition, offset: String(offset) });
+    },
     async stop() {
       await commits.end();
       await consumer.stop();

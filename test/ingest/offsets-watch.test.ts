@@ -110,3 +110,21 @@ test('a topic that retention has emptied before it was read is stopped, although
     messages: { seen: 5, gaps: 5 },
   });
 });
+
+test('messages that the database lost are read again without waiting for the next one', async () => {
+  await using pipeline = await testPipeline({ partitions: 2 });
+  await pipeline.produce(some(20, 'a'));
+  const first = await pipeline.startIngest();
+  await pipeline.drained();
+  await first.stop(); // Tells Kafka how far it is.
+
+  // A backup is restored: of one partition something was taken, the other one is not known yet.
+  await pipeline.pool.query('delete from imagehub.consumer_offsets where partition = 0');
+  await pipeline.pool.query(
+    'update imagehub.consumer_offsets set next_offset = 3, last_offset = null, seen = 3, inserted = 3',
+  );
+  const ingest = await pipeline.startIngest();
+  await pipeline.drained();
+  expect(await pipeline.reconcile()).toMatchObject({ rows: 20, messages: { seen: 20 } });
+  await lagIs(ingest, { 0: 0, 1: 0 });
+});
