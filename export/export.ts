@@ -11,7 +11,7 @@ import { FOLDER_COLUMNS, writeFolder } from './folder.ts';
 import { IDX_COLUMNS, writeIdxFiles } from './idx-files.ts';
 import { writeParquetFile } from './parquet-file.ts';
 import { writeParts } from './parts.ts';
-import { type ExportPart, type ExportState, forgetState, openState, saveState } from './state.ts';
+import { type ExportPart, type ExportState, forgetState, holdFolder, openState, saveState } from './state.ts';
 
 export const EXPORT_FORMATS = ['arrow', 'parquet', 'folder', 'idx'] as const;
 export type ExportFormat = (typeof EXPORT_FORMATS)[number];
@@ -52,7 +52,8 @@ const PART_BYTES = 256 * 1024 * 1024;
  * Writes selected images and what is known of them into a folder, some megabytes at a time, however many there are. An
  * export that ends before its end goes on where it stopped when it is asked for again; each stretch is from one
  * snapshot, and what it goes on with is what the table holds then.
- * @throws HubError USAGE, NOT_FOUND for an empty selection, ALREADY_EXISTS for a folder of something else, INTERRUPTED
+ * @throws HubError USAGE, NOT_FOUND for an empty selection, ALREADY_EXISTS for a folder of something else, CONFLICT for one
+ *   that another process exports into, INTERRUPTED
  */
 export async function exportImages(
   pool: Pool,
@@ -63,6 +64,7 @@ export async function exportImages(
   const started = performance.now();
   const columns = columnsOf(request);
   const name = request.name ?? dataset.name;
+  await using _held = await holdFolder(output);
   const { state, resumed } = await openState(
     output,
     {

@@ -1,9 +1,12 @@
-import { mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText, HubError } from '../errors.ts';
+import { claim, self } from '../stack/lock.ts';
 
 /** Lies in the folder of an export: what it is of, and how far it got. Readers of such folders pass over names with `_`. */
 export const STATE_FILE = '_export.json';
+/** Lies there while an export writes. */
+const LOCK_FILE = '_export.lock';
 
 /** What must be the same for an interrupted export to go on. */
 export interface ExportIdentity {
@@ -40,7 +43,30 @@ export interface ExportState extends ExportIdentity {
 }
 
 /**
- * Opens the folder of an export: a new one, an empty one, or one whose export was interrupted.
+ * Makes the folder if it is not there, and keeps other processes' exports out of it until it is disposed of; what is empty
+ * then is removed.
+ * @throws HubError BAD_FILE, CONFLICT when another process exports into it
+ */
+export async function holdFolder(folder: string): Promise<AsyncDisposable> {
+  const file = join(folder, LOCK_FILE);
+  const lock = await claim(file, { owner: self() }).catch((cause: unknown) => {
+    throw new HubError('BAD_FILE', `${folder} cannot be made or written to: ${errorText(cause)}`, { cause });
+  });
+  if (!lock.claimed) {
+    throw new HubError('CONFLICT', `Process ${lock.holder.owner.pid} is exporting into ${folder}.`, {
+      hint: 'Wait for it, or name another folder with --output.',
+    });
+  }
+  return {
+    async [Symbol.asyncDispose]() {
+      await rm(file, { force: true });
+      await rmdir(folder).catch(() => undefined);
+    },
+  };
+}
+
+/**
+ * Opens the folder of an export, which is held: an empty one, or one whose export was interrupted.
  * @throws HubError ALREADY_EXISTS when it holds anything else
  */
 export async function openState(
@@ -48,10 +74,7 @@ export async function openState(
   identity: ExportIdentity,
   times: Pick<ExportState, 'since' | 'until'>,
 ): Promise<{ state: ExportState; resumed: boolean }> {
-  await mkdir(folder, { recursive: true }).catch((cause: unknown) => {
-    throw new HubError('BAD_FILE', `${folder} cannot be made: ${errorText(cause)}`, { cause });
-  });
-  const names = await readdir(folder);
+  const names = (await readdir(folder)).filter((name) => name !== LOCK_FILE);
   if (names.length === 0) {
     const state = {
       ...identity,
@@ -103,8 +126,7 @@ export async function saveState(folder: string, state: ExportState): Promise<voi
   await rename(draft, join(folder, STATE_FILE));
 }
 
-/** An export that wrote nothing leaves nothing behind; the folder goes if it is empty now. */
+/** An export that wrote nothing leaves nothing behind. */
 export async function forgetState(folder: string): Promise<void> {
   await rm(join(folder, STATE_FILE), { force: true });
-  await rmdir(folder).catch(() => undefined);
 }

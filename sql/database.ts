@@ -17,6 +17,12 @@ const types: pg.CustomTypesConfig = {
       : pg.types.getTypeParser(oid, format as 'text')) as typeof pg.types.getTypeParser,
 };
 
+/**
+ * Quiet for so long, a connection is probed by the system once a second; after ten probes without an answer (libuv's numbers)
+ * it is closed. A host that vanished without a word would else be waited for as long as the system likes: 2 hours.
+ */
+const PROBE_AFTER_MS = 10_000;
+
 export interface HubPool extends pg.Pool, AsyncDisposable {}
 
 /**
@@ -29,6 +35,8 @@ export function openPool(url: string, options: pg.PoolConfig = {}): HubPool {
     types,
     application_name: 'imagehub',
     max: 10,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: PROBE_AFTER_MS,
     ...options,
   });
   pool.on('error', () => undefined);

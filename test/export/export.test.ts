@@ -247,7 +247,7 @@ describe('IDX files', () => {
   });
 });
 
-describe('an interrupted export', () => {
+describe('an export of many images', () => {
   const MANY = 20_000;
   beforeAll(async () => {
     await createDataset(db.pool, { name: 'many', classes: TEN });
@@ -279,31 +279,46 @@ describe('an interrupted export', () => {
     );
   };
 
-  test.each(['folder', 'idx'] as const)('to %s goes on, and ends as if nothing had been', async (format) => {
-    const limit = format === 'folder' ? 10_000 : undefined;
-    const uninterrupted = folder.at(`whole-${format}`);
-    await run(format, { output: uninterrupted, ...(limit && { limit }) }, 'many');
-    const stop = new AbortController();
-    await expect(
-      run(format, { signal: stop.signal, onProgress: () => stop.abort(), ...(limit && { limit }) }, 'many'),
-    ).rejects.toMatchObject({ code: 'INTERRUPTED' });
-    // What a kill leaves behind the last images that were sure.
-    const grown = format === 'folder' ? 'labels.csv' : 'many-images-idx3-ubyte';
-    await appendFile(join(output, grown), 'half a rec');
-    const result = await run(format, { ...(limit && { limit }) }, 'many');
-    expect(result).toMatchObject({ images: limit ?? MANY, imagesBefore: 8192 });
-    const [whole, resumed] = [await filesOf(uninterrupted), await filesOf(output)];
-    expect([...resumed.keys()]).toEqual([...whole.keys()]);
-    for (const [name, bytes] of whole) {
-      if (!bytes.equals(resumed.get(name)!)) throw new Error(`${name} is not the same`);
-    }
-    await expect(run(format, { ...(limit && { limit }) }, 'many')).rejects.toMatchObject({
-      code: 'ALREADY_EXISTS',
-      message: expect.stringContaining('complete since'),
-    });
+  test('lets no other write into its folder meanwhile', async () => {
+    let other: Promise<unknown> | undefined;
+    const onProgress = () => {
+      other ??= run('arrow', {}, 'many').catch((error: unknown) => error);
+    };
+    expect(await run('arrow', { onProgress }, 'many')).toMatchObject({ images: MANY, imagesBefore: 0 });
+    const message = expect.stringContaining(`Process ${process.pid} is exporting into`) as string;
+    expect(await other).toMatchObject({ code: 'CONFLICT', message });
+    const kept = (await readdir(output)).filter((name) => name.startsWith('_'));
+    expect(kept).toEqual(['_export.json']);
   });
 
-  test('to folders removes what it is not sure of: the images may be of another class by then', async () => {
+  test.each(['folder', 'idx'] as const)(
+    'to %s that is interrupted goes on, and ends as if nothing had been',
+    async (format) => {
+      const limit = format === 'folder' ? 10_000 : undefined;
+      const uninterrupted = folder.at(`whole-${format}`);
+      await run(format, { output: uninterrupted, ...(limit && { limit }) }, 'many');
+      const stop = new AbortController();
+      await expect(
+        run(format, { signal: stop.signal, onProgress: () => stop.abort(), ...(limit && { limit }) }, 'many'),
+      ).rejects.toMatchObject({ code: 'INTERRUPTED' });
+      // What a kill leaves behind the last images that were sure.
+      const grown = format === 'folder' ? 'labels.csv' : 'many-images-idx3-ubyte';
+      await appendFile(join(output, grown), 'half a rec');
+      const result = await run(format, { ...(limit && { limit }) }, 'many');
+      expect(result).toMatchObject({ images: limit ?? MANY, imagesBefore: 8192 });
+      const [whole, resumed] = [await filesOf(uninterrupted), await filesOf(output)];
+      expect([...resumed.keys()]).toEqual([...whole.keys()]);
+      for (const [name, bytes] of whole) {
+        if (!bytes.equals(resumed.get(name)!)) throw new Error(`${name} is not the same`);
+      }
+      await expect(run(format, { ...(limit && { limit }) }, 'many')).rejects.toMatchObject({
+        code: 'ALREADY_EXISTS',
+        message: expect.stringContaining('complete since'),
+      });
+    },
+  );
+
+  test('to folders that is interrupted removes what it is not sure of: the images may be of another class by then', async () => {
     const request = { partRows: 100, limit: 300 };
     const linesOf = async (of: string) =>
       (await readFile(join(of, 'labels.csv'), 'utf8'))
@@ -331,7 +346,7 @@ describe('an interrupted export', () => {
     await db.pool.query('update many set known_label = (known_label + 9) % 10 where id = $1', [id]);
   });
 
-  test('to Arrow or Parquet goes on behind the last complete part', async () => {
+  test('to Arrow or Parquet that is interrupted goes on behind the last complete part', async () => {
     for (const format of ['arrow', 'parquet'] as const) {
       output = folder.at(`parts-${format}`);
       await interrupt(format);
@@ -356,7 +371,7 @@ describe('an interrupted export', () => {
     }
   });
 
-  test('does not go on when a part is gone, or in a folder of something else', async () => {
+  test('that is interrupted does not go on when a part is gone, or in a folder of something else', async () => {
     const stop = new AbortController();
     let seen = 0;
     const stopped = run(
