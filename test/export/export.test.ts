@@ -285,7 +285,7 @@ describe('an export of many images', () => {
       other ??= run('arrow', {}, 'many').catch((error: unknown) => error);
     };
     expect(await run('arrow', { onProgress }, 'many')).toMatchObject({ images: MANY, imagesBefore: 0 });
-    const message = expect.stringContaining(`Process ${process.pid} is exporting into`) as string;
+    const message: unknown = expect.stringContaining(`Process ${process.pid} is exporting into`);
     expect(await other).toMatchObject({ code: 'CONFLICT', message });
     const kept = (await readdir(output)).filter((name) => name.startsWith('_'));
     expect(kept).toEqual(['_export.json']);
