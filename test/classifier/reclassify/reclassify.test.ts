@@ -72,6 +72,21 @@ test('reclassify gives every image the live model’s prediction and keeps those
   }
 });
 
+test('the next reclassification writes into the space that the one before left behind: the table does not grow', async () => {
+  await using hub = await applyHub(6000);
+  await hub.pool.query('alter table digits set (autovacuum_enabled = off)');
+  await hub.pool.query('vacuum analyze digits');
+  const models = [await hub.model(1), await hub.model(2)];
+  const sizes: number[] = [];
+  for (const model of [...models, ...models]) {
+    await hub.goLive(model);
+    await hub.reclassify();
+    const { rows } = await hub.pool.query<{ size: number }>("select pg_table_size('digits') as size");
+    sizes.push(rows[0]!.size);
+  }
+  expect(Math.max(...sizes)).toBeLessThan(1.1 * sizes[0]!);
+});
+
 test('what says the same already is not written again; what was altered by hand is put right', async () => {
   await using hub = await applyHub(50);
   await hub.goLive(await hub.model(1));
