@@ -17,7 +17,6 @@ const WAIT_MS = 1000;
 const JOINING = 'joining the consumer group';
 const CANNOT_CONSUME = 'cannot consume';
 const CANNOT_LOOK = 'cannot look for datasets and topics';
-const keyOf = (topic: string, partition: number) => `${topic}/${partition}`;
 const cannotTake = (topic: string, partition: number) => `cannot take from ${topic}/${partition}`;
 
 /**
@@ -68,7 +67,7 @@ async function consumeWhileUnchanged(
     return new PartitionIngest(context, { dataset: datasets.get(topic)!.name, topic, partition }, watermarks);
   };
   const partitionOf = (topic: string, partition: number): PartitionIngest => {
-    const key = keyOf(topic, partition);
+    const key = `${topic}/${partition}`;
     const known = partitions.get(key) ?? open(topic, partition);
     partitions.set(key, known);
     return known;
@@ -76,11 +75,11 @@ async function consumeWhileUnchanged(
   const halted = new Map<string, Readonly<Place>>();
   const isHalted = (place: Readonly<Place>) => {
     const { topic, partition } = place;
-    halted.set(keyOf(topic, partition), place);
+    halted.set(`${topic}/${partition}`, place);
     watch.note(topic, partition, { halted: true });
   };
   const watch = new PartitionWatch(context.metrics);
-  const inWork = new Set<string>();
+  const inWork = new Set<PartitionIngest>();
   let failure: unknown = null;
   const crashed = new AbortController();
   const stopped = AbortSignal.any([signal, crashed.signal]);
@@ -107,13 +106,16 @@ async function consumeWhileUnchanged(
       partitions.clear();
     },
     async onBatch(topic, partition, batch, beat) {
-      const key = keyOf(topic, partition);
-      inWork.add(key);
-      await warm;
       const ingest = partitionOf(topic, partition);
-      const advice = await takePatiently(context, ingest, batch, beat).finally(() => inWork.delete(key));
-      if (advice.kind === 'halted') isHalted(ingest.place);
-      return advice;
+      inWork.add(ingest);
+      try {
+        await warm;
+        const advice = await takePatiently(context, ingest, batch, beat);
+        if (advice.kind === 'halted') isHalted(ingest.place);
+        return advice;
+      } finally {
+        inWork.delete(ingest);
+      }
     },
   });
   log.info({ topics: [...datasets.keys()], group: config.group }, 'consuming');
@@ -124,7 +126,7 @@ async function consumeWhileUnchanged(
       await resumeReleased(context, consumer, partitions, halted);
       try {
         const { emptied, leftBehind } = await watch.look(context.sidePool, admin, (topic, partition) =>
-          inWork.has(keyOf(topic, partition)),
+          inWork.has(partitionOf(topic, partition)),
         );
         for (const { topic, partition, end } of emptied) {
           const ingest = open(topic, partition);
