@@ -9,7 +9,7 @@ import { promote, registerModel } from '../classifier/registry.ts';
 import { errorText, HubError } from '../errors.ts';
 import { openDirectSink } from '../ingest/direct.ts';
 import { transaction } from '../sql/database.ts';
-import { getDataset } from '../sql/datasets.ts';
+import { dropDataset, getDataset } from '../sql/datasets.ts';
 import { ensurePredictions } from '../sql/predictions.ts';
 import { lastLines } from '../stack/processes.ts';
 import { benchModel } from './model.ts';
@@ -41,7 +41,7 @@ export const reclassifyCommand: RegisterCommand = (program) => {
       '3',
     )
     .option('--copies <n>', 'each image is stored so often, under ids of their own', '1')
-    .option('--processes <list>', 'how many of Python, each tried', '1,2')
+    .option('--processes <list>', 'how many of Python, each tried; empty: none', '1,2')
     .option('--no-growth', 'leave out how the table grows')
     .option('--json', 'end with one line of JSON')
     .action(async (options: ReclassifyOptions) => {
@@ -56,13 +56,16 @@ const ERROR_LINES = 15;
 
 /** Python that has the same result (replaced predictions are kept), and that does not keep them. */
 const peersOf = (processes: string) =>
-  processes.split(',').flatMap((count) =>
-    [true, false].map((history) => ({
-      name: `python × ${count}${history ? '' : ', replaced predictions lost'}`,
-      env: { PROCESSES: count, HISTORY: history ? '1' : '0' },
-      rates: [] as number[],
-    })),
-  );
+  processes
+    .split(',')
+    .filter(Boolean)
+    .flatMap((count) =>
+      [true, false].map((history) => ({
+        name: `python × ${count}${history ? '' : ', replaced predictions lost'}`,
+        env: { PROCESSES: count, HISTORY: history ? '1' : '0' },
+        rates: [] as number[],
+      })),
+    );
 
 /**
  * Images per second from the first row that is read to the last commit, start-up of either process (threads, model) not
@@ -76,6 +79,9 @@ async function reclassifyBench(context: CommandContext, options: ReclassifyOptio
   const sink = await openDirectSink(hub.config, hub.servers, await getDataset(hub.pool, SOURCE), hub.log);
   await sink.send(images);
   await sink.close();
+  // Now, and not by autovacuum beside somebody's run.
+  await hub.pool.query(`vacuum (analyze) public.${SOURCE}`);
+  await hub.pool.query(`alter table public.${SOURCE} set (autovacuum_enabled = false)`);
   const model = join(scene.home, 'other.onnx');
   await writeFile(model, benchModel(OTHER_SEED).onnx);
 
@@ -86,13 +92,13 @@ async function reclassifyBench(context: CommandContext, options: ReclassifyOptio
     for (const [n, { name, env, rates }] of peers.entries()) {
       const table = await stored(scene, `peer_${run}_${n}`, Number(options.copies));
       const rate = await runPython(scene, { python: options.python, env, model, table });
-      await checkTable(scene, table, count);
+      await checkAndDrop(scene, table, count);
       note(`${name}: ${amount(rate)} images/s`);
       rates.push(rate);
     }
     const table = await stored(scene, `ours_${run}`, Number(options.copies));
     const rate = await runOurs(scene, table.name);
-    await checkTable(scene, table, count);
+    await checkAndDrop(scene, table, count);
     note(`imagehub: ${amount(rate)} images/s`);
     ours.push(rate);
   }
@@ -146,9 +152,9 @@ export async function stored(
   return { name, model, promotion: promotionNo };
 }
 
-/** `imagehub reclassify` as a process, which says when its threads have the model. */
+/** `imagehub reclassify` as a process, started as users start it, which says when its threads have the model. */
 async function runOurs({ hub: { pool, servers, config } }: Scene, dataset: string): Promise<number> {
-  const main = fileURLToPath(new URL('../cli/main.ts', import.meta.url));
+  const main = fileURLToPath(new URL('../bin/imagehub.js', import.meta.url));
   const { stdout, stderr } = await promisify(execFile)(
     process.execPath,
     [main, 'reclassify', dataset, '--json'],
@@ -195,11 +201,13 @@ async function runPython(
   }
 }
 
-async function checkTable({ hub: { pool } }: Scene, table: StoredImages, images: number): Promise<void> {
+/** Dropped, or autovacuum would look after it beside a later run. */
+async function checkAndDrop({ hub: { pool } }: Scene, table: StoredImages, images: number): Promise<void> {
   const { rows } = await pool.query<{ done: number }>(
     `select count(*) as done from public."${table.name}" where model_id = $1 and promotion_no = $2 and prediction >= 0 and scores is not null`,
     [table.model, table.promotion],
   );
   if (rows[0]!.done !== images)
     throw new Error(`${rows[0]!.done} images of ${table.name} instead of ${images} are done.`);
+  await dropDataset(pool, table.name);
 }
