@@ -4,12 +4,12 @@ import { HubError, errorText } from '../errors.ts';
 import { checkOutput, checkSignature, mapClasses } from './compatibility.ts';
 import { inputShape, inputSize, outputSize } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
-import { inputBuffer, preprocessor } from './preprocess.ts';
-import type { InputBuffer, Pixels, Preprocessor } from './preprocess.ts';
+import { inputBuffer, preprocessor } from './preprocess/preprocess.ts';
+import type { InputBuffer, Pixels, Preprocessor } from './preprocess/preprocess.ts';
 import { openSession } from './session.ts';
 import { softmaxRow } from './softmax.ts';
 
-export type { Pixels } from './preprocess.ts';
+export type { Pixels } from './preprocess/preprocess.ts';
 
 export interface Classification {
   /** N dataset class indexes; −1 for an image that could not be classified. */

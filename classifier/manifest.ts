@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import { HubError } from '../errors.ts';
+import { FILTERS } from './preprocess/filters.ts';
+import { FITS } from './preprocess/fit.ts';
 
 const name = z.string().min(1, 'must not be empty');
 /** Numbers of one image (256 MiB as float32): the classifier keeps a batch of them in memory. */
@@ -27,6 +29,18 @@ const scalingSchema = z.discriminatedUnion('kind', [
   }),
 ]);
 
+/** How images get the input's size, see `Fitting` in preprocess/fit.ts. */
+const resizeSchema = z.strictObject({
+  fit: z.enum(FITS).default('stretch'),
+  filter: z.enum(FILTERS).default('bilinear'),
+  antialias: z.boolean().default(true),
+  shorterSide: side.nullable().default(null),
+  padding: z.int().min(0).max(255).default(0),
+});
+
+/** Stretched, bilinear and antialiased, which is what most exporters and servers do unasked. */
+export const DEFAULT_RESIZE = resizeSchema.parse({});
+
 const inputSchema = z
   .strictObject({
     /** The model's input tensor. */
@@ -38,6 +52,7 @@ const inputSchema = z
     height: side,
     channels: z.union([z.literal(1), z.literal(3)], 'must be 1 (grey) or 3 (colour)'),
     colour: z.enum(['grey', 'rgb', 'bgr']),
+    resize: resizeSchema.prefault({}),
     scaling: scalingSchema,
     /** Grey value 0…255 behind transparent pixels. */
     background: z.int().min(0).max(255).default(255),
@@ -59,6 +74,16 @@ const inputSchema = z
       problem(
         ['width'],
         `and height make ${input.width * input.height * input.channels} numbers, more than ${MOST_NUMBERS}`,
+      );
+    }
+    const { fit, shorterSide } = input.resize;
+    if (shorterSide !== null && fit !== 'crop') {
+      problem(['resize', 'shorterSide'], `is for the fit crop, and this is ${fit}`);
+    }
+    if (shorterSide !== null && shorterSide < Math.max(input.width, input.height)) {
+      problem(
+        ['resize', 'shorterSide'],
+        `is ${shorterSide}, from which ${input.width} × ${input.height} cannot be cut out`,
       );
     }
     if (input.elementType === 'uint8' && !['none', 'binarise'].includes(input.scaling.kind)) {

@@ -5,8 +5,8 @@ import { decode } from '../images/decode.ts';
 import { transaction } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import { checkCondition, describeSelection, selectionError } from '../sql/selection.ts';
-import type { ManifestInput } from './manifest.ts';
-import { type Preprocessor, preprocessor } from './preprocess.ts';
+import { DEFAULT_RESIZE, type ManifestInput } from './manifest.ts';
+import { type Preprocessor, preprocessor } from './preprocess/preprocess.ts';
 
 export interface Size {
   width: number;
@@ -272,6 +272,7 @@ class Reader {
       height,
       channels: 1,
       colour: 'grey',
+      resize: DEFAULT_RESIZE,
       scaling: { kind: 'none' },
       background: this.#dataset.background,
       invert: false,

@@ -40,6 +40,17 @@ export function addModelAddCommand(command: Command): void {
     .option('--invert', 'the model was trained on negatives: 255 − x before scaling')
     .option('--background <grey>', 'behind transparent pixels, 0…255 (default: the dataset’s)')
     .option('--size <size>', 'what images are resized to, e.g. 28x28')
+    .option(
+      '--fit <how>',
+      'stretch (both sides by themselves), crop (the middle) or pad (a border); default: stretch',
+    )
+    .option(
+      '--shorter-side <pixels>',
+      'with --fit crop: resized to this first, e.g. 256 for a --size of 224x224',
+    )
+    .option('--padding <grey>', 'with --fit pad: the border, 0…255 (default: 0)')
+    .option('--filter <filter>', 'bilinear, bicubic, lanczos or area (default: bilinear)')
+    .option('--no-antialias', 'shrunk without antialiasing, as OpenCV does')
     .option('--layout <layout>', 'NCHW, NHWC, NHW or flat')
     .option('--input <name>', 'the model’s input')
     .option('--output <name>', 'the model’s output that holds the scores')

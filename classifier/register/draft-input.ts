@@ -1,5 +1,5 @@
 import { HubError } from '../../errors.ts';
-import { INPUT_TYPES, type ManifestInput } from '../manifest.ts';
+import { DEFAULT_RESIZE, INPUT_TYPES, type ManifestInput } from '../manifest.ts';
 import type { DescribedValue, ModelDescription } from '../onnx/describe.ts';
 import { asWritten, type Draft, type DraftContext } from './draft.ts';
 
@@ -69,6 +69,7 @@ export function draftInput({ inputs }: ModelDescription, context: DraftContext):
     height: size?.height ?? null,
     channels: channels ?? null,
     colour: colour ?? null,
+    resize: { ...DEFAULT_RESIZE, ...given.resize },
     scaling: scaling ?? null,
     background: given.background ?? context.facts.background,
     invert: given.invert ?? false,

@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { HubError } from '../../errors.ts';
 import { ACTIVATIONS, INPUT_TYPES, LAYOUTS, type Scaling } from '../manifest.ts';
+import { FILTERS } from '../preprocess/filters.ts';
+import { FITS } from '../preprocess/fit.ts';
 
 const side = z.int().positive();
 
@@ -15,7 +17,8 @@ const givenSchema = z.strictObject({
       height: side.nullish(),
       channels: z.union([z.literal(1), z.literal(3)], 'must be 1 (grey) or 3 (colour)').nullish(),
       colour: z.enum(['grey', 'rgb', 'bgr']).nullish(),
-      // Checked with the whole manifest.
+      // Checked with the whole manifest, as is the scaling.
+      resize: z.looseObject({}).nullish(),
       scaling: z.looseObject({ kind: z.string() }).nullish(),
       background: z.int().nullish(),
       invert: z.boolean().nullish(),
@@ -35,6 +38,11 @@ export interface ManifestOptions {
   layout?: string | undefined;
   size?: string | undefined;
   colour?: string | undefined;
+  fit?: string | undefined;
+  filter?: string | undefined;
+  antialias?: boolean | undefined;
+  shorterSide?: string | undefined;
+  padding?: string | undefined;
   scale?: string | undefined;
   threshold?: string | undefined;
   mean?: string | undefined;
@@ -83,6 +91,7 @@ export function givenByOptions(options: ManifestOptions): GivenManifest {
       layout: oneOf('--layout', options.layout, LAYOUTS),
       colour: oneOf('--colour', options.colour, ['grey', 'rgb', 'bgr'] as const),
       background: options.background === undefined ? null : numbers('--background', options.background)[0]!,
+      resize: resizeOf(options),
       scaling: scalingOf(options),
     }),
     ...(options.invert ? { invert: true } : {}),
@@ -94,6 +103,24 @@ export function givenByOptions(options: ManifestOptions): GivenManifest {
     output: { name: options.output, activation: oneOf('--activation', options.activation, ACTIVATIONS) },
     classes: options.classes?.split(',').map((name) => name.trim()),
   });
+}
+
+function resizeOf({
+  fit,
+  filter,
+  antialias,
+  shorterSide,
+  padding,
+}: ManifestOptions): Record<string, unknown> | undefined {
+  const given = withoutNulls({
+    fit: oneOf('--fit', fit ?? (shorterSide ? 'crop' : padding ? 'pad' : undefined), FITS),
+    filter: oneOf('--filter', filter, FILTERS),
+    shorterSide: shorterSide === undefined ? null : numbers('--shorter-side', shorterSide)[0]!,
+    padding: padding === undefined ? null : numbers('--padding', padding)[0]!,
+    // Commander's default of an option --no-….
+    antialias: antialias === false ? false : null,
+  });
+  return Object.keys(given).length > 0 ? given : undefined;
 }
 
 const SCALES = ['unit', 'none', 'binarise', 'mean-std'] as const;

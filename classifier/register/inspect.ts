@@ -2,7 +2,7 @@ import { HubError } from '../../errors.ts';
 import type { Queryable } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { type Manifest, type ManifestInput, parseManifest } from '../manifest.ts';
-import type { Pixels } from '../preprocess.ts';
+import type { Pixels } from '../preprocess/preprocess.ts';
 import { openSession } from '../session.ts';
 import {
   draftActivation,

@@ -1,6 +1,6 @@
 import type { Manifest, Scaling } from '../manifest.ts';
 import { Classifier } from '../inference.ts';
-import type { Pixels } from '../preprocess.ts';
+import type { Pixels } from '../preprocess/preprocess.ts';
 import type { Draft, Missing } from './draft.ts';
 import { decodeOrNull, type Sample } from './sample.ts';
 

@@ -2,7 +2,7 @@ import { type InferenceSession, Tensor } from 'onnxruntime-node';
 import { errorText, HubError } from '../../errors.ts';
 import { fixedBatch } from '../compatibility.ts';
 import { inputShape, inputSize, type ManifestInput } from '../manifest.ts';
-import { inputBuffer, type Pixels, preprocessor } from '../preprocess.ts';
+import { inputBuffer, type Pixels, preprocessor } from '../preprocess/preprocess.ts';
 import type { Probed } from './draft.ts';
 
 /** Half-precision models are off by about 0.001. */

@@ -1,6 +1,6 @@
 import { decode } from '../../images/decode.ts';
 import type { Queryable } from '../../sql/database.ts';
-import type { Pixels } from '../preprocess.ts';
+import type { Pixels } from '../preprocess/preprocess.ts';
 
 /** Stored images as they are, and what they are known to be. */
 export interface Sample {

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Config, loadConfig } from '../../config.ts';
-import type { Manifest } from '../../classifier/manifest.ts';
+import { DEFAULT_RESIZE, type Manifest } from '../../classifier/manifest.ts';
 import { reconcile, type Reconciliation } from '../../console/reconcile.ts';
 import {
   createKafka,
@@ -196,6 +196,7 @@ export const CLASSIC_MANIFEST: Manifest = {
     height: 28,
     channels: 1,
     colour: 'grey',
+    resize: DEFAULT_RESIZE,
     scaling: { kind: 'binarise', threshold: 30 },
     background: 255,
     invert: false,

@@ -1,9 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { parseManifest } from '../../classifier/manifest.ts';
-import type { ManifestDraft } from '../../classifier/manifest.ts';
-import { preprocessor } from '../../classifier/preprocess.ts';
-import type { Pixels } from '../../classifier/preprocess.ts';
-import { resize } from '../../classifier/resize.ts';
+import { parseManifest } from '../../../classifier/manifest.ts';
+import type { ManifestDraft } from '../../../classifier/manifest.ts';
+import { preprocessor } from '../../../classifier/preprocess/preprocess.ts';
+import type { Pixels } from '../../../classifier/preprocess/preprocess.ts';
 
 const pixels = (width: number, height: number, channels: number, ...data: number[]): Pixels => ({
   width,
@@ -100,74 +99,30 @@ test('pixels that do not fit their own size are an error, not garbage', () => {
   );
 });
 
-/** The most that this process ever had in memory, MiB. */
-const mostMemory = () => process.resourceUsage().maxRSS / 1024;
+test('an image of another size than the model is resized', () => {
+  expect(tensorOf(pixels(2, 1, 3, 0, 0, 0, 100, 100, 100), { width: 4, height: 1 })).toEqual([
+    0, 25, 75, 100,
+  ]);
+});
 
-describe('resize', () => {
-  test('takes little memory beside the picture, also of one that is very high', () => {
-    const before = mostMemory();
-    // All rows at once, as wide as the target, would be 512 MiB.
-    const result = resize(new Uint8Array(600_000).fill(7), 1, 600_000, 1, 224, 224);
-    expect(new Set(result)).toEqual(new Set([7]));
-    expect(mostMemory() - before).toBeLessThan(200);
-  });
+test('a manifest says how, field by field', () => {
+  const image = pixels(4, 2, 1, 10, 20, 30, 40, 10, 20, 30, 40);
+  expect(tensorOf(image, { width: 2, height: 2, resize: { fit: 'crop' } })).toEqual([20, 30, 20, 30]);
+  expect(tensorOf(image, { width: 4, height: 4, resize: { fit: 'pad', padding: 9 } })).toEqual([
+    9, 9, 9, 9, 10, 20, 30, 40, 10, 20, 30, 40, 9, 9, 9, 9,
+  ]);
+  const plain = { width: 1, height: 2, resize: { antialias: false } };
+  expect(tensorOf(image, plain)).toEqual([25, 25]);
+});
 
-  const noise = (length: number): Uint8Array =>
-    Uint8Array.from({ length }, (_, index) => (index * index * 31 + index * 17) % 256);
-
-  test('leaves a plain image plain, whatever the sizes', () => {
-    for (const [from, to] of [
-      [5, 3],
-      [3, 5],
-      [100, 1],
-      [1, 28],
-    ] as const) {
-      expect(new Set(resize(new Uint8Array(from * from * 3).fill(201), from, from, 3, to, to))).toEqual(
-        new Set([201]),
-      );
-    }
-  });
-
-  test('enlarges between pixel centres', () => {
-    expect([...resize(Uint8Array.of(0, 100), 2, 1, 1, 4, 1)]).toEqual([0, 25, 75, 100]);
-  });
-
-  test('antialiases: halving weighs four neighbours as a triangle', () => {
-    // Centre of target 1 is 3: sources 1…4 with weights 1, 3, 3, 1 of 8.
-    const result = resize(Uint8Array.of(0, 80, 0, 0, 0, 0), 6, 1, 1, 3, 1);
-    expect(result[1]).toBe(10);
-  });
-
-  test.each([
-    { from: [7, 5], to: [3, 2], pillow: [80, 103, 119, 138, 101, 97] },
-    {
-      from: [3, 2],
-      to: [5, 4],
-      pillow: [0, 19, 48, 114, 158, 19, 31, 49, 105, 142, 56, 54, 51, 86, 109, 74, 65, 52, 76, 92],
-    },
-    {
-      from: [9, 4],
-      to: [4, 9],
-      pillow: [
-        52, 90, 111, 109, 67, 90, 110, 96, 108, 89, 109, 61, 145, 92, 108, 35, 165, 126, 105, 71, 185, 159,
-        101, 107, 166, 176, 82, 104, 142, 190, 60, 96, 133, 196, 52, 93,
-      ],
-    },
-  ])(
-    'resizes $from to $to as Pillow 13 does with BILINEAR, within its intermediate rounding',
-    ({ from, to, pillow }) => {
-      const [width, height] = from as [number, number];
-      const [targetWidth, targetHeight] = to as [number, number];
-      const ours = resize(noise(width * height), width, height, 1, targetWidth, targetHeight);
-      expect(Math.max(...ours.map((value, index) => Math.abs(value - pillow[index]!)))).toBeLessThanOrEqual(
-        1,
-      );
-    },
+test.each([
+  { resize: { shorterSide: 40 }, problem: 'resize.shorterSide: is for the fit crop, and this is stretch' },
+  {
+    resize: { fit: 'crop' as const, shorterSide: 2 },
+    problem: 'resize.shorterSide: is 2, from which 3 × 3 cannot be cut out',
+  },
+])('a manifest that wants $resize is refused with the reason', ({ resize, problem }) => {
+  expect(() => tensorOf(pixels(3, 3, 1, ...new Array<number>(9).fill(0)), { resize })).toThrow(
+    expect.objectContaining({ code: 'BAD_MODEL', message: expect.stringContaining(problem) as unknown }),
   );
-
-  test('is used when the image has another size than the model', () => {
-    expect(tensorOf(pixels(2, 1, 3, 0, 0, 0, 100, 100, 100), { width: 4, height: 1 })).toEqual([
-      0, 25, 75, 100,
-    ]);
-  });
 });

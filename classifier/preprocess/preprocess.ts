@@ -1,7 +1,8 @@
-import { HubError } from '../errors.ts';
-import { inputSize, scaleTable } from './manifest.ts';
-import type { ManifestInput } from './manifest.ts';
-import { resize } from './resize.ts';
+import { HubError } from '../../errors.ts';
+import { inputSize, scaleTable } from '../manifest.ts';
+import type { ManifestInput } from '../manifest.ts';
+import { toGrey, toRgb } from './channels.ts';
+import { fitPixels } from './fit.ts';
 
 /** A decoded image: 8-bit, interleaved, rows first; 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA (alpha not premultiplied). */
 export interface Pixels {
@@ -31,19 +32,16 @@ export type Preprocessor = (image: Pixels, target: InputBuffer, offset: number) 
 
 /**
  * Builds the preprocessing that a manifest states: alpha flattened on the background, channels converted (grey is
- * ITU-R 601 luma), resized when the size differs, then polarity, scaling, channel order and layout.
+ * ITU-R 601 luma), fitted into the model's size, then polarity, scaling, channel order and layout.
  * The function it returns throws HubError BAD_IMAGE for pixels that do not fit their own size.
  */
 export function preprocessor(input: ManifestInput): Preprocessor {
-  const { width, height, channels, background } = input;
+  const { channels, background, resize } = input;
   const write = channels === 1 ? greyWriter(input) : colourWriter(input);
   return (image, target, offset) => {
     checkPixels(image);
-    let pixels = channels === 1 ? toGrey(image, background) : toRgb(image, background);
-    if (image.width !== width || image.height !== height) {
-      pixels = resize(pixels, image.width, image.height, channels, width, height);
-    }
-    write(pixels, target, offset);
+    const pixels = channels === 1 ? toGrey(image, background) : toRgb(image, background);
+    write(fitPixels(pixels, image, channels, input, resize), target, offset);
   };
 }
 
@@ -84,42 +82,4 @@ function colourWriter(input: ManifestInput): Writer {
       for (let from = source; from < pixels.length; from += 3, to += step) target[to] = table[pixels[from]!]!;
     }
   };
-}
-
-/** 16-bit fixed-point weights of ITU-R BT.601 luma, 0.299 R + 0.587 G + 0.114 B, as Pillow rounds them. */
-const RED = 19595;
-const GREEN = 38470;
-const BLUE = 7471;
-const HALF = 0x8000;
-
-const luma = (red: number, green: number, blue: number): number =>
-  (red * RED + green * GREEN + blue * BLUE + HALF) >> 16;
-
-/** `value` with opacity `alpha` over `background`, rounded. */
-const over = (value: number, alpha: number, background: number): number =>
-  Math.round((value * alpha + background * (255 - alpha)) / 255);
-
-/** [height, width]; grey pixels are returned as they are, not copied. */
-function toGrey({ channels, data, width, height }: Pixels, background: number): Uint8Array {
-  if (channels === 1) return data;
-  const result = new Uint8Array(width * height);
-  for (let index = 0, from = 0; index < result.length; index++, from += channels) {
-    const value = channels === 2 ? data[from]! : luma(data[from]!, data[from + 1]!, data[from + 2]!);
-    result[index] = channels === 3 ? value : over(value, data[from + channels - 1]!, background);
-  }
-  return result;
-}
-
-/** [height, width, 3]; RGB pixels are returned as they are, not copied. */
-function toRgb({ channels, data, width, height }: Pixels, background: number): Uint8Array {
-  if (channels === 3) return data;
-  const result = new Uint8Array(width * height * 3);
-  const hasAlpha = channels % 2 === 0;
-  for (let to = 0, from = 0; to < result.length; to += 3, from += channels) {
-    for (let channel = 0; channel < 3; channel++) {
-      const value = data[from + (channels < 3 ? 0 : channel)]!;
-      result[to + channel] = hasAlpha ? over(value, data[from + channels - 1]!, background) : value;
-    }
-  }
-  return result;
 }
