@@ -1,11 +1,9 @@
-import { Tensor } from 'onnxruntime-node';
-import type { InferenceSession } from 'onnxruntime-node';
-import { HubError, errorText } from '../errors.ts';
+import { HubError } from '../errors.ts';
 import { checkOutput, checkSignature, mapClasses } from './compatibility.ts';
-import { inputShape, inputSize, outputSize } from './manifest.ts';
+import { outputSize } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
-import { inputBuffer, preprocessor } from './preprocess/preprocess.ts';
-import type { InputBuffer, Pixels, Preprocessor } from './preprocess/preprocess.ts';
+import { Network, type Output } from './network.ts';
+import type { Pixels } from './preprocess/preprocess.ts';
 import { openSession } from './session.ts';
 import { softmaxRow } from './softmax.ts';
 
@@ -25,38 +23,22 @@ export interface PartialClassification extends Classification {
   errors: Map<number, HubError>;
 }
 
-/** [images, numbers per image] of the model's output. */
-type Scores = Float32Array | Float64Array;
-
-/** Larger batches are no faster for small networks. */
-const MOST_IMAGES = 512;
-/** Numbers in one batch's input (16 MiB of float32), so that large images do not take the memory of the machine. */
-const MOST_NUMBERS = 4 * 1024 * 1024;
-
 /**
  * A model, ready to classify images of a dataset. It runs in the calling thread, which is busy meanwhile: keep it in
  * a worker thread. Calls may overlap.
  */
 export class Classifier {
-  readonly #session: InferenceSession;
+  readonly #network: Network;
   readonly #manifest: Manifest;
-  readonly #preprocess: Preprocessor;
   /** Dataset class index by model class index. */
   readonly #classes: Int32Array;
   readonly #datasetClasses: number;
-  /** Images per run, and whether the model takes no other number. */
-  readonly #batch: { size: number; fixed: boolean };
-  #spareBuffer: InputBuffer | undefined;
 
-  private constructor(session: InferenceSession, manifest: Manifest, datasetClasses: string[]) {
-    this.#session = session;
+  private constructor(network: Network, manifest: Manifest, datasetClasses: string[]) {
+    this.#network = network;
     this.#manifest = manifest;
     this.#classes = mapClasses(manifest, datasetClasses);
     this.#datasetClasses = datasetClasses.length;
-    this.#preprocess = preprocessor(manifest.input);
-    const fixed = checkSignature(session, manifest);
-    const most = Math.max(1, Math.min(MOST_IMAGES, Math.floor(MOST_NUMBERS / inputSize(manifest.input))));
-    this.#batch = { size: fixed ?? most, fixed: fixed !== undefined };
   }
 
   /**
@@ -68,7 +50,13 @@ export class Classifier {
   static async load(onnx: Uint8Array, manifest: Manifest, datasetClasses: string[]): Promise<Classifier> {
     const session = await openSession(onnx, 1);
     try {
-      const classifier = new Classifier(session, manifest, datasetClasses);
+      const network = new Network(session, {
+        input: manifest.input,
+        output: manifest.output.name,
+        fixedBatch: checkSignature(session, manifest),
+        check: (value, images) => checkOutput(value, images, manifest),
+      });
+      const classifier = new Classifier(network, manifest, datasetClasses);
       await classifier.#warmUp();
       return classifier;
     } catch (error) {
@@ -99,7 +87,7 @@ export class Classifier {
     other: Classifier,
     images: Pixels[],
   ): Promise<[PartialClassification, PartialClassification]> {
-    if (!this.#sharesInputWith(other)) {
+    if (!this.#network.takesSameInputAs(other.#network)) {
       return [await this.classifyEach(images), await other.classifyEach(images)];
     }
     const own = this.#emptyResult(images.length);
@@ -111,40 +99,28 @@ export class Classifier {
     return [own, others];
   }
 
-  /** The same numbers in batches of the same size; what the tensors are called does not matter. */
-  #sharesInputWith(other: Classifier): boolean {
-    const input = ({ input }: Manifest) => JSON.stringify({ ...input, name: '' });
-    return (
-      this.#batch.size === other.#batch.size &&
-      this.#batch.fixed === other.#batch.fixed &&
-      input(this.#manifest) === input(other.#manifest)
-    );
-  }
-
   /** @param runs this model, others that share its input, and where their results go */
   async #classifyInto(images: Pixels[], runs: [Classifier, PartialClassification][]): Promise<void> {
-    const buffer = this.#takeBuffer();
-    const places: number[] = [];
-    const runPlaces = async (): Promise<void> => {
-      for (const [classifier, result] of runs) await classifier.#run(buffer, 0, places, result);
-      places.length = 0;
-    };
-    for (let image = 0; image < images.length; image++) {
-      try {
-        this.#preprocess(images[image]!, buffer, places.length * inputSize(this.#manifest.input));
-        places.push(image);
-      } catch (error) {
-        for (const [, result] of runs) result.errors.set(image, asHubError(error));
-      }
-      if (places.length === this.#batch.size) await runPlaces();
-    }
-    if (places.length > 0) await runPlaces();
-    this.#spareBuffer = buffer;
+    await this.#network.inBatches(
+      images,
+      async (batch) => {
+        for (const [classifier, result] of runs) {
+          await classifier.#network.run(
+            batch,
+            (output, places) => classifier.#readScores(output, places, result),
+            (place, error) => result.errors.set(place, error),
+          );
+        }
+      },
+      (place, error) => {
+        for (const [, result] of runs) result.errors.set(place, error);
+      },
+    );
   }
 
   /** Frees the model's memory; it cannot be used afterwards. */
   async release(): Promise<void> {
-    await this.#session.release();
+    await this.#network.release();
   }
 
   #emptyResult(images: number): PartialClassification {
@@ -156,63 +132,7 @@ export class Classifier {
     };
   }
 
-  /** A buffer for one batch that nobody else uses: the spare one, or a new one when calls overlap. */
-  #takeBuffer(): InputBuffer {
-    const { input } = this.#manifest;
-    const length = this.#batch.size * inputSize(input);
-    const buffer = this.#spareBuffer ?? inputBuffer(input, length);
-    this.#spareBuffer = undefined;
-    return buffer;
-  }
-
-  /**
-   * Runs the images that lie in `buffer` from `start` on and belong at `places` of the result. A run that fails is
-   * halved until the image it fails on is alone.
-   */
-  async #run(
-    buffer: InputBuffer,
-    start: number,
-    places: number[],
-    result: PartialClassification,
-  ): Promise<void> {
-    let output: Scores;
-    try {
-      output = await this.#output(buffer, start, places.length);
-    } catch (cause) {
-      if (places.length === 1) {
-        const message = `The model failed on the image: ${errorText(cause)}`;
-        result.errors.set(places[0]!, new HubError('BAD_MODEL', message, { cause }));
-        return;
-      }
-      const half = places.length >> 1;
-      await this.#run(buffer, start, places.slice(0, half), result);
-      await this.#run(buffer, start + half, places.slice(half), result);
-      return;
-    }
-    this.#readScores(output, places, result);
-  }
-
-  /** The model's output, [images, model classes], at least as many images as asked for. */
-  async #output(buffer: InputBuffer, start: number, images: number): Promise<Scores> {
-    const { input, output } = this.#manifest;
-    const size = inputSize(input);
-    let values = buffer.subarray(start * size, (start + images) * size);
-    let batch = images;
-    if (this.#batch.fixed && images < this.#batch.size) {
-      // Filled up with zeros in memory of its own: the rest of the buffer may be other images.
-      batch = this.#batch.size;
-      const padded = inputBuffer(input, batch * size);
-      padded.set(values);
-      values = padded;
-    }
-    const tensor = new Tensor(input.elementType, values as Float32Array, inputShape(input, batch));
-    const results = await this.#session.run({ [input.name]: tensor }, [output.name]);
-    const scores = results[output.name]!;
-    checkOutput(scores, batch, this.#manifest);
-    return scores.data as Scores;
-  }
-
-  #readScores(output: Scores, places: number[], result: PartialClassification): void {
+  #readScores(output: Output, places: number[], result: PartialClassification): void {
     const classes = this.#classes;
     const columns = outputSize(this.#manifest);
     const { activation } = this.#manifest.output;
@@ -245,34 +165,15 @@ export class Classifier {
     }
   }
 
-  /**
-   * Runs two images at once: models that ignore the batch dimension fail with two, not with one. They are patterns,
-   * because a model that divides by an image's own deviation rightly fails on a plain one.
-   */
+  /** @throws HubError BAD_MODEL also for what is no probabilities, where the manifest says it is */
   async #warmUp(): Promise<void> {
-    const { width, height } = this.#manifest.input;
-    const images = [37, 91].slice(0, this.#batch.size).map((step) => ({
-      width,
-      height,
-      channels: 1,
-      data: Uint8Array.from({ length: width * height }, (_, index) => (index * step) % 256),
-    }));
-    const buffer = this.#takeBuffer();
-    images.forEach((image, place) =>
-      this.#preprocess(image, buffer, place * inputSize(this.#manifest.input)),
-    );
-    const result = this.#emptyResult(images.length);
-    try {
-      this.#readScores(await this.#output(buffer, 0, images.length), [...images.keys()], result);
-    } catch (cause) {
-      if (cause instanceof HubError) throw cause;
-      throw new HubError('BAD_MODEL', `The model failed on its first images: ${errorText(cause)}`, { cause });
-    }
+    const { output, images } = await this.#network.warmUp();
+    const result = this.#emptyResult(images);
+    this.#readScores(output, [...Array(images).keys()], result);
     for (const error of result.errors.values()) throw error;
-    this.#spareBuffer = buffer;
     const { scores } = result;
     if (['softmax', 'sigmoid'].includes(this.#manifest.output.activation)) return;
-    for (let image = 0; image < images.length; image++) {
+    for (let image = 0; image < images; image++) {
       const row = scores.subarray(image * this.#datasetClasses, (image + 1) * this.#datasetClasses);
       const total = row.reduce((sum, score) => sum + score, 0);
       // Half-precision models are off by about 0.001.
@@ -287,8 +188,4 @@ export class Classifier {
       }
     }
   }
-}
-
-function asHubError(error: unknown): HubError {
-  return error instanceof HubError ? error : new HubError('BAD_IMAGE', errorText(error), { cause: error });
 }
