@@ -1,7 +1,7 @@
 import type { InferenceSession, OnnxValue } from 'onnxruntime-node';
 import { HubError } from '../errors.ts';
 import { inputShape, inputSize, outputSize } from './manifest.ts';
-import type { Manifest } from './manifest.ts';
+import type { Manifest, ManifestInput } from './manifest.ts';
 
 type ValueMetadata = InferenceSession.ValueMetadata;
 
@@ -33,27 +33,8 @@ export function mapClasses({ classes }: Manifest, datasetClasses: string[]): Int
  */
 export function checkSignature(session: InferenceSession, manifest: Manifest): number | undefined {
   const { input, output } = manifest;
-  const problems: string[] = [];
-  const declaredInput = session.inputMetadata.find(({ name }) => name === input.name);
+  const problems = inputProblems(session, input);
   const declaredOutput = session.outputMetadata.find(({ name }) => name === output.name);
-  const others = session.inputNames.filter((name) => name !== input.name);
-  if (!declaredInput) {
-    problems.push(
-      `it has no input "${input.name}"; its inputs are ${session.inputMetadata.map(describe).join(', ')}`,
-    );
-  } else {
-    if (others.length > 0)
-      problems.push(`it needs further inputs, which a classifier of images has not: ${others.join(', ')}`);
-    const expected = {
-      name: input.name,
-      isTensor: true,
-      type: input.elementType,
-      shape: ['N', ...inputShape(input, 1).slice(1)],
-    } as const;
-    if (!fits(declaredInput, expected)) {
-      problems.push(`its input is ${describe(declaredInput)}, the manifest says ${describe(expected)}`);
-    }
-  }
   if (!declaredOutput) {
     problems.push(
       `it has no output "${output.name}"; its outputs are ${session.outputMetadata.map(describe).join(', ')}`,
@@ -67,11 +48,41 @@ export function checkSignature(session: InferenceSession, manifest: Manifest): n
   return fixedBatch(session, input);
 }
 
+/** The same of the input alone. */
+export function checkInput(session: InferenceSession, input: ManifestInput): number | undefined {
+  const problems = inputProblems(session, input);
+  if (problems.length > 0) throw mismatch(problems);
+  return fixedBatch(session, input);
+}
+
+function inputProblems(session: InferenceSession, input: ManifestInput): string[] {
+  const problems: string[] = [];
+  const declared = session.inputMetadata.find(({ name }) => name === input.name);
+  const others = session.inputNames.filter((name) => name !== input.name);
+  if (!declared) {
+    return [
+      `it has no input "${input.name}"; its inputs are ${session.inputMetadata.map(describe).join(', ')}`,
+    ];
+  }
+  if (others.length > 0)
+    problems.push(`it needs further inputs, which a classifier of images has not: ${others.join(', ')}`);
+  const expected = {
+    name: input.name,
+    isTensor: true,
+    type: input.elementType,
+    shape: ['N', ...inputShape(input, 1).slice(1)],
+  } as const;
+  if (!fits(declared, expected)) {
+    problems.push(`its input is ${describe(declared)}, the manifest says ${describe(expected)}`);
+  }
+  return problems;
+}
+
 /**
  * @returns the batch size when the model takes only one, undefined when it is free
  * @throws HubError BAD_MODEL when no memory should be asked for so large a batch
  */
-export function fixedBatch(session: InferenceSession, input: Manifest['input']): number | undefined {
+export function fixedBatch(session: InferenceSession, input: ManifestInput): number | undefined {
   const declared = session.inputMetadata.find(({ name }) => name === input.name);
   const batch = declared?.isTensor ? declared.shape[0] : undefined;
   if (typeof batch !== 'number') return undefined;

@@ -41,7 +41,8 @@ const resizeSchema = z.strictObject({
 /** Stretched, bilinear and antialiased, which is what most exporters and servers do unasked. */
 export const DEFAULT_RESIZE = resizeSchema.parse({});
 
-const inputSchema = z
+/** What goes into a network, and how images become that. */
+export const inputSchema = z
   .strictObject({
     /** The model's input tensor. */
     name,
@@ -114,6 +115,8 @@ const manifestSchema = z
        */
       activation: z.enum(ACTIVATIONS),
     }),
+    /** Of a network that was trained here on a backbone's features: which backbone, and the value that is its features. */
+    backbone: z.strictObject({ name, sha256: z.string(), output: name }).optional(),
     /** Class names in the order of the model's output. */
     classes: z
       .array(name)

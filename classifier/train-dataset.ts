@@ -6,18 +6,12 @@ import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../sql/checkpoints.ts';
 import { addRunParameters, finishRun, getRun, resumeRun, type Run, startRun, stopRun } from '../sql/runs.ts';
 import { recordTrainingSet } from '../sql/training-sets.ts';
-import type { Scaling } from './manifest.ts';
-import { scaleTable } from './manifest.ts';
 import { registerModel } from './registry.ts';
+import { FEATURE_DEFAULTS, featureSubject, refusePixelSettings } from './subject/features.ts';
+import { pixelSubject } from './subject/pixels.ts';
+import { sizeText, type Subject } from './subject/subject.ts';
 import { decodeCheckpoint, encodeArrays, type TrainingPosition } from './train/checkpoint.ts';
-import {
-  BINARISE_THRESHOLD,
-  scalingOf,
-  TRAINING,
-  trainingOptions,
-  type TrainingOptions,
-} from './train/defaults.ts';
-import { exportModel, networkManifest } from './train/export.ts';
+import { TRAINING, trainingOptions, type TrainingOptions } from './train/defaults.ts';
 import {
   heldOut,
   type EpochProgress,
@@ -27,7 +21,7 @@ import {
   type TrainingResult,
   validationImages,
 } from './train/train.ts';
-import { readTrainingData, type Size, type TrainingData } from './training-data.ts';
+import type { LabelledImages, Size } from './training-data.ts';
 
 /** What to train on and how; what is left out has the defaults of `TRAINING`. */
 export interface TrainingRequest {
@@ -41,6 +35,8 @@ export interface TrainingRequest {
   limit?: number | null | undefined;
   /** What images are resized to; left out: the size of the first. */
   size?: Size | null | undefined;
+  /** The backbone whose stored features are trained on, in place of pixels. */
+  backbone?: string | null | undefined;
   /** Goes on with a run that was interrupted, from its checkpoint; the rest of the request is then that run's. */
   resume?: number | null | undefined;
 }
@@ -83,11 +79,12 @@ export interface TrainingParameters extends TrainingOptions {
   limit: number | null;
   /** `28x28` */
   size: string | null;
+  backbone: string | null;
   /** From the input to the classes, e.g. [784, 500, 100, 10]. */
   sizes: number[];
   images: number;
   imagesPerClass: Record<string, number>;
-  skipped: TrainingData['skipped'];
+  skipped: LabelledImages['skipped'];
   dataSha256: string;
 }
 
@@ -106,7 +103,8 @@ export interface TrainedModel {
 }
 
 /**
- * Trains the classic network (dense layers on grey pixels) on a dataset's labelled images and registers the result.
+ * Trains a network of dense layers on a dataset's labelled images, by their grey pixels or by a backbone's features of
+ * them, and registers the result.
  * The run is recorded from its beginning: running, then done with a model, failed, or cancelled without one. While it is
  * not done, the database keeps where it stands, so that an interrupted or killed one can be gone on with.
  * @throws HubError NOT_FOUND, USAGE when the settings or the images do not allow it, BAD_MODEL when training diverges,
@@ -120,35 +118,35 @@ export async function trainDataset(
   const { pool } = context;
   const earlier = asked.resume ? await unfinishedRun(pool, name, asked.resume) : undefined;
   const request = earlier ? requestOf(earlier) : asked;
+  if (asked.backbone) refusePixelSettings(asked);
   const started = performance.now();
-  const options = trainingOptions(request.options);
-  const scaling = chooseScaling(options, request.threshold);
+  const options = trainingOptions(request.options, request.backbone ? FEATURE_DEFAULTS : {});
   const dataset = await getDataset(pool, name);
+  const open = request.backbone
+    ? await featureSubject(context, dataset, request.backbone, request, options)
+    : pixelSubject(context, dataset, request, options);
   const given = {
     ...options,
-    threshold: scaling.kind === 'binarise' ? scaling.threshold : null,
+    threshold: open.threshold,
     where: request.where ?? null,
     limit: request.limit ?? null,
     size: request.size ? sizeText(request.size) : null,
+    backbone: request.backbone ?? null,
   };
-  await using open = earlier
+  await using record = earlier
     ? await resumeRun(pool, earlier.run)
     : await startRun(pool, { dataset: name, kind: 'train', parameters: given });
-  const { run } = open;
+  const { run } = record;
   try {
-    const data = await readTrainingData(pool, dataset, {
-      ...request,
-      seed: options.seed,
-      maxPixels: context.maxPixels,
-      signal: context.signal,
-      onProgress: context.onRead,
-    });
-    const found = foundParameters(dataset, options, data);
+    const subject = await open.read();
+    const { data } = subject;
+    const found = foundParameters(dataset, options, subject);
     if (earlier) checkSameData(earlier, found.dataSha256);
     await addRunParameters(pool, run, found);
     await recordTrainingSet(pool, { run, dataset: name }, data, heldOut(data.labels.length, options));
     checkValidation(data, options);
-    const { result, onnx, manifest } = await train(context, run, dataset, data, options, scaling);
+    const result = await train(context, run, dataset, subject, options);
+    const { onnx, manifest } = subject.finish(result.parameters);
     const metrics = keptMetrics(result);
     if (context.signal?.aborted) throw new HubError('INTERRUPTED', 'Training was interrupted at its end.');
     const source = `trained ${found.sizes.join('-')} on ${found.images} images`;
@@ -193,6 +191,7 @@ function requestOf({ parameters }: Run): TrainingRequest {
     threshold: known.threshold ?? undefined,
     where: known.where,
     limit: known.limit,
+    backbone: known.backbone ?? null,
     size: width && height ? { width: Number(width), height: Number(height) } : null,
   };
 }
@@ -205,33 +204,14 @@ function checkSameData({ run, parameters }: Run, dataSha256: string): void {
   });
 }
 
-/** @throws HubError USAGE */
-function chooseScaling({ scale }: TrainingOptions, threshold: number | undefined): Scaling {
-  const scaling = scalingOf(scale);
-  if (threshold === undefined) return scaling;
-  if (scaling.kind !== 'binarise') {
-    throw new HubError('USAGE', `A threshold is for binarised pixels, and the scale is ${scale}.`, {
-      hint: 'Leave one of --threshold and --scale out.',
-    });
-  }
-  if (!(threshold >= 0 && threshold <= 254)) {
-    throw new HubError('USAGE', `A threshold of ${threshold} divides nothing: pixels are 0 to 255.`, {
-      hint: `Give a number from 0 to 254; the default is ${BINARISE_THRESHOLD}.`,
-    });
-  }
-  return { ...scaling, threshold };
-}
-
-const sizeText = ({ width, height }: Size): string => `${width}x${height}`;
-
 function foundParameters(
   { classes }: Dataset,
   { hidden }: TrainingOptions,
-  data: TrainingData,
+  { data, inputs, size }: Subject,
 ): Pick<TrainingParameters, 'size' | 'sizes' | 'images' | 'imagesPerClass' | 'skipped' | 'dataSha256'> {
   return {
-    size: sizeText(data),
-    sizes: [data.width * data.height, ...hidden, classes.length],
+    size,
+    sizes: [inputs, ...hidden, classes.length],
     images: data.labels.length,
     imagesPerClass: Object.fromEntries(classes.map((name, index) => [name, data.perClass[index]!])),
     skipped: data.skipped,
@@ -240,7 +220,7 @@ function foundParameters(
 }
 
 /** A share of no image would say nothing about the model. */
-function checkValidation({ labels }: TrainingData, { validationSplit }: TrainingOptions): void {
+function checkValidation({ labels }: LabelledImages, { validationSplit }: TrainingOptions): void {
   if (validationSplit === 0 || labels.length * validationSplit >= 1) return;
   const least = Math.ceil(1 / validationSplit);
   throw new HubError(
@@ -253,16 +233,16 @@ function checkValidation({ labels }: TrainingData, { validationSplit }: Training
 async function train(
   { pool, signal, onStep, onEpoch, checkpointSeconds }: TrainingContext,
   run: number,
-  { classes, background }: Dataset,
-  { width, height, inputs, labels }: TrainingData,
+  { classes }: Dataset,
+  { data: { labels }, inputs, samples }: Subject,
   options: TrainingOptions,
-  scaling: Scaling,
-) {
-  const sizes = [width * height, ...options.hidden, classes.length];
+): Promise<TrainingResult> {
+  const sizes = [inputs, ...options.hidden, classes.length];
   const kept = await readCheckpoint(pool, run);
   const trained = labels.length - validationImages(labels.length, options);
-  const result = await trainNetwork({
+  return trainNetwork({
     ...options,
+    ...samples,
     checkpointSeconds,
     ahead: availableParallelism() > 1,
     from: kept && decodeCheckpoint(kept.position as TrainingPosition, kept.arrays, sizes, trained),
@@ -271,17 +251,12 @@ async function train(
       // Training needs no database: if it is away now, the next checkpoint may find it.
       await saveCheckpoint(pool, run, { position: checkpoint.position, arrays }).catch(() => undefined);
     },
-    inputs,
     labels,
     classes: classes.length,
-    table: scaleTable(scaling),
-    image: { width, height, channels: 1 },
     signal,
     onStep,
     onEpoch,
   });
-  const manifest = networkManifest({ width, height, channels: 1, scaling, classes, background });
-  return { result, manifest, onnx: exportModel(result.parameters, manifest) };
 }
 
 function keptMetrics({ metrics, history }: TrainingResult): TrainedMetrics {

@@ -1,10 +1,10 @@
 import { createHash, hash } from 'node:crypto';
-import type { Pool, PoolClient } from 'pg';
+import type { Pool } from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { decode } from '../images/decode.ts';
 import { transaction } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import { checkCondition, describeSelection, selectionError } from '../sql/selection.ts';
+import { checkCounts, chosenRows, countRows, type LabelledRows } from './labelled-rows.ts';
 import { DEFAULT_RESIZE, type ManifestInput } from './manifest.ts';
 import { type Preprocessor, preprocessor } from './preprocess/preprocess.ts';
 
@@ -13,19 +13,9 @@ export interface Size {
   height: number;
 }
 
-export interface TrainingDataOptions {
-  /** A condition in SQL over the dataset's columns; null: every labelled row. */
-  where?: string | null | undefined;
-  /** Ingested at or after this, and before that. */
-  since?: Date | null | undefined;
-  until?: Date | null | undefined;
-  /** Fewer classes than this (default 2) are refused: nothing could be learned. */
-  leastClasses?: number | undefined;
+export interface TrainingDataOptions extends LabelledRows {
   /** Pixels and labels lie in shared memory, for worker threads. */
   shared?: boolean | undefined;
-  /** At most so many, drawn by `seed`: the same rows give the same draw. */
-  limit?: number | null | undefined;
-  seed?: number | undefined;
   /** What images are resized to; null: the size of the first image. */
   size?: Size | null | undefined;
   /** The setting IMAGEHUB_MAX_PIXELS. */
@@ -35,10 +25,8 @@ export interface TrainingDataOptions {
   onProgress?: ((read: number, total: number) => void) | undefined;
 }
 
-/** Labelled images as the network takes them. */
-export interface TrainingData extends Size {
-  /** [N, height, width] grey values, before scaling. */
-  inputs: Uint8Array;
+/** Labelled images that a network is trained on, whatever of them it takes. */
+export interface LabelledImages {
   /** N class indexes. */
   labels: Int32Array;
   /** N ids, ascending. */
@@ -47,10 +35,16 @@ export interface TrainingData extends Size {
   imageSha256: Uint8Array;
   /** Images per class, in class order. */
   perClass: number[];
-  /** Images that could not be decoded: how many, and the first of them. */
+  /** Images that could not be used: how many, and the first of them. */
   skipped: { count: number; examples: { id: string; reason: string }[] };
-  /** Hex SHA-256 over size, labels and inputs: the same data, whatever rows it came from. */
+  /** Hex SHA-256 over what is trained on: the same data, whatever rows it came from. */
   sha256: string;
+}
+
+/** Labelled images by their pixels. */
+export interface TrainingData extends Size, LabelledImages {
+  /** [N, height, width] grey values, before scaling. */
+  inputs: Uint8Array;
 }
 
 /** Text per fetch: enough that a fetch's round trip does not count, little enough for any machine. */
@@ -105,68 +99,6 @@ interface Row {
   id: string;
   image_base64: string;
   known_label: number;
-}
-
-/** The rows to train on, as the FROM of a statement whose parameter is the dataset. */
-function chosenRows({ name }: Dataset, { where, since, until, limit, seed }: TrainingDataOptions): string {
-  const condition = [
-    'dataset = $1 and known_label is not null',
-    ...(since ? [`ingested_at >= '${since.toISOString()}'`] : []),
-    ...(until ? [`ingested_at < '${until.toISOString()}'`] : []),
-    // The line break ends a comment in the condition.
-    ...(where ? [`(${where}\n)`] : []),
-  ].join(' and ');
-  if (limit === null || limit === undefined) return `public."${name}" where ${condition}`;
-  // Not the first ids: those are often all of one class.
-  return `public."${name}" where dataset = $1 and id in (
-    select id from public."${name}" where ${condition} order by hashtextextended(id, ${seed ?? 0}), id limit ${limit})`;
-}
-
-/** Images per class, and the most characters that one image has. */
-async function countRows(
-  client: PoolClient,
-  dataset: Dataset,
-  options: TrainingDataOptions,
-): Promise<{ perClass: number[]; widest: number }> {
-  // Before it is run: see there for what would free itself from the other conditions.
-  await checkCondition(client, dataset.name, { where: options.where });
-  const from = chosenRows(dataset, options);
-  try {
-    const { rows } = await client.query<{ label: number; images: number; widest: number }>(
-      `select known_label as label, count(*) as images, max(octet_length(image_base64)) as widest
-       from ${from} group by known_label`,
-      [dataset.name],
-    );
-    const perClass = dataset.classes.map(
-      (_, index) => rows.find(({ label }) => label === index)?.images ?? 0,
-    );
-    return { perClass, widest: Math.max(1, ...rows.map(({ widest }) => widest)) };
-  } catch (error) {
-    throw selectionError(error, dataset.name, options);
-  }
-}
-
-function checkCounts(
-  { name, classes }: Dataset,
-  total: number,
-  perClass: number[],
-  { where, since, until, leastClasses = 2 }: TrainingDataOptions,
-): void {
-  const present = classes.filter((_, index) => perClass[index]! > 0);
-  if (present.length >= leastClasses) return;
-  const selected = describeSelection({ where, since, until });
-  const which = selected && ` where ${selected}`;
-  throw new HubError(
-    'USAGE',
-    total === 0
-      ? `There are no labelled images in ${name}${which}.`
-      : `All ${total} labelled images in ${name}${which} are of class ${present[0]}; training needs at least two classes.`,
-    {
-      hint:
-        `Send images with known labels, or label some by hand: update ${name} set known_label = … where id = …` +
-        (selected ? '; or select others.' : '.'),
-    },
-  );
 }
 
 /** Decodes rows into the network's input. */

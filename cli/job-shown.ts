@@ -81,6 +81,14 @@ export async function workOffShown(
   options: { json?: boolean },
   summary: (job: Job) => string | undefined = () => undefined,
 ): Promise<void> {
+  const ended = await workOffHere(desk, job);
+  const unit = await unitOf(job);
+  if (ended.state !== 'done') process.exitCode = 1;
+  report(options, ended, () => (ended.state === 'done' && summary(ended)) || stateText(ended, unit));
+}
+
+/** Works on a job in this process and shows its progress. @returns the job at its end, or paused */
+export async function workOffHere(desk: JobDesk, job: Job): Promise<Job> {
   const devices = await devicesHere(desk);
   if (!devices.includes(job.device)) {
     note(
@@ -93,11 +101,9 @@ export async function workOffShown(
         : `It is left to ${workers.length} running worker(s) with ${job.device}.`,
     );
   }
-  const unit = await unitOf(job);
-  const shown = showJob(job, unit);
-  let ended: Job;
+  const shown = showJob(job, await unitOf(job));
   try {
-    ended = await workOff(
+    return await workOff(
       {
         ...desk,
         devices,
@@ -112,8 +118,6 @@ export async function workOffShown(
   } finally {
     shown.stop();
   }
-  if (ended.state !== 'done') process.exitCode = 1;
-  report(options, ended, () => (ended.state === 'done' && summary(ended)) || stateText(ended, unit));
 }
 
 /** The part in a few words, if its kind has some. */

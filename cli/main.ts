@@ -25,6 +25,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   impact: async () => (await import('./impact.ts')).impactCommand,
   rollback: async () => (await import('./rollback.ts')).rollbackCommand,
   model: async () => (await import('./model.ts')).modelCommand,
+  backbone: async () => (await import('./backbone.ts')).backboneCommand,
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand,
   suspects: async () => (await import('./suspects.ts')).suspectsCommand,
   drift: async () => (await import('./drift.ts')).driftCommand,

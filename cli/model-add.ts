@@ -1,12 +1,10 @@
 import type { Command } from 'commander';
-import { readFile } from 'node:fs/promises';
 import { addModel, type AddedModel, inspectFile } from '../classifier/register/add-model.ts';
 import type { ManifestOptions } from '../classifier/register/given.ts';
-import { errorText, HubError } from '../errors.ts';
-import { errorCode } from '../sql/database.ts';
 import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext } from './command.ts';
 import { openHub } from './hub.ts';
+import { addInputOptions, readManifest } from './manifest-options.ts';
 import { note, report } from './output.ts';
 
 interface Options extends ManifestOptions {
@@ -19,8 +17,7 @@ interface Options extends ManifestOptions {
 
 /** `imagehub model add` */
 export function addModelAddCommand(command: Command): void {
-  command
-    .command('add <dataset> <file>')
+  addInputOptions(command.command('add <dataset> <file>'))
     .description(
       'register an ONNX classifier made elsewhere; what it takes and gives is read from the file, by running it, and from ' +
         'the options; it is loaded, checked and run on stored images first',
@@ -29,30 +26,6 @@ export function addModelAddCommand(command: Command): void {
       '--manifest <file>',
       'JSON: input, output and classes, as far as you know them (default: FILE with .json instead of .onnx, if it is there)',
     )
-    .option(
-      '--scale <how>',
-      'how pixels become numbers: unit (x / 255), none (0…255), binarise, mean-std (on the 0…1 scale)',
-    )
-    .option('--threshold <n>', 'with --scale binarise: pixels greater than this are 1 (default: 30)')
-    .option('--mean <numbers>', 'with --scale mean-std: one per channel, e.g. 0.485,0.456,0.406')
-    .option('--std <numbers>', 'with --scale mean-std: one per channel')
-    .option('--colour <order>', 'grey, rgb or bgr')
-    .option('--invert', 'the model was trained on negatives: 255 − x before scaling')
-    .option('--background <grey>', 'behind transparent pixels, 0…255 (default: the dataset’s)')
-    .option('--size <size>', 'what images are resized to, e.g. 28x28')
-    .option(
-      '--fit <how>',
-      'stretch (both sides by themselves), crop (the middle) or pad (a border); default: stretch',
-    )
-    .option(
-      '--shorter-side <pixels>',
-      'with --fit crop: resized to this first, e.g. 256 for a --size of 224x224',
-    )
-    .option('--padding <grey>', 'with --fit pad: the border, 0…255 (default: 0)')
-    .option('--filter <filter>', 'bilinear, bicubic, lanczos or area (default: bilinear)')
-    .option('--no-antialias', 'shrunk without antialiasing, as OpenCV does')
-    .option('--layout <layout>', 'NCHW, NHWC, NHW or flat')
-    .option('--input <name>', 'the model’s input')
     .option('--output <name>', 'the model’s output that holds the scores')
     .option(
       '--activation <what>',
@@ -83,25 +56,6 @@ export function addModelAddCommand(command: Command): void {
 function manifestOptions(options: Options): ManifestOptions {
   const { manifest: _, source: __, by: ___, printManifest: ____, json: _____, ...rest } = options;
   return rest;
-}
-
-async function readManifest(file: string, named: string | undefined): Promise<unknown> {
-  const path = named ?? file.replace(/(\.onnx)?$/i, '.json');
-  let text: string;
-  try {
-    text = await readFile(path, 'utf8');
-  } catch (cause) {
-    if (named === undefined && errorCode(cause) === 'ENOENT') return undefined;
-    throw new HubError('BAD_FILE', `${path} cannot be read: ${errorText(cause)}`, { cause });
-  }
-  try {
-    return JSON.parse(text);
-  } catch (cause) {
-    throw new HubError('BAD_FILE', `${path} is not JSON: ${errorText(cause)}`, {
-      cause,
-      hint: 'The manifest is described in docs/models.md; --print-manifest writes a draft.',
-    });
-  }
 }
 
 function printManifest({

@@ -1,13 +1,18 @@
 import { type Command, Option } from 'commander';
+import { featureRequest, FEATURES } from '../classifier/features/features-job.ts';
 import { promote, type PromotionResult } from '../classifier/registry.ts';
+import { FEATURE_DEFAULTS } from '../classifier/subject/features.ts';
 import { BINARISE_THRESHOLD, TRAINING, type TrainingOptions } from '../classifier/train/defaults.ts';
 import type { EpochProgress, StepProgress } from '../classifier/train/train.ts';
 import { trainDataset, type TrainedModel } from '../classifier/train-dataset.ts';
 import type { Size } from '../classifier/training-data.ts';
 import { HubError } from '../errors.ts';
+import { openSender } from '../jobs/dispatcher.ts';
+import { startJob } from '../jobs/start.ts';
 import { actingUser } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
-import { openHub } from './hub.ts';
+import { type Hub, openHub } from './hub.ts';
+import { stateText, workOffHere } from './job-shown.ts';
 import { note, report } from './output.ts';
 import { createProgress, duration, type Progress } from './progress.ts';
 import { promotionText } from './promote.ts';
@@ -18,6 +23,7 @@ type Options = { readonly [K in keyof TrainingOptions]?: string } & {
   size?: string;
   where?: string;
   limit?: string;
+  backbone?: string;
   resume?: string;
   promote?: boolean;
   json?: boolean;
@@ -34,7 +40,9 @@ const FLAGS: Partial<Record<keyof TrainingOptions, string>> = {
 export const trainCommand: RegisterCommand = (program) => {
   const command = program
     .command('train <dataset>')
-    .description('train the classic network on the labelled images of the table, and register it as a model');
+    .description(
+      'train a network of dense layers on the labelled images of the table, by their pixels or by a backbone’s features, and register it as a model',
+    );
   for (const [name, { schema, doc }] of Object.entries(TRAINING)) {
     const flag = FLAGS[name as keyof TrainingOptions] ?? `${name} <n>`;
     command.addOption(new Option(`--${flag}`, `${doc} (default: ${String(schema.parse(undefined))})`));
@@ -47,6 +55,14 @@ export const trainCommand: RegisterCommand = (program) => {
     .option('--size <size>', 'What images are resized to, e.g. 28x28. (default: the size of the first image)')
     .option('--where <sql>', 'Only images that meet this condition over the dataset’s columns.')
     .option('--limit <n>', 'At most so many images, drawn by the seed.')
+    .option(
+      '--backbone <name>',
+      'Train on its features, with other defaults: ' +
+        Object.entries(FEATURE_DEFAULTS)
+          .map(([name, value]) => `--${name} ${String(value) || 'none'}`)
+          .join(' ') +
+        '. Those not stored are computed first.',
+    )
     .option('--resume <run>', 'Go on with an interrupted run where it stood, with its settings.')
     .option('--promote', 'Make the model live when it is done.')
     .option('--json', 'One JSON document on standard output.')
@@ -61,6 +77,7 @@ async function train(dataset: string, options: Options, command: Command): Promi
     limit: options.limit === undefined ? null : numberOf('--limit', options.limit, 1),
     size: options.size === undefined ? null : sizeOf(options.size),
     resume: options.resume === undefined ? null : numberOf('--resume', options.resume, 1),
+    backbone: options.backbone ?? null,
   };
   const { resume, promote: _, json: __, ...settings } = options;
   if (resume !== undefined && Object.keys(settings).length > 0) {
@@ -69,6 +86,7 @@ async function train(dataset: string, options: Options, command: Command): Promi
     });
   }
   await using hub = await openHub(commandContext());
+  if (options.backbone) await computeMissing(hub, dataset, options.backbone, options.where);
   const { maxPixels, checkpointSeconds } = hub.config;
   const shown = showProgress();
   let result: TrainedModel & { promotion?: PromotionResult };
@@ -88,6 +106,18 @@ async function train(dataset: string, options: Options, command: Command): Promi
     });
   }
   report(options, result, trainedText);
+}
+
+/** Features that training needs and that are not stored. @throws HubError as the job */
+async function computeMissing(hub: Hub, dataset: string, backbone: string, where: string | undefined) {
+  await using dispatcher = await openSender(hub.pool);
+  const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
+  const labelled = ['i.known_label is not null', ...(where ? [`(${where}\n)`] : [])].join(' and ');
+  const request = await featureRequest(desk, { dataset, backbone, selection: { where: labelled } });
+  const started = await startJob(desk, FEATURES, request);
+  if (started.units === 0) return;
+  const ended = await workOffHere(desk, started);
+  if (ended.state !== 'done') throw new HubError('CONFLICT', stateText(ended));
 }
 
 /** @throws HubError USAGE */

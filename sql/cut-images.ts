@@ -20,6 +20,7 @@ const SAMPLE = 1000;
  * the next begins, or with the last image. Reads ids alone where nothing is selected (an index-only scan).
  * @param condition of our own, over the table called `i`
  * @param throttle images per second: a range holds at most about a second of them
+ * @param most images in a range
  * @throws HubError USAGE when the selection's condition cannot be used
  */
 export function cutImages(
@@ -29,13 +30,14 @@ export function cutImages(
     selection = {},
     condition = 'true',
     throttle = null,
-  }: { selection?: Selection; condition?: string; throttle?: number | null },
+    most = IMAGES,
+  }: { selection?: Selection; condition?: string; throttle?: number | null; most?: number },
 ): Promise<CutRange[]> {
   return withClient(pool, async (client) => {
     await client.query('begin isolation level repeatable read, read only');
     await checkCondition(client, dataset, selection);
     const fitting = await rangeSize((text) => client.query<{ bytes: number | null }>(text), dataset);
-    const size = Math.min(fitting, Math.max(LEAST_IMAGES, Math.floor(throttle ?? Infinity)));
+    const size = Math.min(fitting, most, Math.max(LEAST_IMAGES, Math.floor(throttle ?? Infinity)));
     const selected = `${selectionSql(dataset, selection)} and (${condition})`;
     const { rows: starts } = await client.query<{ id: string }>(
       `select id from (select i.id, row_number() over (order by i.dataset, i.id) as n from ${selected}) numbered

@@ -126,7 +126,7 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
   });
 }
 
-/** Drops the dataset with its images, models, dead letters and offsets; the topic and the index are the caller's. */
+/** Drops the dataset with its images, features, models, dead letters and offsets; the topic and the index are the caller's. */
 export async function dropDataset(pool: Pool, name: string): Promise<void> {
   await transaction(pool, async (client) => {
     await getDataset(client, name);
@@ -141,6 +141,7 @@ export async function dropDataset(pool: Pool, name: string): Promise<void> {
     await client.query(`drop table public."${name}"`);
     await client.query('delete from imagehub.deleted_images where dataset = $1', [name]);
     await client.query('delete from imagehub.label_changes where dataset = $1', [name]);
+    await client.query('delete from imagehub.features where dataset = $1', [name]);
     await client.query('delete from imagehub.datasets where name = $1', [name]);
   });
 }

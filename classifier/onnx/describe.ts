@@ -48,7 +48,7 @@ export interface DecodedNode {
   domain?: string;
   input?: string[];
   output?: string[];
-  attribute?: { name?: string; ints?: number[]; strings?: Uint8Array[] }[];
+  attribute?: { name?: string; type?: number; ints?: number[]; strings?: Uint8Array[] }[];
 }
 
 export interface DecodedTensor {

@@ -120,7 +120,12 @@ function runnableInput({ input }: Draft): ManifestInput | null {
 
 /** Of a draft that lacks nothing. @throws HubError BAD_MODEL with what is missing and how to say it */
 export function completeManifest({ draft, missing, trials }: Inspection, path: string): Manifest {
-  if (missing.length === 0) return parseManifest(draft);
+  if (missing.length > 0) throw incomplete(path, draft, missing, trials);
+  return parseManifest(draft);
+}
+
+/** What is missing in a draft, and how to say it. */
+export function incomplete(path: string, draft: object, missing: Missing[], trials: Trial[] = []): HubError {
   const asked = missing.map(({ field, why, option }) => `  ${field}: ${why}\n    ${option}`);
   const [best] = trials;
   const tried = best
@@ -129,7 +134,7 @@ export function completeManifest({ draft, missing, trials }: Inspection, path: s
         ...trials.slice(0, 4).map(({ options, accuracy }) => `  ${accuracy.toFixed(3)}  ${options}`),
       ]
     : [];
-  throw new HubError(
+  return new HubError(
     'BAD_MODEL',
     [
       `What ${path} is cannot be told from the file alone; not known ${missing.length === 1 ? 'is' : 'are'}:`,

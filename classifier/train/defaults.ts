@@ -14,9 +14,12 @@ function option<T extends z.ZodType>(schema: T, doc: string): Option<T> {
 /** Numbers may come from a command line as text. */
 const number = z.coerce.number<number | string>();
 const layerSize = number.int().min(1).max(65_536);
-/** `500,100`; an empty text is no hidden layer. */
+/** `500,100`; an empty text, or `none`, is no hidden layer. */
 const sizes = z.preprocess(
-  (value) => (typeof value === 'string' ? value.split(',').filter((size) => size.trim() !== '') : value),
+  (value) =>
+    typeof value === 'string'
+      ? value.split(',').filter((size) => !['', 'none'].includes(size.trim()))
+      : value,
   z.array(layerSize).max(16),
 );
 
@@ -27,7 +30,7 @@ export const BINARISE_THRESHOLD = 30;
 export const TRAINING = {
   hidden: option(
     sizes.default([500, 100]),
-    'Sizes of the hidden layers, comma-separated; empty for logistic regression.',
+    'Sizes of the hidden layers, comma-separated; none for logistic regression.',
   ),
   epochs: option(number.int().min(1).max(100_000).default(12), 'Passes over the training images.'),
   batch: option(number.int().min(1).max(65_536).default(128), 'Images per update of the weights.'),
@@ -88,15 +91,19 @@ export type TrainingOptions = {
 
 /**
  * Fills in defaults and checks every hyper-parameter; numbers and lists may be given as text.
+ * @param defaults win over those of `TRAINING`
  * @throws HubError USAGE that lists every bad one.
  */
 export function trainingOptions(
   values: { readonly [K in keyof TrainingOptions]?: unknown } = {},
+  defaults: Partial<TrainingOptions> = {},
 ): TrainingOptions {
   const problems: string[] = [];
   const options: Record<string, unknown> = {};
   for (const [name, { schema }] of Object.entries(TRAINING)) {
-    const parsed = schema.safeParse(values[name as keyof TrainingOptions]);
+    const parsed = schema.safeParse(
+      values[name as keyof TrainingOptions] ?? defaults[name as keyof TrainingOptions],
+    );
     if (parsed.success) options[name] = parsed.data;
     else problems.push(`${name}: ${parsed.error.issues.map(({ message }) => message).join(', ')}`);
   }

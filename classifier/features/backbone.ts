@@ -1,0 +1,45 @@
+import { z } from 'zod';
+import { HubError } from '../../errors.ts';
+import { readBackboneBytes, type StoredBackbone } from '../../sql/backbones.ts';
+import type { Queryable } from '../../sql/database.ts';
+import { inputSchema } from '../manifest.ts';
+
+const backboneSchema = z.strictObject({
+  input: inputSchema,
+  /** The output that holds the features: [N, features], maybe with trailing dimensions of 1. */
+  output: z.strictObject({ name: z.string().min(1, 'must not be empty') }),
+});
+
+/** What a backbone expects, and which of its outputs are features. */
+export type BackboneManifest = z.output<typeof backboneSchema>;
+
+/** @throws HubError BAD_MODEL that lists every problem with the field it is in */
+export function parseBackbone(value: unknown): BackboneManifest {
+  const parsed = backboneSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map(
+    ({ path, message }) => `${path.join('.') || 'manifest'}: ${message}`,
+  );
+  throw new HubError('BAD_MODEL', `The backbone’s manifest is wrong:\n  ${problems.join('\n  ')}`, {
+    hint: 'Correct the fields named above and add the backbone again.',
+  });
+}
+
+/** A backbone as worker threads get it; the bytes lie in shared memory, so handing them over costs nothing. */
+export interface BackboneRef {
+  id: number;
+  onnx: Uint8Array<SharedArrayBuffer>;
+  manifest: BackboneManifest;
+  features: number;
+}
+
+/** @throws HubError NOT_FOUND when it was deleted meanwhile; BAD_MODEL */
+export async function loadBackboneRef(
+  db: Queryable,
+  { id, manifest, features }: Pick<StoredBackbone, 'id' | 'manifest' | 'features'>,
+): Promise<BackboneRef> {
+  const bytes = await readBackboneBytes(db, id);
+  const onnx = new Uint8Array(new SharedArrayBuffer(bytes.length));
+  onnx.set(bytes);
+  return { id, onnx, manifest: parseBackbone(manifest), features };
+}

@@ -1,0 +1,161 @@
+import { createHash } from 'node:crypto';
+import { HubError } from '../../errors.ts';
+import type { StoredBackbone } from '../../sql/backbones.ts';
+import { RowReader } from '../../sql/binary-rows.ts';
+import { copyOut } from '../../sql/copy-out.ts';
+import { type Pool, transaction } from '../../sql/database.ts';
+import type { Dataset } from '../../sql/datasets.ts';
+import { withoutFeatures } from '../../sql/features.ts';
+import { checkCounts, chosenRows, countRows, type LabelledRows } from '../labelled-rows.ts';
+import type { LabelledImages } from '../training-data.ts';
+import { bytesOf, unpackVector } from './precision.ts';
+
+export interface FeatureDataOptions extends LabelledRows {
+  signal?: AbortSignal | undefined;
+  /** Rows read so far, of how many. */
+  onProgress?: ((read: number, total: number) => void) | undefined;
+}
+
+/** Labelled images by their features. */
+export interface FeatureData extends LabelledImages {
+  /** [N, features] as the backbone gave them. */
+  inputs: Float32Array;
+}
+
+/** Features are kept in memory. */
+const MOST_BYTES = 4 * 1024 ** 3;
+const CHUNK = { rows: 2000, bytes: 8 * 1024 * 1024 };
+const NAMED_SKIPPED = 5;
+const SHA256_BYTES = 32;
+
+/**
+ * Reads the stored features of a dataset's labelled images, from one snapshot, in the order of their ids.
+ * @throws HubError USAGE when there is nothing to learn from, features are missing, or they are too many for memory;
+ * INTERRUPTED when `signal` is aborted
+ */
+export async function readFeatureData(
+  pool: Pool,
+  dataset: Dataset,
+  backbone: StoredBackbone,
+  options: FeatureDataOptions,
+): Promise<FeatureData> {
+  return transaction(pool, async (client) => {
+    // Read only: a condition is the user's SQL, and must not change anything.
+    await client.query('set transaction isolation level repeatable read, read only');
+    const { perClass } = await countRows(client, dataset, options);
+    const total = perClass.reduce((sum, images) => sum + images, 0);
+    checkCounts(dataset, total, perClass, options);
+    const collector = new Collector(backbone, dataset.classes.length, total);
+    let read = 0;
+    for await (const { bytes, rows } of copyOut(client, featuresSql(dataset, backbone.id, options), CHUNK)) {
+      if (options.signal?.aborted) {
+        throw new HubError(
+          'INTERRUPTED',
+          `Training was interrupted after reading ${read} of ${total} features.`,
+        );
+      }
+      collector.add(new RowReader(bytes));
+      read += rows;
+      options.onProgress?.(read, total);
+    }
+    return collector.finish(dataset);
+  });
+}
+
+/** Labelled images `i` whose features are not stored, as a condition of a selection. */
+export const needsFeatures = (backbone: number): string =>
+  `i.known_label is not null and ${withoutFeatures(backbone)}`;
+
+function featuresSql(dataset: Dataset, backbone: number, options: LabelledRows): string {
+  const chosen = chosenRows(dataset, options).replaceAll('$1', `'${dataset.name}'`);
+  const present = `not (${withoutFeatures(backbone)})`;
+  return `
+    select i.id, i.known_label, coalesce(i.sha256, sha256(decode(i.image_base64, 'base64'))), f.vector, f.error
+      from (select id from ${chosen}) chosen
+      join public."${dataset.name}" i on i.dataset = '${dataset.name}' and i.id = chosen.id
+      left join imagehub."features_${backbone}" f on f.dataset = i.dataset and f.id = i.id and ${present}
+     order by i.id`;
+}
+
+/** Puts rows together. */
+class Collector {
+  readonly #backbone: StoredBackbone;
+  readonly #inputs: Float32Array;
+  readonly #labels: Int32Array;
+  readonly #perClass: number[];
+  readonly #ids: string[] = [];
+  readonly #sha256: Uint8Array;
+  readonly #skipped: FeatureData['skipped'] = { count: 0, examples: [] };
+  #missing = 0;
+
+  constructor(backbone: StoredBackbone, classes: number, total: number) {
+    const { features, name } = backbone;
+    if (4 * features * total > MOST_BYTES) {
+      throw new HubError(
+        'USAGE',
+        `${features} features by ${name} of ${total} images do not fit into the 4 GiB that training data may take.`,
+        { hint: 'Train on fewer: --limit 100000' },
+      );
+    }
+    this.#backbone = backbone;
+    this.#inputs = new Float32Array(features * total);
+    this.#labels = new Int32Array(total);
+    this.#perClass = new Array<number>(classes).fill(0);
+    this.#sha256 = new Uint8Array(SHA256_BYTES * total);
+  }
+
+  add(reader: RowReader): void {
+    const { features, precision } = this.#backbone;
+    while (reader.next()) {
+      const id = reader.text()!;
+      const label = reader.int4()!;
+      const sha256 = reader.bytea()!;
+      const vector = reader.bytea();
+      const error = reader.text();
+      if (vector === null) {
+        if (error === null) this.#missing += 1;
+        else this.#skip(id, error);
+        continue;
+      }
+      const place = this.#ids.length;
+      if (vector.length !== features * bytesOf(precision)) {
+        throw new Error(`the features of ${id} have ${vector.length} bytes`);
+      }
+      unpackVector(vector, precision, this.#inputs, place * features);
+      this.#labels[place] = label;
+      this.#perClass[label]! += 1;
+      this.#sha256.set(sha256, place * SHA256_BYTES);
+      this.#ids.push(id);
+    }
+  }
+
+  #skip(id: string, reason: string): void {
+    this.#skipped.count += 1;
+    if (this.#skipped.examples.length < NAMED_SKIPPED) this.#skipped.examples.push({ id, reason });
+  }
+
+  /** @throws HubError USAGE */
+  finish({ name }: Dataset): FeatureData {
+    const { features, sha256: network } = this.#backbone;
+    const images = this.#ids.length;
+    if (this.#missing > 0) {
+      throw new HubError(
+        'USAGE',
+        `${this.#missing} of the labelled images in ${name} have no features by ${this.#backbone.name}.`,
+        { hint: `Compute them first: imagehub features ${name} --backbone ${this.#backbone.name}` },
+      );
+    }
+    const inputs = this.#inputs.subarray(0, images * features);
+    const labels = this.#labels.subarray(0, images);
+    const sha256 = createHash('sha256').update(`${network}\n`).update(labels).update(inputs).digest('hex');
+    return {
+      inputs,
+      labels,
+      ids: this.#ids,
+      imageSha256: this.#sha256.subarray(0, images * SHA256_BYTES),
+      perClass: this.#perClass,
+      skipped: this.#skipped,
+      sha256,
+    };
+  }
+}

@@ -1,0 +1,218 @@
+import { extname } from 'node:path';
+import { errorText, HubError } from '../../errors.ts';
+import type { Attempt, Job, JobContext, JobKind, JobRequest } from '../../jobs/job.ts';
+import { PartInterrupted } from '../../jobs/job.ts';
+import { getBackbone, type Precision, type StoredBackbone } from '../../sql/backbones.ts';
+import { CopyWriter } from '../../sql/binary-copy.ts';
+import type { RowChunk } from '../../sql/copy-out.ts';
+import { cutImages } from '../../sql/cut-images.ts';
+import { withClient } from '../../sql/database.ts';
+import { getDataset } from '../../sql/datasets.ts';
+import {
+  FEATURE_ROW_BYTES,
+  type FeatureSource,
+  readFeatureSources,
+  SOURCE_COLUMNS,
+  sweepFeatures,
+  withoutFeatures,
+  writeFeatureRow,
+  writeFeatures,
+} from '../../sql/features.ts';
+import { checkSelection, type Selection } from '../../sql/selection.ts';
+import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
+import { describeRange } from '../reclassify/request.ts';
+import { Threads } from '../threads.ts';
+import { type BackboneRef, loadBackboneRef } from './backbone.ts';
+import type { EncodedFeatures, FeatureTask } from './task.ts';
+
+/** What a job that computes features keeps about itself. */
+export interface FeatureParameters {
+  backbone: string;
+  where: string | null;
+  /** ISO 8601; by `ingested_at`, [since, until). */
+  since: string | null;
+  until: string | null;
+  /** Also of images that have them. */
+  again: boolean;
+}
+
+export interface FeatureRequest {
+  dataset: string;
+  backbone: string;
+  selection?: Selection;
+  again?: boolean;
+}
+
+/** Images of a part: about a second, where a network of medium size does 300 a second. */
+const PART_IMAGES = 256;
+/** What one thread takes at a time, so that all have something to do within a part. */
+const TASK_LIMITS = { rows: 32, bytes: 4 * 1024 * 1024 };
+/** For loading a backbone into a thread. */
+const LOAD_LIMIT_MS = 60_000;
+/** For one task, in units of one image's limit. */
+const TIMEOUT_FACTOR = 4;
+
+/**
+ * A job that computes features of stored images; of those that have none, or whose bytes have changed, unless `again`.
+ * @throws HubError NOT_FOUND: the dataset or the backbone; USAGE: the selection's condition
+ */
+export async function featureRequest(
+  { pool }: Pick<JobContext, 'pool'>,
+  { dataset, backbone, selection = {}, again = false }: FeatureRequest,
+): Promise<JobRequest<FeatureParameters>> {
+  await getDataset(pool, dataset);
+  await getBackbone(pool, backbone);
+  if (selection.where) {
+    // Now and not only when the job is cut: it may be for a schedule.
+    await withClient(pool, async (client) => {
+      await client.query('begin read only');
+      await checkSelection(client, dataset, selection);
+      await client.query('commit');
+    });
+  }
+  return {
+    dataset,
+    kind: 'features',
+    parameters: {
+      backbone,
+      where: selection.where ?? null,
+      since: selection.since?.toISOString() ?? null,
+      until: selection.until?.toISOString() ?? null,
+      again,
+    },
+  };
+}
+
+/** Fills imagehub.features. Counts: images, and of these failed (undecodable, or the backbone fails on them). */
+export const FEATURES: JobKind<FeatureParameters, IdRange> = {
+  kind: 'features',
+  async cut({ pool }, { dataset, parameters, throttle = null }) {
+    const { id } = await getBackbone(pool, parameters.backbone);
+    const ranges = await cutImages(pool, dataset, {
+      selection: selectionOf(parameters),
+      throttle,
+      most: PART_IMAGES,
+      ...(parameters.again ? {} : { condition: withoutFeatures(id) }),
+    });
+    return ranges.map(({ range, images }) => ({ what: range, units: images }));
+  },
+  async open(context, job) {
+    const desk = await openDesk(context, job);
+    return {
+      work: (attempt) => computePart(desk, attempt),
+      [Symbol.asyncDispose]: () => desk.threads.close(),
+    };
+  },
+  async whenDone(client, { dataset, parameters }) {
+    const { id } = await getBackbone(client, parameters.backbone);
+    await sweepFeatures(client, id, dataset);
+  },
+  describe: describeRange,
+};
+
+const selectionOf = ({ where, since, until }: FeatureParameters): Selection => ({
+  where,
+  since: since === null ? null : new Date(since),
+  until: until === null ? null : new Date(until),
+});
+
+/** What the parts of a job share: the backbone, and threads that run it. */
+interface Desk {
+  context: JobContext;
+  backbone: BackboneRef;
+  precision: Precision;
+  threads: Threads;
+}
+
+/** @throws HubError NOT_FOUND when the backbone was deleted, BAD_MODEL when it cannot be loaded */
+async function openDesk(context: JobContext, { parameters }: Job<FeatureParameters>): Promise<Desk> {
+  const { pool, config, log } = context;
+  const stored: StoredBackbone = await getBackbone(pool, parameters.backbone);
+  const backbone = await loadBackboneRef(pool, stored);
+  const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
+  const threads = new Threads(file, config.workers, log);
+  // As many as there are threads, so that each takes one.
+  const loading = Array.from({ length: config.workers }, () =>
+    threads.run<string | null>('loadBackbone', { backbone }, [], LOAD_LIMIT_MS),
+  );
+  const [failure] = (await Promise.all(loading)).filter((text) => text !== null);
+  if (failure !== undefined) {
+    await threads.close();
+    throw new HubError('BAD_MODEL', `Backbone ${stored.name} cannot be loaded: ${failure}`);
+  }
+  return { context, backbone, precision: stored.precision, threads };
+}
+
+async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<FeatureParameters, IdRange>) {
+  const { pool } = desk.context;
+  const { again } = job.parameters;
+  const chunks = storedRows(
+    pool,
+    {
+      dataset: job.dataset,
+      columns: SOURCE_COLUMNS,
+      selection: selectionOf(job.parameters),
+      ...(again ? {} : { condition: withoutFeatures(desk.backbone.id) }),
+      ...what,
+    },
+    TASK_LIMITS,
+  );
+  const running: Promise<EncodedFeatures>[] = [];
+  for await (const chunk of chunks) {
+    signal.throwIfAborted();
+    if (stopping.aborted) throw new PartInterrupted();
+    const computed = computeChunk(desk, chunk);
+    // Heard of when it is that chunk's turn.
+    computed.catch(() => undefined);
+    running.push(computed);
+  }
+  const computed: EncodedFeatures[] = [];
+  for (const each of running) {
+    computed.push(await each);
+    if (stopping.aborted) throw new PartInterrupted();
+  }
+  const sum = (count: (of: EncodedFeatures) => number) =>
+    computed.reduce((total, of) => total + count(of), 0);
+  return async (client: Parameters<typeof writeFeatures>[0]) => {
+    const target = { backbone: desk.backbone.id, dataset: job.dataset };
+    await writeFeatures(
+      client,
+      target,
+      computed.map(({ rows }) => rows),
+    );
+    return { images: sum(({ images }) => images), failed: sum(({ failed }) => failed) };
+  };
+}
+
+/** Images that end their thread, or hang in it, are done again one at a time; one that does so alone has no features. */
+async function computeChunk(desk: Desk, { bytes, rows }: RowChunk): Promise<EncodedFeatures> {
+  const { context, backbone, precision, threads } = desk;
+  const { maxPixels, decodeTimeoutMs } = context.config;
+  const compute = (only?: number): Promise<EncodedFeatures> => {
+    // A copy is moved to the thread: the rows may be needed again.
+    const copy = new Uint8Array(bytes);
+    const task: FeatureTask = { backbone, precision, maxPixels, rows: copy, only };
+    return threads.run('computeFeatures', task, [copy.buffer], TIMEOUT_FACTOR * decodeTimeoutMs);
+  };
+  try {
+    return await compute();
+  } catch (error) {
+    context.log.warn({ err: error, images: rows }, 'images failed in their thread; doing them one at a time');
+    const sources = readFeatureSources(bytes).rows;
+    const all: EncodedFeatures[] = [];
+    for (const [only, source] of sources.entries()) {
+      all.push(await compute(only).catch((cause: unknown) => withoutAny(source, errorText(cause))));
+    }
+    return {
+      rows: new Uint8Array(Buffer.concat(all.map((of) => of.rows))),
+      images: rows,
+      failed: all.reduce((total, of) => total + of.failed, 0),
+    };
+  }
+}
+
+function withoutAny(source: FeatureSource, error: string): EncodedFeatures {
+  const out = new CopyWriter(FEATURE_ROW_BYTES);
+  writeFeatureRow(out, source, null, error);
+  return { rows: out.bytes(), images: 1, failed: 1 };
+}

@@ -1,0 +1,72 @@
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { errorText } from '../../errors.ts';
+import type { ImageFailure } from '../../images/bad-image.ts';
+import { decode, releasePixels } from '../../images/decode.ts';
+import { decodeGroups } from '../../images/decode-groups.ts';
+import { CopyWriter } from '../../sql/binary-copy.ts';
+import { FEATURE_ROW_BYTES, readFeatureSources, writeFeatureRow } from '../../sql/features.ts';
+import type { BackboneRef } from './backbone.ts';
+import { FeatureExtractor } from './extractor.ts';
+import { bytesOf, packVector } from './precision.ts';
+import type { EncodedFeatures, FeatureTask } from './task.ts';
+
+let loaded: { id: number; extractor: Promise<FeatureExtractor> } | undefined;
+
+/** The backbone, ready to run in this thread, which works for one job and so needs one. */
+function extractorFor({ id, onnx, manifest }: BackboneRef): Promise<FeatureExtractor> {
+  // onnxruntime wants memory of its own, not shared.
+  if (loaded?.id !== id) loaded = { id, extractor: FeatureExtractor.load(new Uint8Array(onnx), manifest) };
+  return loaded.extractor;
+}
+
+/** Runs in a worker thread: loads a backbone. @returns why that cannot be done */
+export function loadBackbone({ backbone }: Pick<FeatureTask, 'backbone'>): Promise<string | null> {
+  return extractorFor(backbone).then(() => null, errorText);
+}
+
+function sources({ rows: bytes, only }: FeatureTask): ReturnType<typeof readFeatureSources> {
+  const { rows, images } = readFeatureSources(bytes);
+  return only === undefined
+    ? { rows, images }
+    : { rows: rows.slice(only, only + 1), images: images.slice(only, only + 1) };
+}
+
+/** Runs in a worker thread: decodes images that are in the table, computes their features, and encodes what is to be written. */
+export async function computeFeatures(task: FeatureTask): Promise<EncodedFeatures> {
+  const { backbone, precision, maxPixels } = task;
+  const extractor = await extractorFor(backbone);
+  const { rows, images } = sources(task);
+  const results: { vector: Uint8Array | null; error: string | null }[] = [];
+  const failures: ImageFailure[] = [];
+  const groups = decodeGroups(
+    images,
+    (image) => decode(image, { maxPixels }),
+    ({ data }) => data.length,
+    failures,
+    releasePixels,
+  );
+  for await (const group of groups) {
+    const { vectors, errors } = await extractor.extractEach(group.map(({ decoded }) => decoded));
+    const { features } = extractor;
+    group.forEach(({ index }, place) => {
+      const error = errors.get(place);
+      results[index] = error
+        ? { vector: null, error: errorText(error) }
+        : {
+            vector: packVector(vectors.subarray(place * features, (place + 1) * features), precision),
+            error: null,
+          };
+    });
+  }
+  for (const { index, detail } of failures) results[index] = { vector: null, error: detail };
+  const out = new CopyWriter(rows.length * (FEATURE_ROW_BYTES + backbone.features * bytesOf(precision)));
+  let failed = 0;
+  rows.forEach((row, index) => {
+    const { vector, error } = results[index]!;
+    if (error !== null) failed++;
+    writeFeatureRow(out, row, vector, error === null ? null : error.replaceAll('\0', '␀'));
+  });
+  const encoded = { rows: out.bytes(), images: rows.length, failed };
+  const moved = { [transferableSymbol]: [encoded.rows.buffer], [valueSymbol]: encoded };
+  return move(moved) as unknown as EncodedFeatures;
+}

@@ -1,0 +1,75 @@
+import { HubError } from '../../errors.ts';
+import { getBackbone, readBackboneBytes } from '../../sql/backbones.ts';
+import type { Dataset } from '../../sql/datasets.ts';
+import { readFeatureData } from '../features/feature-data.ts';
+import { combine, measureStandard, standardise, withoutStandard } from '../features/head.ts';
+import type { TrainingOptions } from '../train/defaults.ts';
+import { heldOut } from '../train/train.ts';
+import type { TrainingContext, TrainingRequest } from '../train-dataset.ts';
+import type { SubjectPlan } from './subject.ts';
+
+/** What differs from pixels: logistic regression, which features of a good network need no more than, and more of L2. */
+export const FEATURE_DEFAULTS: Partial<TrainingOptions> = {
+  hidden: [],
+  epochs: 30,
+  rate: 0.01,
+  l2: 0.01,
+  shift: 0,
+};
+
+/** Settings that are about pixels: images reach a backbone as its manifest says. */
+const PIXEL_SETTINGS = ['shift', 'rotate', 'zoom', 'shear', 'elastic', 'elasticSigma', 'scale'] as const;
+
+/** @throws HubError USAGE */
+export function refusePixelSettings({ options = {}, size, threshold }: TrainingRequest): void {
+  const given = [
+    ...PIXEL_SETTINGS.filter((name) => options[name] !== undefined),
+    ...(size ? ['size'] : []),
+    ...(threshold === undefined ? [] : ['threshold']),
+  ];
+  if (given.length === 0) return;
+  throw new HubError('USAGE', `${given.join(', ')}: for training on pixels, and not on a backbone’s features.`, {
+    hint: 'Leave them out: how images reach the backbone is in its manifest (imagehub backbone show).',
+  });
+}
+
+/**
+ * A backbone's features, each with its mean subtracted and divided by its deviation over the images trained on.
+ * @throws HubError NOT_FOUND: the backbone
+ */
+export async function featureSubject(
+  { pool, signal, onRead }: TrainingContext,
+  dataset: Dataset,
+  name: string,
+  { where, limit }: TrainingRequest,
+  options: TrainingOptions,
+): Promise<SubjectPlan> {
+  const backbone = await getBackbone(pool, name);
+  return {
+    threshold: null,
+    async read() {
+      const { seed } = options;
+      const data = await readFeatureData(pool, dataset, backbone, {
+        where,
+        limit,
+        seed,
+        signal,
+        onProgress: onRead,
+      });
+      const onnx = await readBackboneBytes(pool, backbone.id);
+      const { features } = backbone;
+      const held = new Set(heldOut(data.labels.length, options));
+      const trained = data.ids.map((_, place) => place).filter((place) => !held.has(place));
+      const standard = measureStandard(data.inputs, features, trained);
+      standardise(data.inputs, standard);
+      return {
+        data,
+        inputs: features,
+        samples: { inputs: data.inputs },
+        size: null,
+        finish: (parameters) =>
+          combine(backbone, onnx, withoutStandard(parameters, standard), dataset.classes),
+      };
+    },
+  };
+}

@@ -1,0 +1,86 @@
+import type { PoolClient } from 'pg';
+import type { CopyWriter } from './binary-copy.ts';
+import { RowReader } from './binary-rows.ts';
+import { copyIn } from './copy-in.ts';
+import type { Queryable } from './database.ts';
+
+/** A stored image as it is read to get its features. */
+export interface FeatureSource {
+  id: string;
+  sha256: Buffer | null;
+}
+
+/** What `readFeatureSources` reads, of the table called `i`. */
+export const SOURCE_COLUMNS = 'i.id, i.sha256, i.image_base64';
+
+/** All rows of a piece of binary COPY with `SOURCE_COLUMNS`, and their images' bytes. */
+export function readFeatureSources(bytes: Uint8Array<ArrayBuffer>): {
+  rows: FeatureSource[];
+  images: Uint8Array<ArrayBuffer>[];
+} {
+  const rows: FeatureSource[] = [];
+  const images: Uint8Array<ArrayBuffer>[] = [];
+  const reader = new RowReader(bytes);
+  while (reader.next()) {
+    rows.push({ id: reader.text()!, sha256: reader.bytea() });
+    images.push(reader.base64() as Buffer<ArrayBuffer>);
+  }
+  return { rows, images };
+}
+
+/** Of a row without its numbers, roughly. */
+export const FEATURE_ROW_BYTES = 120;
+
+/** Appends what a backbone gave for one image, in binary COPY format. */
+export function writeFeatureRow(
+  out: CopyWriter,
+  { id, sha256 }: FeatureSource,
+  vector: Uint8Array | null,
+  error: string | null,
+): void {
+  out.row(4);
+  out.text(id);
+  out.bytea(sha256);
+  out.bytea(vector);
+  out.text(error);
+}
+
+/** Images `i` that have no features of their present bytes by the backbone; classic columns keep no hash, there time tells. */
+export const withoutFeatures = (backbone: number): string =>
+  `not exists (select from imagehub.features f where f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id
+     and f.sha256 is not distinct from i.sha256 and (i.sha256 is not null or f.computed_at >= i.ingested_at))`;
+
+const STAGE = `
+  set local client_min_messages = warning;
+  create temp table if not exists staged_features (id text, sha256 bytea, vector bytea, error text) on commit delete rows`;
+
+/**
+ * Writes what a backbone gave for images, in place of what it gave before.
+ * @param client in a transaction
+ * @param rows made by `writeFeatureRow`, sorted by id, so that all who write lock rows in one order
+ */
+export async function writeFeatures(
+  client: PoolClient,
+  { backbone, dataset }: { backbone: number; dataset: string },
+  rows: Uint8Array[],
+): Promise<void> {
+  await client.query(STAGE);
+  await copyIn(client, 'copy staged_features (id, sha256, vector, error) from stdin (format binary)', rows);
+  await client.query(
+    `insert into imagehub."features_${backbone}" as f (backbone_id, dataset, id, sha256, vector, error, computed_at)
+     select ${backbone}, $1, s.id, s.sha256, s.vector, s.error, now() from staged_features s
+     on conflict (backbone_id, dataset, id) do update set
+       sha256 = excluded.sha256, vector = excluded.vector, error = excluded.error, computed_at = excluded.computed_at`,
+    [dataset],
+  );
+}
+
+/** Deletes features of images that are gone. @returns how many */
+export async function sweepFeatures(db: Queryable, backbone: number, dataset: string): Promise<number> {
+  const { rowCount } = await db.query(
+    `delete from imagehub."features_${backbone}" f where f.dataset = $1
+       and not exists (select from public."${dataset}" i where i.dataset = $1 and i.id = f.id)`,
+    [dataset],
+  );
+  return rowCount ?? 0;
+}
