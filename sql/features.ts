@@ -7,11 +7,13 @@ import type { Queryable } from './database.ts';
 /** A stored image as it is read to get its features. */
 export interface FeatureSource {
   id: string;
+  /** Changes with every change of the row. */
+  revision: number;
   sha256: Buffer | null;
 }
 
 /** What `readFeatureSources` reads, of the table called `i`. */
-export const SOURCE_COLUMNS = 'i.id, i.sha256, i.image_base64';
+export const SOURCE_COLUMNS = 'i.id, i.revision, i.sha256, i.image_base64';
 
 /** All rows of a piece of binary COPY with `SOURCE_COLUMNS`, and their images' bytes. */
 export function readFeatureSources(bytes: Uint8Array<ArrayBuffer>): {
@@ -22,7 +24,7 @@ export function readFeatureSources(bytes: Uint8Array<ArrayBuffer>): {
   const images: Uint8Array<ArrayBuffer>[] = [];
   const reader = new RowReader(bytes);
   while (reader.next()) {
-    rows.push({ id: reader.text()!, sha256: reader.bytea() });
+    rows.push({ id: reader.text()!, revision: reader.int8()!, sha256: reader.bytea() });
     images.push(reader.base64() as Buffer<ArrayBuffer>);
   }
   return { rows, images };
@@ -34,12 +36,13 @@ export const FEATURE_ROW_BYTES = 120;
 /** Appends what a backbone gave for one image, in binary COPY format. */
 export function writeFeatureRow(
   out: CopyWriter,
-  { id, sha256 }: FeatureSource,
+  { id, revision, sha256 }: FeatureSource,
   vector: Uint8Array | null,
   error: string | null,
 ): void {
-  out.row(4);
+  out.row(5);
   out.text(id);
+  out.int8(revision);
   out.bytea(sha256);
   out.bytea(vector);
   out.text(error);
@@ -52,10 +55,11 @@ export const withoutFeatures = (backbone: number): string =>
 
 const STAGE = `
   set local client_min_messages = warning;
-  create temp table if not exists staged_features (id text, sha256 bytea, vector bytea, error text) on commit delete rows`;
+  create temp table if not exists staged_features (id text, revision bigint, sha256 bytea, vector bytea, error text) on commit delete rows`;
 
 /**
- * Writes what a backbone gave for images, in place of what it gave before.
+ * Writes what a backbone gave for images, in place of what it gave before. Of those that were deleted since, or got other
+ * bytes, nothing is written: they have no features of their present bytes, which shows.
  * @param client in a transaction
  * @param rows made by `writeFeatureRow`, sorted by id, so that all who write lock rows in one order
  */
@@ -65,10 +69,17 @@ export async function writeFeatures(
   rows: Uint8Array[],
 ): Promise<void> {
   await client.query(STAGE);
-  await copyIn(client, 'copy staged_features (id, sha256, vector, error) from stdin (format binary)', rows);
+  await copyIn(
+    client,
+    'copy staged_features (id, revision, sha256, vector, error) from stdin (format binary)',
+    rows,
+  );
   await client.query(
     `insert into imagehub."features_${backbone}" as f (backbone_id, dataset, id, sha256, vector, error, computed_at)
-     select ${backbone}, $1, s.id, s.sha256, s.vector, s.error, now() from staged_features s
+     select ${backbone}, $1, s.id, s.sha256, s.vector, s.error, now()
+       from staged_features s join public."${dataset}" i on i.dataset = $1 and i.id = s.id
+      where i.revision = s.revision or i.sha256 = s.sha256
+      order by s.id for share of i
      on conflict (backbone_id, dataset, id) do update set
        sha256 = excluded.sha256, vector = excluded.vector, error = excluded.error, computed_at = excluded.computed_at`,
     [dataset],

@@ -21,7 +21,9 @@ interface DecodedHead {
  * @throws HubError BAD_MODEL
  */
 export function attachHead(onnx: Uint8Array, value: string, head: Uint8Array): Uint8Array<ArrayBuffer> {
-  const { graph: added } = ModelMessage.toObject(ModelMessage.decode(head)) as DecodedHead;
+  const { graph: added } = ModelMessage.toObject(ModelMessage.decode(head), {
+    arrays: true,
+  }) as DecodedHead;
   const renamed = (name: string) => (name === value ? name : HEAD_PREFIX + name);
   let attached = false;
   const model = rewriteMessage(onnx, ({ number, content: graph }) => {
