@@ -1,5 +1,5 @@
 import Table from 'cli-table3';
-import { addBackbone, type AddedBackbone } from '../classifier/features/add-backbone.ts';
+import { addBackbone, type AddedBackbone, inspectBackbone } from '../classifier/features/add-backbone.ts';
 import type { ManifestOptions } from '../classifier/register/given.ts';
 import { HubError } from '../errors.ts';
 import {
@@ -20,6 +20,7 @@ type AddOptions = Omit<ManifestOptions, 'activation' | 'classes'> & {
   manifest?: string;
   precision?: string;
   by?: string;
+  printManifest?: boolean;
   json?: boolean;
 };
 
@@ -41,9 +42,13 @@ export const backboneCommand: RegisterCommand = (program) => {
     .option('--output <name>', 'the output that holds the features: [N, numbers], behind the global pooling')
     .option('--precision <type>', 'how features are stored: float16 or float32 (default: float16)')
     .option(...BY_OPTION)
+    .option(
+      '--print-manifest',
+      'print the manifest as far as it is known (null: not known), and store nothing',
+    )
     .option('--json', 'one JSON document on standard output')
     .action(async (name: string, file: string, options: AddOptions) => {
-      const { manifest: named, precision, by, json: _, ...input } = options;
+      const { manifest: named, precision, by, printManifest, json: _, ...input } = options;
       const request = {
         name,
         file,
@@ -52,6 +57,7 @@ export const backboneCommand: RegisterCommand = (program) => {
         precision: precisionOf(precision),
         by: actingUser(by),
       };
+      if (printManifest) return printDraft(await inspectBackbone(request));
       await using hub = await openHub(commandContext());
       const added = await addBackbone(hub.pool, request);
       report(options, added, addedText);
@@ -89,6 +95,12 @@ export const backboneCommand: RegisterCommand = (program) => {
       report(options, await deleteBackbone(hub.pool, name), () => `Backbone ${name} is deleted.`);
     });
 };
+
+function printDraft({ draft, missing, notes }: Awaited<ReturnType<typeof inspectBackbone>>): void {
+  report({ json: true }, draft, () => '');
+  for (const { field, why, option } of missing) note(`not known, ${field}: ${why}; ${option}`);
+  for (const line of notes) note(`assumed: ${line}`);
+}
 
 /** @throws HubError USAGE */
 function precisionOf(text: string | undefined): Precision | undefined {

@@ -40,6 +40,19 @@ export interface AddedBackbone {
 /** Grey behind transparent pixels, where nobody says: a backbone belongs to no dataset. */
 const BACKGROUND = 255;
 
+/** What there is to know of a network that could be added. @throws HubError as `addBackbone` */
+export async function inspectBackbone(
+  request: Pick<AddBackboneRequest, 'file' | 'manifest' | 'options'>,
+): Promise<{ file: ModelFile; draft: object; missing: Missing[]; notes: string[] }> {
+  const given = mergeGiven(parseGiven(request.manifest), givenByOptions(request.options ?? {}));
+  const file = await readModelFile(request.file);
+  const facts = { classes: [], background: BACKGROUND, size: null };
+  const context: DraftContext = { given, facts, missing: [], notes: [] };
+  const input = draftInput(file.description, context);
+  const output = { name: outputOf(file.description, given, context.missing) };
+  return { file, draft: { input, output }, missing: context.missing, notes: context.notes };
+}
+
 /**
  * Adds a network whose output is kept as features: its manifest is completed as far as the file tells it, and it is loaded
  * and run, in a process of its own first.
@@ -52,28 +65,15 @@ export async function addBackbone(pool: Pool, request: AddBackboneRequest): Prom
       hint: 'It takes lower case letters, digits, “.”, “_” and “-”, at most 63: efficientnet-lite0',
     });
   }
-  const given = mergeGiven(parseGiven(request.manifest), givenByOptions(request.options ?? {}));
-  const file = await readModelFile(request.file);
-  const { manifest, notes } = draftBackbone(request.file, file, given);
+  const { file, draft, missing, notes } = await inspectBackbone(request);
+  if (missing.length > 0) throw incomplete(request.file, draft, missing);
+  const manifest = parseBackbone(draft);
   await tryModel({ onnx: file.onnx, run: { input: manifest.input, output: manifest.output.name } });
   const features = await countFeatures(file.onnx, manifest);
   const provenance = { onnx: onnxFacts(file.description), file: file.origin };
   const source = `file ${basename(request.file)}`;
   const stored = { name, onnx: file.onnx, manifest, features, precision, source, provenance };
   return { backbone: await insertBackbone(pool, stored, by), notes };
-}
-
-function draftBackbone(
-  path: string,
-  { description }: ModelFile,
-  given: GivenManifest,
-): { manifest: BackboneManifest; notes: string[] } {
-  const facts = { classes: [], background: BACKGROUND, size: null };
-  const context: DraftContext = { given, facts, missing: [], notes: [] };
-  const input = draftInput(description, context);
-  const draft = { input, output: { name: outputOf(description, given, context.missing) } };
-  if (context.missing.length > 0) throw incomplete(path, draft, context.missing);
-  return { manifest: parseBackbone(draft), notes: context.notes };
 }
 
 /** The output that is named, the only one, or one called features or embedding(s). @throws HubError BAD_MODEL */

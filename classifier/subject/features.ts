@@ -28,9 +28,13 @@ export function refusePixelSettings({ options = {}, size, threshold }: TrainingR
     ...(threshold === undefined ? [] : ['threshold']),
   ];
   if (given.length === 0) return;
-  throw new HubError('USAGE', `${given.join(', ')}: for training on pixels, and not on a backbone’s features.`, {
-    hint: 'Leave them out: how images reach the backbone is in its manifest (imagehub backbone show).',
-  });
+  throw new HubError(
+    'USAGE',
+    `${given.join(', ')}: for training on pixels, and not on a backbone’s features.`,
+    {
+      hint: 'Leave them out: how images reach the backbone is in its manifest (imagehub backbone show).',
+    },
+  );
 }
 
 /**
