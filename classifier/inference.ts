@@ -1,8 +1,10 @@
+import type { InferenceSession, OnnxValue, Tensor } from 'onnxruntime-node';
 import { HubError } from '../errors.ts';
 import { checkOutput, checkSignature, mapClasses } from './compatibility.ts';
 import { outputSize } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
 import { Network, type Output } from './network.ts';
+import { detachHead } from './onnx/attach-head.ts';
 import type { Pixels } from './preprocess/preprocess.ts';
 import { openSession } from './session.ts';
 import { softmaxRow } from './softmax.ts';
@@ -28,13 +30,18 @@ export interface PartialClassification extends Classification {
  * a worker thread. Calls may overlap.
  */
 export class Classifier {
+  /** Of a model with a backbone; null: it is not needed any more. */
+  readonly #onnx: Uint8Array | null;
   readonly #network: Network;
   readonly #manifest: Manifest;
   /** Dataset class index by model class index. */
   readonly #classes: Int32Array;
   readonly #datasetClasses: number;
+  /** What is behind the backbone, opened when features by another model with the same one come for the first time. */
+  #head: Promise<InferenceSession> | undefined;
 
-  private constructor(network: Network, manifest: Manifest, datasetClasses: string[]) {
+  private constructor(onnx: Uint8Array, network: Network, manifest: Manifest, datasetClasses: string[]) {
+    this.#onnx = manifest.backbone ? onnx : null;
     this.#network = network;
     this.#manifest = manifest;
     this.#classes = mapClasses(manifest, datasetClasses);
@@ -56,7 +63,7 @@ export class Classifier {
         fixedBatch: checkSignature(session, manifest),
         check: (value, images) => checkOutput(value, images, manifest),
       });
-      const classifier = new Classifier(network, manifest, datasetClasses);
+      const classifier = new Classifier(onnx, network, manifest, datasetClasses);
       await classifier.#warmUp();
       return classifier;
     } catch (error) {
@@ -82,7 +89,10 @@ export class Classifier {
     return result;
   }
 
-  /** What this model and another say about the same images; where both take the same input, it is made once. */
+  /**
+   * What this model and another say about the same images. Where both take the same input, it is made once; where both
+   * are heads of the same backbone, that is run once.
+   */
   async classifyEachWith(
     other: Classifier,
     images: Pixels[],
@@ -92,6 +102,10 @@ export class Classifier {
     }
     const own = this.#emptyResult(images.length);
     const others = other.#emptyResult(images.length);
+    if (this.#sharesBackboneWith(other)) {
+      await this.#classifyShared(images, own, other, others);
+      return [own, others];
+    }
     await this.#classifyInto(images, [
       [this, own],
       [other, others],
@@ -118,8 +132,36 @@ export class Classifier {
     );
   }
 
+  #sharesBackboneWith(other: Classifier): boolean {
+    const own = this.#manifest.backbone;
+    const { backbone } = other.#manifest;
+    return own !== undefined && own.sha256 === backbone?.sha256 && own.output === backbone.output;
+  }
+
+  async #classifyShared(
+    images: Pixels[],
+    own: PartialClassification,
+    other: Classifier,
+    others: PartialClassification,
+  ): Promise<void> {
+    const { output: features } = this.#manifest.backbone!;
+    const scores = other.#manifest.output.name;
+    const head = await (other.#head ??= openSession(detachHead(other.#onnx!, features), 1));
+    const fail = (place: number, error: HubError) => {
+      own.errors.set(place, error);
+      others.errors.set(place, error);
+    };
+    const read = async (output: Output, places: number[], also?: OnnxValue) => {
+      this.#readScores(output, places, own);
+      const given = await head.run({ [features]: also as Tensor }, [scores]);
+      other.#readScores(given[scores]!.data as Output, places, others);
+    };
+    await this.#network.inBatches(images, (batch) => this.#network.run(batch, read, fail, features), fail);
+  }
+
   /** Frees the model's memory; it cannot be used afterwards. */
   async release(): Promise<void> {
+    await (await this.#head)?.release();
     await this.#network.release();
   }
 

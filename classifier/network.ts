@@ -27,6 +27,12 @@ export interface NetworkOptions {
   check: (value: OnnxValue, images: number) => void;
 }
 
+/** What a run gave. */
+interface Given {
+  output: Output;
+  also: OnnxValue | undefined;
+}
+
 /** Images in one batch's input, which others may run, too. */
 export interface Batch {
   buffer: InputBuffer;
@@ -94,17 +100,19 @@ export class Network {
 
   /**
    * Runs a batch. A run that fails is halved until the image it fails on is alone.
-   * @param read gets rows of the output, and to which images they belong
+   * @param read gets rows of the output, to which images they belong, and the value `also`
+   * @param also another output that is wanted
    */
   async run(
     { buffer, places }: Batch,
-    read: (output: Output, places: number[]) => void,
+    read: (output: Output, places: number[], also?: OnnxValue) => void | Promise<void>,
     fail: (place: number, error: HubError) => void,
+    also?: string,
   ): Promise<void> {
     const part = async (start: number, some: number[]): Promise<void> => {
-      let output: Output;
+      let given: Given;
       try {
-        output = await this.#output(buffer, start, some.length);
+        given = await this.#output(buffer, start, some.length, also);
       } catch (cause) {
         if (some.length === 1) {
           const message = `The model failed on the image: ${errorText(cause)}`;
@@ -116,7 +124,7 @@ export class Network {
         await part(start + half, some.slice(half));
         return;
       }
-      read(output, some);
+      await read(given.output, some, given.also);
     };
     await part(0, places);
   }
@@ -137,7 +145,8 @@ export class Network {
       this.#preprocess(image, buffer, place * inputSize(this.#options.input));
     });
     try {
-      return { output: await this.#output(buffer, 0, steps.length), images: steps.length };
+      const { output } = await this.#output(buffer, 0, steps.length);
+      return { output, images: steps.length };
     } catch (cause) {
       if (cause instanceof HubError) throw cause;
       throw new HubError('BAD_MODEL', `The model failed on its first images: ${errorText(cause)}`, { cause });
@@ -160,7 +169,7 @@ export class Network {
   }
 
   /** The output for images that lie in `buffer` from `start` on; may have more rows than asked for. */
-  async #output(buffer: InputBuffer, start: number, images: number): Promise<Output> {
+  async #output(buffer: InputBuffer, start: number, images: number, also?: string): Promise<Given> {
     const { input, output, fixedBatch, check } = this.#options;
     const size = inputSize(input);
     let values = buffer.subarray(start * size, (start + images) * size);
@@ -173,10 +182,11 @@ export class Network {
       values = padded;
     }
     const tensor = new Tensor(input.elementType, values as Float32Array, inputShape(input, batch));
-    const results = await this.#session.run({ [input.name]: tensor }, [output]);
+    const wanted = also === undefined ? [output] : [output, also];
+    const results = await this.#session.run({ [input.name]: tensor }, wanted);
     const value = results[output]!;
     check(value, batch);
-    return value.data as Output;
+    return { output: value.data as Output, also: also === undefined ? undefined : results[also] };
   }
 }
 

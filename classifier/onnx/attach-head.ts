@@ -66,6 +66,44 @@ export function attachHead(onnx: Uint8Array, value: string, head: Uint8Array): U
   throw new HubError('BAD_MODEL', `The network has no output “${value}” to lay a head behind.`);
 }
 
+/**
+ * The head alone of what `attachHead` made: the value in, what the head gives out.
+ * @throws HubError BAD_MODEL when the model has no head behind that value
+ */
+export function detachHead(onnx: Uint8Array, value: string): Uint8Array<ArrayBuffer> {
+  const isOwn = (name: string | undefined) => name?.startsWith(HEAD_PREFIX) ?? false;
+  let found = false;
+  const head = rewriteMessage(onnx, ({ number, content: graph }) => {
+    if (number !== FIELD.model.graph || !graph) return undefined;
+    const rewritten = rewriteMessage(graph, ({ number, content }) => {
+      switch (number) {
+        case FIELD.graph.node: {
+          const { output } = NodeMessage.toObject(NodeMessage.decode(content!)) as DecodedNode;
+          return isOwn(output?.[0]) ? undefined : [];
+        }
+        case FIELD.graph.initializer: {
+          const { name } = TensorMessage.toObject(TensorMessage.decode(content!)) as DecodedTensor;
+          return isOwn(name) ? undefined : [];
+        }
+        case FIELD.graph.input:
+        case FIELD.graph.valueInfo:
+          return [];
+        case FIELD.graph.output: {
+          const { name } = ValueInfoMessage.toObject(ValueInfoMessage.decode(content!)) as { name?: string };
+          if (name !== value) return isOwn(name) ? undefined : [];
+          found = true;
+          return wireField(FIELD.graph.input, content!);
+        }
+        default:
+          return undefined;
+      }
+    });
+    return wireField(FIELD.model.graph, rewritten);
+  });
+  if (found) return head;
+  throw new HubError('BAD_MODEL', `The model has no head behind a value “${value}”.`);
+}
+
 /** What of a graph, whose nodes stand in the order of their computing, is needed for a value. */
 function needed(graph: Uint8Array, value: string) {
   const contents = [...wireFields(graph)].filter(({ number }) => number === FIELD.graph.node);

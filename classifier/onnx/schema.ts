@@ -86,7 +86,7 @@ export const EXTERNAL = 1;
 /** Numbers of the fields that are rewritten in files as they came (see wire.ts). */
 export const FIELD = {
   model: { graph: 7 },
-  graph: { node: 1, initializer: 5, input: 11, output: 12 },
+  graph: { node: 1, initializer: 5, input: 11, output: 12, valueInfo: 13 },
   tensor: { rawData: 9, externalData: 13, dataLocation: 14 },
 } as const;
 

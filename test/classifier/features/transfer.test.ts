@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { FeatureExtractor } from '../../../classifier/features/extractor.ts';
 import { parseBackbone } from '../../../classifier/features/backbone.ts';
+import { combine } from '../../../classifier/features/head.ts';
 import { Classifier } from '../../../classifier/inference.ts';
 import { parseManifest } from '../../../classifier/manifest.ts';
 import { attachHead } from '../../../classifier/onnx/attach-head.ts';
@@ -9,6 +10,8 @@ import { describeModel } from '../../../classifier/onnx/describe.ts';
 import { promote } from '../../../classifier/registry.ts';
 import { openSession } from '../../../classifier/session.ts';
 import { trainDataset, type TrainingRequest } from '../../../classifier/train-dataset.ts';
+import { type Parameters, xavier } from '../../../classifier/train/network.ts';
+import { generator } from '../../../classifier/train/random.ts';
 import { decode } from '../../../images/decode.ts';
 import { getDataset } from '../../../sql/datasets.ts';
 import { getModel, readModelBytes } from '../../../sql/models.ts';
@@ -147,6 +150,40 @@ test('what cannot be trained on features says why, and what to do', async () => 
     skipped: { count: 1, examples: [{ id: 'd/2' }] },
   });
 });
+
+test('two heads of one backbone say what each says alone, and the backbone is run once', async () => {
+  const backbone = { name: 'noise', sha256: 'f', manifest: MANIFEST };
+  const [a, b] = [1, 2].map((seed) => combine(backbone, featureGraph(1), headParameters(seed), TEN));
+  // Another network that says that it is the same: what comes out shows whose features the second head got.
+  const posing = combine(backbone, featureGraph(9), headParameters(2), TEN);
+  const load = ({ onnx, manifest }: typeof posing) => Classifier.load(onnx, manifest, TEN);
+  const [first, second, third] = await Promise.all([load(a!), load(b!), load(posing)]);
+  const pixels = await Promise.all(
+    Array.from({ length: 5 }, async (_, n) => decode(digitPng(n, n), { maxPixels: 1e6 })),
+  );
+  const alone = [await first.classifyEach(pixels), await second.classifyEach(pixels)];
+  expect(await first.classifyEachWith(second, pixels)).toEqual(alone);
+  expect(await first.classifyEachWith(third, pixels)).toEqual(alone);
+  await Promise.all([first.release(), second.release(), third.release()]);
+});
+
+/** Weights of a head without hidden layers. */
+function headParameters(seed: number): Parameters {
+  return xavier([FEATURES_OF_GRAPH, 10], generator(seed).next);
+}
+
+const MANIFEST = {
+  input: {
+    name: 'image',
+    layout: 'NCHW',
+    width: 28,
+    height: 28,
+    channels: 1,
+    colour: 'grey',
+    scaling: { kind: 'unit' },
+  },
+  output: { name: 'features' },
+};
 
 test('a head needs a value that the network gives', () => {
   const head = new GraphBuilder('head');
