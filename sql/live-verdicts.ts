@@ -61,7 +61,7 @@ export async function writeStaged(
   { model, promotionNo }: { model: number; promotionNo: number },
 ): Promise<number> {
   const { rowCount } = await client.query(
-    `update public."${dataset}" i set ${setVerdict(String(model), String(promotionNo))}
+    `update public."${dataset}" i set ${setVerdict(String(model), String(promotionNo))}, revision = nextval('imagehub.revision')
        from staged_verdicts v where i.ctid = v.place and i.id = v.id and i.revision = v.revision`,
   );
   return rowCount ?? 0;

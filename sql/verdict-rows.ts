@@ -108,7 +108,8 @@ export async function copyReplaced(client: PoolClient, model: number, rows: Uint
 const STAGE = `
   set local client_min_messages = warning;
   create temp table if not exists staged_verdicts (${COLUMNS.map(({ name, type }) => `${name} ${type}`).join(', ')}) on commit delete rows;
-  set local enable_hashjoin = off; set local enable_mergejoin = off; set local synchronous_commit = off`;
+  set local enable_hashjoin = off; set local enable_mergejoin = off; set local synchronous_commit = off;
+  set local imagehub.draws_revisions = 'on'`;
 
 const COPY_VERDICTS = `copy staged_verdicts (${COLUMNS.map(({ name }) => name).join(', ')}) from stdin (format binary)`;
 

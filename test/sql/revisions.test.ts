@@ -19,6 +19,9 @@ const STATEMENTS = {
   upsert: `insert into mnist (id, image_base64, image_pgm) values ($1, '', '')
            on conflict (dataset, id) do update set prediction = 1`,
   predict: 'update mnist set prediction = 2 where id = $1',
+  // As a reclassification does it: a revision of its own, for a row that is still what was read.
+  reclassify: `update mnist i set prediction = 3, revision = nextval('imagehub.revision')
+               from (select id, revision from mnist where id = $1) read where i.id = read.id and i.revision = read.revision`,
   relabel: 'update mnist set known_label = (coalesce(known_label, 0) + 1) % 10 where id = $1',
   delete: 'delete from mnist where id = $1',
 };
@@ -40,6 +43,8 @@ async function run(session: PoolClient, prefix: string, changes: Change[]): Prom
     await session.query(ingest === 'no' ? 'begin' : "begin; set local imagehub.writer = 'ingest'");
     if (ingest === 'settles') await session.query("set local imagehub.settles = 'on'");
     for (const statement of statements) {
+      const draws = statement === 'reclassify' ? 'on' : '';
+      await session.query(`set local imagehub.draws_revisions = '${draws}'`);
       await session.query(STATEMENTS[statement], [prefix + key]);
       if (ingest === 'settles')
         await session.query("select imagehub.settle_deletions('mnist', $1)", [[prefix + key]]);
