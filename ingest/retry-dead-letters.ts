@@ -6,6 +6,7 @@ import {
   type StoredDeadLetter,
 } from '../sql/dead-letters.ts';
 import { type RetryOutcome, writeRetried } from '../sql/retry-dead-letter.ts';
+import { ChunkCutter } from './chunks.ts';
 import { type IngestContext, prepareChunk } from './engine.ts';
 import { KILLED_DECODER } from './isolation.ts';
 
@@ -34,8 +35,9 @@ export async function retryDeadLetters(
 async function retryOne(context: IngestContext, letter: StoredDeadLetter): Promise<RetryOutcome> {
   const message = await readDeadLetterMessage(context.pool, letter.deadLetterNo);
   if (!message) return 'gone';
-  const chunk = { messages: [message], from: letter.offset, to: letter.offset + 1 };
-  const { dataset, topic, partition, epoch } = letter;
+  const { dataset, topic, partition, epoch, offset } = letter;
+  using chunks = new ChunkCutter(context, [message], { dataset, from: offset, to: offset + 1 });
+  const chunk = (await chunks.next())!;
   const isolated = letter.reason === KILLED_DECODER;
   for (;;) {
     const batch = await prepareChunk(context, { dataset, topic, partition, epoch }, chunk, isolated);
