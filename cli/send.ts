@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
-import { errorText, HubError } from '../errors.ts';
+import { HubError } from '../errors.ts';
 import { locate } from '../ingest/claims/read-file.ts';
 import { type Compression, COMPRESSIONS } from '../ingest/kafka.ts';
 import { checkpointFile, openCheckpoint } from '../ingest/senders/checkpoint.ts';
@@ -257,11 +257,20 @@ async function openSink(
  * may be others, and it is only said once that by those of this process it may not.
  */
 function checkReferences({ config, servers }: Hub): (path: string) => Promise<string | null> {
+  const folders = config.imageUrlFolders;
+  const problem = `not in a folder of IMAGEHUB_IMAGE_URL_FOLDERS (${folders.length === 0 ? 'it names none' : folders.join(', ')})`;
   let said = false;
   return async (path) => {
-    const problem = await locate(path, config.imageUrlFolders).then(() => null, errorText);
-    if (problem === null || servers.kafka === null) return problem;
-    if (!said) note(`By the settings here, imagehub run would refuse some of these: ${problem}`);
+    const isAllowed = await locate(path, folders).then(
+      () => true,
+      () => false,
+    );
+    if (isAllowed) return null;
+    if (servers.kafka === null) return problem;
+    if (!said)
+      note(
+        `imagehub run refuses files such as ${path} unless its settings are others than here: ${problem}.`,
+      );
     said = true;
     return null;
   };

@@ -39,6 +39,7 @@ export class ChunkCutter implements Disposable {
   #chunk: Chunk | null;
   #bytes = 0;
   #waitedMs = 0;
+  #isWaiting = false;
 
   /** Begun and not in a chunk yet, by index; the messages before `#looked` were looked at. */
   readonly #ahead = new Map<number, Promise<Fetched>>();
@@ -68,7 +69,14 @@ export class ChunkCutter implements Disposable {
    */
   next(): Chunk | null | Promise<Chunk | null> {
     const step = this.#advance();
-    return step === 'claim' ? this.#nextWithClaims() : step;
+    if (step !== 'claim') return step;
+    this.#isWaiting = true;
+    return this.#nextWithClaims().finally(() => (this.#isWaiting = false));
+  }
+
+  /** The next chunk is asked for, and an image of it is not there yet. */
+  get isWaiting(): boolean {
+    return this.#isWaiting;
   }
 
   get isDisposed(): boolean {
@@ -103,11 +111,11 @@ export class ChunkCutter implements Disposable {
     for (; this.#at < this.#messages.length; this.#at++) {
       const { messages, from } = this.#chunk!;
       const message = this.#arrived ?? this.#messages[this.#at]!;
-      if (this.#arrived === null && claimedUrl(message) !== null) return 'claim';
       const size = messageBytes(message) + imageBytes(this.#arrived?.fetched);
       const full = messages.length >= batchImages || this.#bytes + size > batchBytes;
       const leavesIsolation = from < this.#isolateBelow && message.offset >= this.#isolateBelow;
       if (messages.length > 0 && (full || leavesIsolation)) return this.#close(message.offset);
+      if (this.#arrived === null && claimedUrl(message) !== null) return 'claim';
       messages.push(message);
       this.#bytes += size;
       this.#arrived = null;

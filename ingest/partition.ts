@@ -35,7 +35,7 @@ export type Beat = (taken?: number) => Promise<void>;
 /** Oldest and next offset of the partition, from the broker. */
 export type Watermarks = () => Promise<{ low: number; high: number }>;
 
-/** While a chunk is made, which takes long where images have to be fetched, it is looked so often whether it is still ours. */
+/** While images are fetched, which may take long, it is looked so often whether the partition is still ours. */
 const BEAT_EVERY_MS = 1000;
 
 /** A chunk, and what is to be written of it. */
@@ -167,7 +167,7 @@ export class PartitionIngest {
     try {
       // While one chunk is written the next is decoded.
       for (;;) {
-        while (!(await isDoneWithin(BEAT_EVERY_MS, next))) await beat();
+        while (chunks.isWaiting && !(await isDoneWithin(BEAT_EVERY_MS, next))) await beat();
         const prepared = await next;
         if (!prepared) break;
         const { chunk, batch } = prepared;

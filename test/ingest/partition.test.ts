@@ -3,14 +3,15 @@ import { createHash } from 'node:crypto';
 import { PartitionLost } from '../../ingest/kafka-consumer.ts';
 import { openIngest } from '../../ingest/open-ingest.ts';
 import { PartitionIngest, type SourceBatch } from '../../ingest/partition.ts';
-import { loadConfig } from '../../config.ts';
+import { type Config, loadConfig } from '../../config.ts';
 import { createLogger } from '../../log.ts';
 import { createMetrics } from '../../metrics.ts';
 import { createDataset } from '../../sql/datasets.ts';
 import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { listPartitions } from '../../sql/offsets.ts';
 import { digitPng } from '../support/digits.ts';
-import { TEN } from '../support/pipeline.ts';
+import { startImageHost } from '../support/image-host.ts';
+import { TEN, until } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
 
 const message = (offset: number): SourceMessage => ({
@@ -32,13 +33,13 @@ const batch = (from: number, to: number): SourceBatch => ({
 const beat = () => Promise.resolve();
 
 /** A dataset without Kafka: the test hands out the batches and says what the broker would say of its topic. */
-async function world() {
+async function world(settings: Partial<Config> = {}) {
   const database = await freshDatabase();
   await createDataset(database.pool, { name: 'digits', classes: TEN });
   const topic = { low: 0, high: 0 };
   const stop = new AbortController();
   const context = await openIngest({
-    config: { ...loadConfig({}), batchImages: 2, workers: 1 },
+    config: { ...loadConfig({}), batchImages: 2, workers: 1, ...settings },
     postgres: database.url,
     log: createLogger({ logLevel: 'silent', logFormat: 'json' }),
     metrics: createMetrics({ processMetrics: false }),
@@ -107,6 +108,30 @@ describe('a partition', () => {
       (await late.take({ fetchedOffset: 4, endOffset: 4, highWatermark: 4, messages: [] }, beat)).kind,
     ).toBe('continue');
     expect(await here.state()).toMatchObject({ haltedReason: null });
+  });
+
+  test('that is lost while it waits for an image lets go of it, keeps what it wrote, and leaves no mark', async () => {
+    await using host = await startImageHost();
+    let hungUp = false;
+    host.answers.set('/hangs', (response) => response.on('close', () => (hungUp = true)));
+    await using here = await world({ imageUrlHosts: [host.host], imageUrlTimeoutMs: 300_000 });
+    here.topic.high = 3;
+    const lost = new PartitionLost(new Error('rebalance'));
+    const { messages, ...three } = batch(0, 3);
+    messages[2] = {
+      ...messages[2]!,
+      value: null,
+      headers: [['image-url', Buffer.from(host.url('/hangs'))]],
+    };
+    await expect(
+      here
+        .partition()
+        .take({ ...three, messages }, (taken) =>
+          taken === undefined ? Promise.reject(lost) : Promise.resolve(),
+        ),
+    ).rejects.toBe(lost);
+    expect(await here.state()).toMatchObject({ nextOffset: 2, inFlightTo: null });
+    await until(() => Promise.resolve(hungUp), 'the image is hung up on', 30_000, 10);
   });
 
   test('that is given up between two chunks keeps what it wrote, and leaves no mark', async () => {
