@@ -1,5 +1,6 @@
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import { claimedUrl, type Fetched, type FetchedClaim, withFetched } from './claims/claim.ts';
+import type { Patience } from './claims/fetcher.ts';
 import { isDoneWithin } from './done-within.ts';
 import type { IngestContext } from './engine.ts';
 import { messageBytes } from './kafka-record.ts';
@@ -17,6 +18,8 @@ export interface CutOptions {
   to: number;
   /** Messages below this are done one by one, and not with others in a chunk. */
   isolateBelow?: number;
+  /** Shared with others; else the messages have their own. */
+  patience?: Patience;
 }
 
 /** So long in all a chunk waits for images that are being fetched; then what there is of it goes on without them. */
@@ -46,14 +49,14 @@ export class ChunkCutter implements Disposable {
   #looked = 0;
   /** Of images that are there and not in a chunk yet. */
   #bytesAhead = 0;
-  readonly #patience = { spent: false };
+  readonly #patience: Patience;
   readonly #stop = new AbortController();
   #signal: AbortSignal | null = null;
 
   constructor(
     context: Pick<IngestContext, 'config' | 'fetcher' | 'metrics' | 'signal'>,
     messages: readonly SourceMessage[],
-    { dataset, from, to, isolateBelow = 0 }: CutOptions,
+    { dataset, from, to, isolateBelow = 0, patience = { spent: false } }: CutOptions,
   ) {
     this.#context = context;
     this.#messages = messages;
@@ -61,6 +64,7 @@ export class ChunkCutter implements Disposable {
     this.#chunk = { messages: [], from, to };
     this.#to = to;
     this.#isolateBelow = isolateBelow;
+    this.#patience = patience;
   }
 
   /**
