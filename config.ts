@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { isAbsolute } from 'node:path';
 import { z } from 'zod';
 import { HubError } from './errors.ts';
 
@@ -18,6 +19,11 @@ const text = z.string().min(1);
 const integer = (min: number, max = Number.MAX_SAFE_INTEGER) => z.coerce.number().int().min(min).max(max);
 const flag = z.stringbool();
 const MIB = 1024 * 1024;
+const list = text.transform((items) => items.split(',').map((item) => item.trim()));
+
+/** `host`, `host:port`, `[::1]:port` or `*.example.com`. */
+const HOST = /^(\*\.)?([\w.-]+|\[[\da-f:.]+\])(:\d{1,5})?$/i;
+const isHost = (item: string) => HOST.test(item) && URL.canParse(`http://${item.replace(/^\*\./, '')}`);
 
 /** Every setting of imagehub, once: environment variable, type, default, meaning. */
 export const SETTINGS = {
@@ -134,6 +140,50 @@ export const SETTINGS = {
     'IMAGEHUB_MAX_PIXELS',
     integer(1).default(100_000_000),
     'Images with more pixels than this are refused before they are decoded.',
+  ),
+  imageUrlFolders: setting(
+    'IMAGEHUB_IMAGE_URL_FOLDERS',
+    list
+      .pipe(z.array(z.string().refine(isAbsolute, 'absolute paths are wanted, separated by commas')))
+      .default([]),
+    'Folders, comma-separated, below which messages may name images by file: URLs; without it none may.',
+  ),
+  imageUrlHosts: setting(
+    'IMAGEHUB_IMAGE_URL_HOSTS',
+    list
+      .pipe(
+        z.array(
+          z.string().refine(isHost, 'host, host:port or *.example.com are wanted, separated by commas'),
+        ),
+      )
+      .default([]),
+    'Hosts, comma-separated, from which messages may name images by http: and https: URLs: host (on the usual ports), host:port, *.example.com; without it none may.',
+  ),
+  imageUrlBytes: setting(
+    'IMAGEHUB_IMAGE_URL_BYTES',
+    // A database’s text value ends at 1 GiB, and base64 makes 4 bytes of 3.
+    integer(1024, 256 * MIB).default(64 * MIB),
+    'Largest image that is fetched for a message that names it.',
+  ),
+  imageUrlTimeoutMs: setting(
+    'IMAGEHUB_IMAGE_URL_TIMEOUT_MS',
+    integer(10, 300_000).default(10_000),
+    'Longest time for fetching one image, from connecting to its last byte.',
+  ),
+  imageUrlRedirects: setting(
+    'IMAGEHUB_IMAGE_URL_REDIRECTS',
+    integer(0, 20).default(3),
+    'Most redirects that are followed for an image, each only to where messages may name images.',
+  ),
+  imageUrlFetches: setting(
+    'IMAGEHUB_IMAGE_URL_FETCHES',
+    integer(1, 1000).default(8),
+    'Images fetched at the same time, per process.',
+  ),
+  imageUrlPatienceMs: setting(
+    'IMAGEHUB_IMAGE_URL_PATIENCE_MS',
+    integer(1, 7 * 86_400_000).default(30_000),
+    'How long an image is tried again whose host or disk fails, while its partition waits; then it becomes a dead letter.',
   ),
   decodeTimeoutMs: setting(
     'IMAGEHUB_DECODE_TIMEOUT_MS',

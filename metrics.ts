@@ -12,6 +12,9 @@ const BATCH_BUCKETS = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 1500, 2000, 500
 /** What becomes of a message. */
 export const MESSAGE_OUTCOMES = ['inserted', 'updated', 'superseded', 'dead', 'deleted', 'replay'] as const;
 
+/** What becomes of an attempt to fetch an image that a message names. */
+export const FETCH_OUTCOMES = ['fetched', 'retry', 'refused', 'failed'] as const;
+
 /** What becomes of an attempt at a part of a job. */
 export const PART_OUTCOMES = ['done', 'discarded', 'retry', 'released', 'failed'] as const;
 
@@ -48,7 +51,7 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
     /** `observe({ dataset, stage }, seconds)` once per batch and stage. */
     batchStage: new Histogram({
       name: 'imagehub_batch_stage_seconds',
-      help: 'Seconds a batch spent in a stage: queue (for a worker thread), decode (with metadata and hash), classify, wait (for a writer), write (the transaction).',
+      help: 'Seconds a batch spent in a stage: fetch (waiting for images that messages name), queue (for a worker thread), decode (with metadata and hash), classify, wait (for a writer), write (the transaction).',
       labelNames: ['dataset', 'stage'],
       buckets: STAGE_BUCKETS_S,
       registers,
@@ -81,6 +84,18 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       name: 'imagehub_dead_letters_total',
       help: 'Messages that became dead letters, by the stage that failed and the reason.',
       labelNames: ['dataset', 'stage', 'reason'],
+      registers,
+    }),
+    imageFetches: new Counter({
+      name: 'imagehub_image_fetches_total',
+      help: `Attempts to fetch images that messages name, by what became of them (${FETCH_OUTCOMES.join(', ')}); the last two make dead letters.`,
+      labelNames: ['dataset', 'outcome'],
+      registers,
+    }),
+    imageFetchBytes: new Counter({
+      name: 'imagehub_image_fetch_bytes_total',
+      help: 'Bytes of images that were fetched.',
+      labelNames: ['dataset'],
       registers,
     }),
     badHeaders: new Counter({

@@ -2,6 +2,7 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { InvalidArgumentError, Option } from 'commander';
 import { HubError } from '../errors.ts';
+import { locate } from '../ingest/claims/read-file.ts';
 import { type Compression, COMPRESSIONS } from '../ingest/kafka.ts';
 import { checkpointFile, openCheckpoint } from '../ingest/senders/checkpoint.ts';
 import { fileVersion } from '../ingest/senders/file.ts';
@@ -9,6 +10,7 @@ import type { ImageSink, ImageSource, SourceImage } from '../ingest/senders/imag
 import { openKafkaSink } from '../ingest/senders/kafka-sink.ts';
 import { readLabelFile } from '../ingest/senders/labels-file.ts';
 import { collectOmissions, type OmissionCount } from '../ingest/senders/omissions.ts';
+import { nameOnly } from '../ingest/senders/read-files.ts';
 import { openSources, withLabels } from '../ingest/senders/open.ts';
 import { sendImages } from '../ingest/senders/send.ts';
 import { countUnknownLabels, type UnknownLabel } from '../ingest/senders/unknown-labels.ts';
@@ -31,6 +33,7 @@ interface SendCommandOptions {
   watch?: string;
   limit?: number;
   restart?: boolean;
+  byReference?: boolean;
   compression: Compression;
   json?: boolean;
 }
@@ -65,6 +68,10 @@ An id has at most 400 bytes. Sending an id again replaces its image.
 
 The label of an image, the first that is known: --labels, the IDX label file, --label-from, the dataset's rule.
 
+--by-reference leaves the images where they are: each message names its file by a file: URL, and imagehub run reads it
+there when the message is taken. It must see the file under the same path, below a folder of its setting
+IMAGEHUB_IMAGE_URL_FOLDERS; a file that is changed or removed before that is stored as it is then, or a dead letter.
+
 An interrupted send goes on where it stopped when the same command is given again (--restart: from the start).
 Its checkpoint lies in IMAGEHUB_HOME and is written after Kafka has acknowledged the images; the last batch may be
 sent twice, which is harmless. --watch keeps a journal of the files it has sent, and sends each version once.
@@ -92,6 +99,10 @@ export const sendCommand: RegisterCommand = (program) => {
     )
     .option('--watch <folder>', 'send what is in the folder and all that is put into it, until interrupted')
     .option('--limit <n>', 'send at most so many images of each path', count)
+    .option(
+      '--by-reference',
+      'send where the files are, not what is in them: for large images on a shared disk',
+    )
     .option('--restart', 'begin at the start, whatever an interrupted send has done')
     .addOption(
       new Option('--compression <codec>', 'of the messages; images are compressed already')
@@ -134,7 +145,8 @@ async function send(
   const labelFile =
     options.labels === undefined ? null : await readLabelFile(options.labels, dataset.classes);
   const input = process.stdin;
-  const sources = await openSources(paths, { dataset, labelFile, omissions, input, note });
+  const read = options.byReference ? nameOnly(checkReferences(hub)) : undefined;
+  const sources = await openSources(paths, { dataset, labelFile, omissions, read, input, note });
   const scope = await checkpointScope(hub, dataset, options);
   const sink = await openSink(hub, dataset, options.compression);
   const file = (key: string) => checkpointFile(hub.config.home, scope, key);
@@ -204,7 +216,7 @@ async function send(
     if (!interrupted && options.watch !== undefined) {
       const journal = await openJournal(file(`watch:${resolve(options.watch)}`), options.restart ?? false);
       note(`Watching ${options.watch}; interrupt to stop.`);
-      const images = watchFolder(options.watch, journal, omissions, signal);
+      const images = watchFolder(options.watch, journal, omissions, signal, read);
       await run(images, options.watch, 0, {}, (batch) => journal.add(batch));
     }
   } finally {
@@ -240,6 +252,30 @@ async function openSink(
   return openDirectSink(config, servers, dataset, log);
 }
 
+/**
+ * Whether the pipeline may read a file: known where there is no Kafka, as this process is the pipeline. Elsewhere the settings
+ * may be others, and it is only said once that by those of this process it may not.
+ */
+function checkReferences({ config, servers }: Hub): (path: string) => Promise<string | null> {
+  const folders = config.imageUrlFolders;
+  const problem = `not in a folder of IMAGEHUB_IMAGE_URL_FOLDERS (${folders.length === 0 ? 'it names none' : folders.join(', ')})`;
+  let said = false;
+  return async (path) => {
+    const isAllowed = await locate(path, folders).then(
+      () => true,
+      () => false,
+    );
+    if (isAllowed) return null;
+    if (servers.kafka === null) return problem;
+    if (!said)
+      note(
+        `imagehub run refuses files such as ${path} unless its settings are others than here: ${problem}.`,
+      );
+    said = true;
+    return null;
+  };
+}
+
 /** A dataset made anew under the same name, other labels or another rule: another checkpoint. */
 async function checkpointScope(hub: Hub, dataset: Dataset, options: SendCommandOptions): Promise<string[]> {
   const { rows } = await hub.pool.query<{ created: string }>(
@@ -254,6 +290,7 @@ async function checkpointScope(hub: Hub, dataset: Dataset, options: SendCommandO
     dataset.topic,
     labels,
     JSON.stringify(options.labelFrom ?? null),
+    ...(options.byReference ? ['by reference'] : []),
   ];
 }
 

@@ -246,7 +246,7 @@ const deadLetterReasons = () =>
 const oddities = () =>
   series('Left out or repeated')
     .description(
-      'Headers that could not be read, labels that name no class (the images are stored), batches written again, worker threads that were replaced.',
+      'Headers that could not be read, labels that name no class (the images are stored), batches written again, worker threads that were replaced, images that messages name and that were not fetched at once.',
     )
     .datasource(PROMETHEUS)
     .unit('short')
@@ -275,6 +275,13 @@ const oddities = () =>
         'sum(increase(imagehub_worker_restarts_total[$__rate_interval]))',
         'worker threads replaced',
         'D',
+      ),
+    )
+    .withTarget(
+      promql(
+        'sum by (outcome) (increase(imagehub_image_fetches_total{dataset="$dataset", outcome!="fetched"}[$__rate_interval]))',
+        'image fetches: {{outcome}}',
+        'E',
       ),
     );
 

@@ -5,9 +5,10 @@ import type { Dataset } from '../sql/datasets.ts';
 import type { Place, SourceMessage } from '../sql/dead-letters.ts';
 import { clearInFlight, markInFlight, openPartition } from '../sql/offsets.ts';
 import type { Servers } from '../stack/servers.ts';
+import { ChunkCutter } from './chunks.ts';
 import { type IngestContext, prepareChunk, writeChunk } from './engine.ts';
 import { openIngest } from './open-ingest.ts';
-import type { ImageSink, OutgoingImage } from './senders/image.ts';
+import { headersOf, type ImageSink, type OutgoingImage } from './senders/image.ts';
 
 /** Not a name that a Kafka topic can have, so the two never share offsets. */
 export const directTopic = (dataset: string): string => `direct/${dataset}`;
@@ -36,8 +37,12 @@ export async function openDirectSink(
   const isolateBelow = inFlightTo ?? 0;
   return {
     async send(images) {
-      for (let start = 0; start < images.length; start += config.batchImages) {
-        await sendChunk(context, place, images.slice(start, start + config.batchImages), isolateBelow);
+      // Their offsets are the next ones that are free when a chunk is written.
+      const messages = images.map(toMessage);
+      const stretch = { dataset: dataset.name, from: 0, to: messages.length };
+      using chunks = new ChunkCutter(context, messages, stretch);
+      for (let chunk = await chunks.next(); chunk; chunk = await chunks.next()) {
+        await sendChunk(context, place, chunk.messages, isolateBelow);
       }
     },
     async close() {
@@ -47,11 +52,19 @@ export async function openDirectSink(
   };
 }
 
+const toMessage = (image: OutgoingImage, offset: number): SourceMessage => ({
+  offset,
+  timestamp: 0,
+  key: Buffer.from(image.id),
+  value: image.bytes,
+  headers: headersOf(image).map(([name, value]) => [name, Buffer.from(value)]),
+});
+
 /** Another sender may take the offsets meanwhile: then the images get the next ones. */
 async function sendChunk(
   context: IngestContext,
   place: Place,
-  images: OutgoingImage[],
+  given: SourceMessage[],
   isolateBelow: number,
 ): Promise<void> {
   const { pool } = context;
@@ -60,13 +73,7 @@ async function sendChunk(
   for (;;) {
     const { nextOffset: from, epoch } = await openPartition(pool, dataset, topic, partition, 0);
     const here = { ...place, epoch };
-    const messages = images.map(({ id, bytes, label }, i): SourceMessage => ({
-      offset: from + i,
-      timestamp,
-      key: Buffer.from(id),
-      value: bytes,
-      headers: label === undefined ? [] : [['known-label', Buffer.from(label)]],
-    }));
+    const messages = given.map((message, i): SourceMessage => ({ ...message, offset: from + i, timestamp }));
     const chunk = { messages, from, to: from + messages.length };
     const isolated = from < isolateBelow;
     await markInFlight(pool, topic, partition, chunk.to);

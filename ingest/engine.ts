@@ -9,6 +9,9 @@ import { EncodedRows } from '../sql/encoded-rows.ts';
 import type { ShadowBatch, ShadowOutcome } from '../sql/shadow-rows.ts';
 import { type Batch, writeBatch, type WriteOutcome } from '../sql/write-batch.ts';
 import type { BatchResult, IgnoredHeader, Packed } from './batch-task.ts';
+import type { Chunk } from './chunks.ts';
+import { carrying, isFetched } from './claims/claim.ts';
+import type { ImageFetcher } from './claims/fetcher.ts';
 import type { LiveDatasets } from './live-datasets.ts';
 import { imageId } from './message.ts';
 import type { Troubles } from '../troubles.ts';
@@ -25,6 +28,7 @@ export interface IngestContext {
   sidePool: Pool;
   live: LiveDatasets;
   workers: Workers;
+  fetcher: ImageFetcher;
   /** What is waited for right now. */
   troubles: Troubles;
   /** Aborted: finish the batches in flight, take no more. */
@@ -36,13 +40,6 @@ export interface IngestContext {
  * are partitions the last one would be worked on alone (with the larger fetches: 48,000 instead of 35,000 images/s).
  */
 export const batchesAtOnce = ({ workers }: Pick<Config, 'workers'>): number => workers * 2;
-
-/** Consecutive messages of one partition that become one transaction and move its offset from `from` to `to`. */
-export interface Chunk {
-  messages: SourceMessage[];
-  from: number;
-  to: number;
-}
 
 /** Waiting times after failures that pass: doubling, from a quarter of a second to five. */
 const FIRST_WAIT_MS = 250;
@@ -76,7 +73,7 @@ export async function prepareChunk(
       shadow,
       source: { topic, partition, epoch },
       maxPixels: config.maxPixels,
-      messages: chunk.messages,
+      messages: chunk.messages.some(isFetched) ? chunk.messages.map(carrying) : chunk.messages,
     },
     isolated,
   );
@@ -106,17 +103,20 @@ export async function prepareChunk(
       failed: result.shadow.failed,
     },
     tombstones: result.tombstones,
-    deadLetters: result.failures.map(({ index, stage, reason, detail }): DeadLetter => ({
-      message: messageOf(index),
-      stage,
-      reason,
-      detail,
-    })),
+    deadLetters: result.failures.map(({ index, ...failure }) => deadLetter(messageOf(index), failure)),
     superseded: result.superseded,
     seen: chunk.messages.length,
     unknownLabels: countIgnored(context, place, result.ignored),
     last: last ? { offset: last.offset, keyHash: keyHash(last), timestamp: last.timestamp } : null,
   };
+}
+
+/** A message that still named its image when it was read is one because that could not be fetched, and why is known. */
+function deadLetter(message: SourceMessage, failure: Omit<DeadLetter, 'message'>): DeadLetter {
+  const fetched = isFetched(message) ? message.fetched : null;
+  if (fetched && 'reason' in fetched && failure.stage === 'fetch')
+    return { message, stage: 'fetch', ...fetched };
+  return { message, ...failure };
 }
 
 /** What is neither decoding nor classifying went by waiting for a thread, and handing over. */

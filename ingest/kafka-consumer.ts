@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../errors.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
+import { isDoneWithin } from './done-within.ts';
 import type { Consumer, EachBatchPayload, Kafka, KafkaMessage } from './kafka.ts';
-import { clampTimestamp, KafkaRecord } from './kafka-record.ts';
+import { addHeader, clampTimestamp, KafkaRecord } from './kafka-record.ts';
 import type { Advice, Beat, SourceBatch } from './partition.ts';
 
 /** Heartbeats per session: they go out while a batch is worked on too, however long the database makes it wait. */
@@ -148,20 +149,6 @@ export async function startConsumer(kafka: Kafka, options: ConsumeOptions): Prom
   };
 }
 
-/** Whether it ends in time; throws what it fails with in that time. */
-async function isDoneWithin(ms: number, work: Promise<unknown>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  // Not a sleep with a signal: making its AbortError took 5 % of the main thread's time when batches are small.
-  const late = new Promise<false>((resolve) => {
-    timer = setTimeout(resolve, ms, false);
-  });
-  try {
-    return await Promise.race([work.then(() => true), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
 /** @returns halted: nothing more is to be fetched from this partition, which is paused. */
 async function takeBatch(
   consumer: Consumer,
@@ -270,7 +257,7 @@ function flatten(headers: NonNullable<KafkaMessage['headers']>): SourceMessage['
     for (const value of Array.isArray(values) ? values : [values]) {
       // kafkajs gives null for a header without a value, and for one called `constructor` or `__proto__` what every
       // object inherits under that name, beside the value.
-      if (Buffer.isBuffer(value)) flat.push([name, value]);
+      if (Buffer.isBuffer(value) || value === null) addHeader(flat, name, value);
     }
   }
   return flat;

@@ -1,4 +1,5 @@
 import type { MessageHeaders, SourceMessage } from '../sql/dead-letters.ts';
+import { IMAGE_URL } from './message.ts';
 
 /*
  * A message as it lies in a record batch of Kafka's message format 2
@@ -78,7 +79,13 @@ export class KafkaRecord implements SourceMessage {
     return cursor.bytes();
   }
 
-  /** A header without a value is left out. */
+  /** Without making a view of its value. */
+  get isEmpty(): boolean {
+    const cursor = this.#cursor();
+    cursor.skipBytes();
+    return cursor.varint() <= 0;
+  }
+
   get headers(): MessageHeaders {
     const cursor = this.#cursor();
     cursor.skipBytes();
@@ -87,7 +94,7 @@ export class KafkaRecord implements SourceMessage {
     for (let left = cursor.varint(); left > 0; left--) {
       const name = cursor.bytes();
       const value = cursor.bytes();
-      if (name !== null && value !== null) headers.push([name.toString('utf8'), value]);
+      if (name !== null) addHeader(headers, name.toString('utf8'), value);
     }
     return headers;
   }
@@ -100,6 +107,16 @@ export class KafkaRecord implements SourceMessage {
 /** What a message takes in memory, roughly: of a record its length, without looking into it. */
 export const messageBytes = (message: SourceMessage): number =>
   message instanceof KafkaRecord ? message.end - message.start : (message.value?.length ?? 0);
+
+/** Whether a message holds nothing: it deletes its image, or names it. */
+export const isEmptyMessage = (message: SourceMessage): boolean =>
+  message instanceof KafkaRecord ? message.isEmpty : message.value === null || message.value.length === 0;
+
+/** A header without a value is left out; not so the one that keeps a message without a value from being a deletion. */
+export function addHeader(headers: MessageHeaders, name: string, value: Buffer | null): void {
+  if (value !== null) headers.push([name, value]);
+  else if (name === IMAGE_URL) headers.push([name, Buffer.alloc(0)]);
+}
 
 /** Reads a record's fields one after the other. */
 export class RecordCursor {

@@ -22,6 +22,12 @@ export interface ImageMessage {
   ignored: { header: string; value: string; why: string }[];
 }
 
+/** Names its image instead of holding it. */
+export interface ClaimMessage {
+  kind: 'claim';
+  id: string;
+}
+
 export interface TombstoneMessage {
   kind: 'tombstone';
   id: string;
@@ -47,18 +53,40 @@ type MessageDataset = Pick<Dataset, 'name' | 'classes' | 'labelFrom' | 'labelPat
 const NUL = '\0';
 
 /**
- * Reads a message by the contract: key = image id (UTF-8), value = the encoded image or empty (delete), headers
- * all optional. Without a key the id is `<topic>/<partition>/<offset>`.
+ * The header by which a message without a value names its image. It makes the difference between an image and a deletion:
+ * with it, whatever it says, nothing is deleted.
+ */
+export const IMAGE_URL = 'image-url';
+
+/** What the header says, the last of several; null: it is not there. */
+export const imageUrl = (headers: MessageHeaders): string | null =>
+  headers
+    .findLast(([name]) => name === IMAGE_URL)?.[1]
+    .toString('utf8')
+    .trim() ?? null;
+
+/** A URL for people: without what may let its reader in (a password, a signature in the query). */
+export const shownUrl = (url: string): string =>
+  url
+    .replace(/[?#].*$/s, '')
+    .replace(/\/\/[^/]*@/, '//')
+    .slice(0, 200);
+
+/**
+ * Reads a message by the contract: key = image id (UTF-8), value = the encoded image, or empty (delete, or fetch what the
+ * header `image-url` names), headers all optional. Without a key the id is `<topic>/<partition>/<offset>`.
  */
 export function parseMessage(
   dataset: MessageDataset,
   topic: string,
   partition: number,
   message: SourceMessage,
-): ImageMessage | TombstoneMessage | BadMessage {
+): ImageMessage | ClaimMessage | TombstoneMessage | BadMessage {
   const { key, value } = message;
   const empty = value === null || value.length === 0;
+  const claims = empty && imageUrl(message.headers) !== null;
   if (key === null || key.length === 0) {
+    if (claims) return { kind: 'claim', id: imageId(topic, partition, message) };
     if (empty)
       return bad(
         'delete-without-key',
@@ -67,6 +95,17 @@ export function parseMessage(
     // No rule reads a label out of an id that we made up.
     return image(dataset, imageId(topic, partition, message), value, message.headers, null);
   }
+  const problem = keyProblem(key);
+  if (problem) return problem;
+  const id = key.toString('utf8');
+  if (claims) return { kind: 'claim', id };
+  return empty
+    ? { kind: 'tombstone', id }
+    : image(dataset, id, value, message.headers, ruleLabel(dataset, id));
+}
+
+/** Why a key cannot be an image's id; null: it can. */
+export function keyProblem(key: Buffer): BadMessage | null {
   if (key.length > MAX_ID_BYTES) {
     return bad(
       'id-too-long',
@@ -74,11 +113,7 @@ export function parseMessage(
     );
   }
   if (!isUtf8(key)) return bad('id-not-utf8', 'The key is not UTF-8 text.');
-  const id = key.toString('utf8');
-  if (id.includes(NUL)) return bad('id-with-nul', 'The key holds a NUL byte, which no database text can.');
-  return empty
-    ? { kind: 'tombstone', id }
-    : image(dataset, id, value, message.headers, ruleLabel(dataset, id));
+  return key.includes(0) ? bad('id-with-nul', 'The key holds a NUL byte, which no database text can.') : null;
 }
 
 /** The id of the image that a message is about, whether or not it can be one. */
@@ -151,6 +186,11 @@ const HEADERS = new Map<string, (value: string, result: ImageMessage) => void>([
       if (value.includes(NUL)) ignore(result, 'camera', value, 'holds a NUL byte');
       else if (value !== '') result.metadata.camera = value;
     },
+  ],
+  [
+    IMAGE_URL,
+    (value, result) =>
+      ignore(result, IMAGE_URL, shownUrl(value), 'is not fetched, as the message holds an image itself'),
   ],
 ]);
 

@@ -3,6 +3,7 @@ import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { openPool } from '../sql/database.ts';
+import { ImageFetcher } from './claims/fetcher.ts';
 import { batchesAtOnce, type IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
 import { Troubles } from '../troubles.ts';
@@ -42,13 +43,15 @@ export async function openIngest(options: {
   const pool = openPool(options.postgres, { ...settings, max: batchesAtOnce(config) + MOST_HELD_UP });
   const sidePool = openPool(options.postgres, { ...settings, max: SIDE_CONNECTIONS });
   const workers = new Workers(config, log, () => metrics.workerRestarts.inc());
+  const troubles = new Troubles(log);
   return {
     ...options,
     pool,
     sidePool,
     workers,
     live: new LiveDatasets(sidePool, metrics),
-    troubles: new Troubles(log),
+    troubles,
+    fetcher: new ImageFetcher({ config, log, metrics, troubles }),
     async [Symbol.asyncDispose]() {
       await workers.close();
       await Promise.all([pool.end(), sidePool.end()]);

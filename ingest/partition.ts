@@ -8,8 +8,9 @@ import {
   type PartitionState,
 } from '../sql/offsets.ts';
 import type { Batch } from '../sql/write-batch.ts';
-import { messageBytes } from './kafka-record.ts';
-import { type Chunk, type IngestContext, keyHash, prepareChunk, writeChunk } from './engine.ts';
+import { type Chunk, ChunkCutter } from './chunks.ts';
+import { isDoneWithin } from './done-within.ts';
+import { type IngestContext, keyHash, prepareChunk, writeChunk } from './engine.ts';
 
 /** What one fetch from a partition brought. */
 export interface SourceBatch {
@@ -33,6 +34,15 @@ export type Beat = (taken?: number) => Promise<void>;
 
 /** Oldest and next offset of the partition, from the broker. */
 export type Watermarks = () => Promise<{ low: number; high: number }>;
+
+/** While images are fetched, which may take long, it is looked so often whether the partition is still ours. */
+const BEAT_EVERY_MS = 1000;
+
+/** A chunk, and what is to be written of it. */
+interface Prepared {
+  chunk: Chunk;
+  batch: Batch;
+}
 
 /**
  * After a pause of this length the last message is looked at again: a topic made anew while we wait for its next message
@@ -149,16 +159,19 @@ export class PartitionIngest {
 
   async #process(messages: SourceMessage[], endOffset: number, beat: Beat): Promise<Advice> {
     const { pool, signal } = this.#context;
-    const { topic, partition } = this.#place;
+    const { dataset, topic, partition } = this.#place;
     const state = this.#state!;
-    const chunks = this.#cut(messages, endOffset);
-    let prepared: Promise<Batch> | null = this.#prepare(chunks[0]!);
+    const stretch = { dataset, from: state.nextOffset, to: endOffset, isolateBelow: this.#isolateBelow };
+    using chunks = new ChunkCutter(this.#context, messages, stretch);
+    let next = this.#prepareNext(chunks);
     try {
       // While one chunk is written the next is decoded.
-      for (let i = 0; i < chunks.length; i++) {
-        const chunk = chunks[i]!;
-        const batch = await prepared!;
-        prepared = i + 1 < chunks.length ? this.#prepare(chunks[i + 1]!) : null;
+      for (;;) {
+        while (chunks.isWaiting && !(await isDoneWithin(BEAT_EVERY_MS, next))) await beat();
+        const prepared = await next;
+        if (!prepared) break;
+        const { chunk, batch } = prepared;
+        next = this.#prepareNext(chunks);
         // Written first: while the chunk is, its transaction holds the offset's row, and the mark would wait for that on a
         // connection more.
         await this.#marked;
@@ -173,6 +186,7 @@ export class PartitionIngest {
         signal.throwIfAborted();
       }
     } catch (error) {
+      chunks[Symbol.dispose]();
       // Given up in good order: what is in flight did not kill us. Whoever takes over reads the offset itself.
       // What killed another process before is not done yet, though, and stays marked.
       this.#state = null;
@@ -185,45 +199,29 @@ export class PartitionIngest {
     return { kind: 'continue', offset: state.nextOffset };
   }
 
-  #prepare(chunk: Chunk): Promise<Batch> {
-    const { topic, partition } = this.#place;
-    const marked = markInFlight(this.#context.pool, topic, partition, chunk.to);
-    this.#marked = marked.catch(() => undefined);
-    const prepared = marked.then(() =>
-      prepareChunk(this.#context, this.#place, chunk, this.#isIsolated(chunk)),
-    );
+  #prepareNext(chunks: ChunkCutter): Promise<Prepared | null> {
+    const chunk = chunks.next();
+    const prepared =
+      chunk instanceof Promise
+        ? // Nothing is marked any more once the mark is taken back.
+          chunk.then((arrived) => this.#prepare(chunks.isDisposed ? null : arrived))
+        : this.#prepare(chunk);
     // It is awaited only after the chunk before it is written.
     prepared.catch(() => undefined);
     return prepared;
   }
 
-  #isIsolated(chunk: Chunk): boolean {
-    return chunk.from < this.#isolateBelow;
+  async #prepare(chunk: Chunk | null): Promise<Prepared | null> {
+    if (!chunk) return null;
+    const { topic, partition } = this.#place;
+    const marked = markInFlight(this.#context.pool, topic, partition, chunk.to);
+    this.#marked = marked.catch(() => undefined);
+    await marked;
+    return { chunk, batch: await prepareChunk(this.#context, this.#place, chunk, this.#isIsolated(chunk)) };
   }
 
-  /** Cuts messages into chunks of at most the configured number of images and bytes, and where isolation ends. */
-  #cut(messages: SourceMessage[], endOffset: number): Chunk[] {
-    const { batchImages, batchBytes } = this.#context.config;
-    const chunks: Chunk[] = [];
-    let from = this.#state!.nextOffset;
-    let current: SourceMessage[] = [];
-    let bytes = 0;
-    const close = (to: number) => {
-      chunks.push({ messages: current, from, to });
-      from = to;
-      current = [];
-      bytes = 0;
-    };
-    for (const message of messages) {
-      const size = messageBytes(message);
-      const full = current.length >= batchImages || bytes + size > batchBytes;
-      const leavesIsolation = from < this.#isolateBelow && message.offset >= this.#isolateBelow;
-      if (current.length > 0 && (full || leavesIsolation)) close(message.offset);
-      current.push(message);
-      bytes += size;
-    }
-    close(endOffset);
-    return chunks;
+  #isIsolated(chunk: Chunk): boolean {
+    return chunk.from < this.#isolateBelow;
   }
 
   get #acceptNewTopic(): string {

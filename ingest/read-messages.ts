@@ -10,6 +10,9 @@ export interface BatchImage {
   parsed: ImageMessage;
 }
 
+/** Of a message that still names its image here. Whoever could not fetch it knows better why. */
+const NOT_FETCHED = { reason: 'fetch-failed', detail: 'The image that the message names was not fetched.' };
+
 /** Reads the messages of a batch: what each one is, and what is wrong with some. */
 export function readMessages(
   { dataset, source }: Pick<BatchTask, 'dataset' | 'source'>,
@@ -23,6 +26,7 @@ export function readMessages(
     const { offset, timestamp } = message;
     if (parsed.kind === 'image') images.push({ index, message, parsed });
     else if (parsed.kind === 'tombstone') tombstones.push({ id: parsed.id, offset, timestamp });
+    else if (parsed.kind === 'claim') failures.push({ index, stage: 'fetch', ...NOT_FETCHED });
     else failures.push({ index, stage: 'message', reason: parsed.reason, detail: parsed.detail });
   });
   return { images, tombstones, failures, ignored: ignoredHeaders(images) };

@@ -13,7 +13,7 @@ export interface SourceMessage {
 export type MessageHeaders = [name: string, value: Buffer][];
 
 /** Where in the pipeline a message failed. */
-export type Stage = 'message' | 'decode' | 'write';
+export type Stage = 'message' | 'fetch' | 'decode' | 'write';
 
 /** A message that could not be processed: why, in a word for counting and in a sentence for people. */
 export interface DeadLetter {

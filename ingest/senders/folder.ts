@@ -2,13 +2,17 @@ import { readdir, stat } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { errorText, HubError } from '../../errors.ts';
 import { decodeName, type ImageSource, notAnImage, type Omissions, type Resume } from './image.ts';
-import { readFiles } from './read-files.ts';
+import { type ReadFile, readFiles } from './read-files.ts';
 
 /**
  * All images below a folder, sorted by id; the id is the path inside the folder, with `/`.
  * The list of names is read first (about 100 bytes of memory per file), so that the total is known.
  */
-export async function openFolder(folder: string, omissions: Omissions): Promise<ImageSource> {
+export async function openFolder(
+  folder: string,
+  omissions: Omissions,
+  read?: ReadFile,
+): Promise<ImageSource> {
   const ids = await listImages(folder, omissions);
   return {
     name: folder,
@@ -16,7 +20,7 @@ export async function openFolder(folder: string, omissions: Omissions): Promise<
     // Files may come and go while a checkpoint waits: what is new is found by its id or its time.
     version: 'sorted ids',
     total: ids.length,
-    images: (resume) => readFiles(filesAfter(folder, ids, resume), omissions),
+    images: (resume) => readFiles(filesAfter(folder, ids, resume), omissions, read),
   };
 }
 

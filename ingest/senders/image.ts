@@ -1,14 +1,22 @@
 import { isUtf8 } from 'node:buffer';
-import { MAX_ID_BYTES } from '../message.ts';
+import { IMAGE_URL, MAX_ID_BYTES } from '../message.ts';
 
 /** One image on its way into the hub. */
 export interface OutgoingImage {
   id: string;
-  /** The encoded image; never empty, as an empty message deletes. */
+  /** The encoded image; never empty without `url`, as an empty message deletes. */
   bytes: Buffer;
+  /** Where the pipeline is to fetch the image, for a message without bytes. */
+  url?: string;
   /** Class name (or index) for the header `known-label`; '' says "unknown" and keeps the dataset's rule away. */
   label?: string;
 }
+
+/** Of its message. */
+export const headersOf = ({ label, url }: OutgoingImage): [name: string, value: string][] => [
+  ...(label === undefined ? [] : [['known-label', label] satisfies [string, string]]),
+  ...(url === undefined ? [] : [[IMAGE_URL, url] satisfies [string, string]]),
+];
 
 export interface RefusedImage {
   image: OutgoingImage;

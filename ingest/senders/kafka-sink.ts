@@ -2,7 +2,7 @@ import type { Config } from '../../config.ts';
 import type { Logger } from '../../log.ts';
 import { type Compression, openKafkaAdmin, topicMissing } from '../kafka.ts';
 import { createSenderProducer, MessageTooLarge, type OutgoingMessage } from '../kafka-producer.ts';
-import type { ImageSink, OutgoingImage, RefusedImage } from './image.ts';
+import { headersOf, type ImageSink, type OutgoingImage, type RefusedImage } from './image.ts';
 
 /**
  * Kafka's default for `socket.request.max.bytes` is 100 MiB; a broker answers more by cutting the connection, which
@@ -57,8 +57,8 @@ async function topicLimit(config: Config, brokers: string[], topic: string, log:
   return await admin.maxMessageBytes(topic);
 }
 
-const toMessage = ({ id, bytes, label }: OutgoingImage): OutgoingMessage => ({
-  key: id,
-  value: bytes,
-  headers: label === undefined ? {} : { 'known-label': label },
+const toMessage = (image: OutgoingImage): OutgoingMessage => ({
+  key: image.id,
+  value: image.bytes,
+  headers: Object.fromEntries(headersOf(image)),
 });

@@ -2,19 +2,19 @@ import { createHash } from 'node:crypto';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import type { ImageSource, Omissions, Resume } from './image.ts';
-import { type FileToRead, readFiles } from './read-files.ts';
+import { type FileToRead, type ReadFile, readFiles } from './read-files.ts';
 
 /** The id of a file named by itself: its path as written, with `/` and without a leading `./`. */
 export const idOfPath = (path: string): string => path.replaceAll('\\', '/').replace(/^(\.\/+)+/, '');
 
 /** Files named one by one, on the command line. */
-export function openFiles(paths: string[], omissions: Omissions): ImageSource {
+export function openFiles(paths: string[], omissions: Omissions, read?: ReadFile): ImageSource {
   return {
     name: paths.length === 1 ? paths[0]! : `${paths.length} files`,
     key: `files:${process.cwd()}`,
     version: createHash('sha256').update(paths.join('\0')).digest('hex'),
     total: paths.length,
-    images: (resume) => readFiles(afterPosition(lines(paths), resume), omissions),
+    images: (resume) => readFiles(afterPosition(lines(paths), resume), omissions, read),
   };
 }
 
@@ -22,7 +22,7 @@ export function openFiles(paths: string[], omissions: Omissions): ImageSource {
  * Paths on an input stream, one a line, relative to the working folder. Whether a list is the one a checkpoint
  * belongs to shows in a running hash over its first lines; if not, all of it is sent.
  */
-export function openList(input: Readable, omissions: Omissions): ImageSource {
+export function openList(input: Readable, omissions: Omissions, read?: ReadFile): ImageSource {
   return {
     name: '-',
     key: `list:${process.cwd()}`,
@@ -34,7 +34,7 @@ export function openList(input: Readable, omissions: Omissions): ImageSource {
         reader.close();
         input.destroy();
       });
-      return readFiles(afterPosition(lines(reader), resume), omissions);
+      return readFiles(afterPosition(lines(reader), resume), omissions, read);
     },
   };
 }

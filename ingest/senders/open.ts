@@ -8,12 +8,15 @@ import { findLabelFile, idxKind, labelName, openIdx, readIdxLabels, idxName } fr
 import { type ImageSource, notAnImage, type Omissions, type SourceImage } from './image.ts';
 import type { LabelFile } from './labels-file.ts';
 import { openFiles, openList } from './list.ts';
+import type { ReadFile } from './read-files.ts';
 import { openTar } from './tar.ts';
 
 export interface OpenOptions {
   dataset: Pick<Dataset, 'name' | 'classes'>;
   labelFile: LabelFile | null;
   omissions: Omissions;
+  /** Of folders and files; without it their bytes are read. Images inside of other files have no name of their own. */
+  read?: ReadFile | undefined;
   /** What `-` reads. */
   input: NodeJS.ReadStream;
   /** Which label file an IDX image file found by itself, and other things worth a line. */
@@ -28,19 +31,28 @@ type PathKind = 'folder' | 'list' | 'images' | 'labels' | 'tar' | 'file';
  * @throws HubError NOT_FOUND, BAD_FILE, USAGE
  */
 export async function openSources(paths: string[], options: OpenOptions): Promise<ImageSource[]> {
-  const { omissions } = options;
+  const { omissions, read } = options;
   const kinds = new Map<string, PathKind>();
   for (const path of paths) kinds.set(path, path === '-' ? 'list' : await kindOf(path));
   const ofKind = (kind: PathKind) => [...kinds].filter(([, k]) => k === kind).map(([path]) => path);
   const sources: ImageSource[] = [];
   for (const [path, kind] of kinds) {
-    if (kind === 'folder') sources.push(await openFolder(path, omissions));
-    else if (kind === 'list') sources.push(openList(options.input, omissions));
+    if (read && (kind === 'tar' || kind === 'images' || kind === 'labels')) {
+      throw new HubError(
+        'USAGE',
+        `The images in ${path} are no files of their own, which a message could name.`,
+        {
+          hint: 'Send it without --by-reference.',
+        },
+      );
+    }
+    if (kind === 'folder') sources.push(await openFolder(path, omissions, read));
+    else if (kind === 'list') sources.push(openList(options.input, omissions, read));
     else if (kind === 'tar') sources.push(await openTar(path, omissions));
     else if (kind === 'images') sources.push(await openIdxPair(path, ofKind('labels'), options));
   }
   const files = ofKind('file');
-  if (files.length > 0) sources.push(openFiles(files, omissions));
+  if (files.length > 0) sources.push(openFiles(files, omissions, read));
   checkLabelFiles(ofKind('images'), ofKind('labels'), options.labelFile);
   return sources;
 }

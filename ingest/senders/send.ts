@@ -51,8 +51,8 @@ export async function sendImages(
 /** Overhead of a message in Kafka's record format beside key and value, about. */
 const MESSAGE_OVERHEAD_BYTES = 40;
 
-const sizeOf = ({ id, bytes, label }: SourceImage) =>
-  bytes.length + id.length + (label?.length ?? 0) + MESSAGE_OVERHEAD_BYTES;
+const sizeOf = ({ id, bytes, url, label }: SourceImage) =>
+  bytes.length + id.length + (url?.length ?? 0) + (label?.length ?? 0) + MESSAGE_OVERHEAD_BYTES;
 
 /**
  * Groups images into batches; one is given out when it is full, when its first image has waited for `LINGER_MS`, or

@@ -5,7 +5,7 @@ import { watch } from 'chokidar';
 import { errorText, HubError } from '../../errors.ts';
 import { listImages } from './folder.ts';
 import { notAnImage, type Omissions, type SourceImage } from './image.ts';
-import { read } from './read-files.ts';
+import { readBytes, type ReadFile } from './read-files.ts';
 
 /** A file is taken for complete when it has not changed for so long. */
 const STABLE_MS = 500;
@@ -56,6 +56,7 @@ export async function* watchFolder(
   journal: Journal,
   omissions: Omissions,
   signal: AbortSignal,
+  read: ReadFile = readBytes,
 ): AsyncGenerator<SourceImage> {
   let queue: string[] = [];
   const given = new Map<string, string>();

@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { cp, readdir } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import type { SendReport } from '../../cli/send.ts';
 import { loadConfig } from '../../config.ts';
@@ -49,7 +50,10 @@ async function world(dataset: Partial<NewDataset> = {}) {
     /** Every message of the topic, by key: how often it is there, its last label and value. */
     async messages() {
       const total = await sent();
-      const found = new Map<string, { times: number; label: string | undefined; value: Buffer }>();
+      const found = new Map<
+        string,
+        { times: number; label: string | undefined; url: string | undefined; value: Buffer }
+      >();
       if (total === 0) return found;
       const consumer = createKafka(config, brokers, log).consumer({ groupId: uniqueName('reader') });
       await consumer.connect();
@@ -60,8 +64,9 @@ async function world(dataset: Partial<NewDataset> = {}) {
           eachMessage: ({ message }) => {
             const { key: id, value, headers } = sourceMessage(message);
             const key = id!.toString();
-            const label = headers.find(([name]) => name === 'known-label')?.[1].toString();
-            found.set(key, { times: (found.get(key)?.times ?? 0) + 1, label, value: value! });
+            const header = (wanted: string) => headers.find(([name]) => name === wanted)?.[1].toString();
+            const [label, url] = [header('known-label'), header('image-url')];
+            found.set(key, { times: (found.get(key)?.times ?? 0) + 1, label, url, value: value! });
             if (++seen === total) resolve();
             return Promise.resolve();
           },
@@ -137,6 +142,45 @@ test('paths on standard input; --label-from instead of the dataset’s rule; --l
     ['cat/1.png', 'cat'],
     ['dog/2.png', 'dog'],
   ]);
+});
+
+test('--by-reference sends where the files are, and without Kafka only what the pipeline may read', async () => {
+  await using w = await world();
+  await w.folder.write('in/ä #1.png', png);
+  await w.folder.write('in/empty.png', '');
+  await w.folder.write('single.png', png);
+  await w.folder.write('train-images-idx3-ubyte', idxImages(1, 28, 28));
+  const report = await w.send('in', 'single.png', '--by-reference', '--label-from', 'regex:(1)');
+  expect(report).toMatchObject({ status: 1, sent: 2, refused: [{ count: 1, names: ['empty.png'] }] });
+  expect(report.stderr).toMatch(
+    /imagehub run refuses files such as .*IMAGEHUB_IMAGE_URL_FOLDERS \(it names none\)/,
+  );
+  const messages = await w.messages();
+  expect(
+    Object.fromEntries([...messages].map(([id, { url, label, value }]) => [id, [url, label, value.length]])),
+  ).toEqual({
+    'ä #1.png': [pathToFileURL(w.folder.at('in/ä #1.png')).href, '1', 0],
+    'single.png': [pathToFileURL(w.folder.at('single.png')).href, undefined, 0],
+  });
+  expect(await w.send('train-images-idx3-ubyte', '--by-reference')).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('Send it without --by-reference') as unknown,
+  });
+
+  w.options.env = {
+    ...w.options.env,
+    IMAGEHUB_KAFKA_BROKERS: '',
+    IMAGEHUB_IMAGE_URL_FOLDERS: w.folder.at('in'),
+  };
+  const direct = await w.send('in', 'single.png', '--by-reference');
+  expect(direct).toMatchObject({ status: 1, topic: null, sent: 1 });
+  expect(direct.refused).toContainEqual({
+    reason: `not in a folder of IMAGEHUB_IMAGE_URL_FOLDERS (${w.folder.at('in')})`,
+    count: 1,
+    names: ['single.png'],
+  });
+  const { rows } = await w.pool.query('select id, byte_size from digits');
+  expect(rows).toEqual([{ id: 'ä #1.png', byte_size: png.length }]);
 });
 
 test('a send that is interrupted and started again loses no image, and sends few twice', async () => {

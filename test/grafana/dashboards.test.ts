@@ -173,10 +173,11 @@ function countMetrics(): void {
   metrics.messages.inc({ dataset, outcome: 'inserted' }, 100);
   metrics.messages.inc({ dataset, outcome: 'dead' });
   metrics.batchMessages.observe({ dataset }, 100);
-  for (const stage of ['queue', 'decode', 'classify', 'wait', 'write'])
+  for (const stage of ['fetch', 'queue', 'decode', 'classify', 'wait', 'write'])
     metrics.batchStage.observe({ dataset, stage }, 0.2);
   metrics.deadLetters.inc({ dataset, stage: 'decode', reason: 'not-an-image' });
   metrics.badHeaders.inc({ dataset, header: 'captured-at' });
+  metrics.imageFetches.inc({ dataset, outcome: 'retry' });
   metrics.unknownLabels.inc({ dataset });
   metrics.writeRetries.inc({ reason: 'connection' });
   metrics.workerRestarts.inc();

@@ -1,3 +1,4 @@
+import { pathToFileURL } from 'node:url';
 import { describe, expect, test } from '@jest/globals';
 import { reconcile } from '../../console/reconcile.ts';
 import { loadConfig } from '../../config.ts';
@@ -11,6 +12,7 @@ import { digitPng } from '../support/digits.ts';
 import { isolatedChildren } from '../support/isolated-children.ts';
 import { goLive, TEN, until } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 
 const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
 
@@ -58,6 +60,35 @@ describe('without Kafka', () => {
       complete: true,
       lag: null,
       messages: { seen: 52, inserted: 51, dead: 1 },
+    });
+  });
+
+  test('images that are named by their files are read, as many in a transaction as their bytes allow', async () => {
+    await using hub = await embedded();
+    await using folder = await temporaryFolder();
+    const sink = await hub.open({ imageUrlFolders: [folder.path], batchBytes: 1024 });
+    const named = [];
+    for (const { id, bytes } of digits(10, 'a')) {
+      const url = pathToFileURL(await folder.write(id, bytes)).href;
+      named.push({ id, bytes: Buffer.alloc(0), url, label: id === '3-a-3.png' ? '8' : '' });
+    }
+    await sink.send([
+      ...named,
+      ...digits(2, 'b'),
+      { id: '0-a-0.png', bytes: Buffer.alloc(0), url: 'file:///none.png' },
+    ]);
+    await sink.close();
+    const { rows } = await hub.pool.query(
+      `select count(*) as rows, count(distinct xmin::text) > 1 as transactions, max(known_label) filter (where id like '%-a-%') as label,
+         bool_and(sha256(decode(image_base64, 'base64')) = sha256) as intact from digits`,
+    );
+    expect(rows).toEqual([{ rows: 12, transactions: true, label: 8, intact: true }]);
+    expect(await listDeadLetters(hub.pool, { dataset: 'digits' })).toMatchObject([
+      { key: '0-a-0.png', offset: 12, stage: 'fetch', reason: 'url-not-allowed' },
+    ]);
+    expect(await hub.reconcile()).toMatchObject({
+      consistent: true,
+      messages: { seen: 13, inserted: 12, dead: 1 },
     });
   });
 

@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { decodeRecordBatches } from '../../ingest/kafka-fetch.ts';
-import { encodeRecord, type KafkaRecord } from '../../ingest/kafka-record.ts';
+import { encodeRecord, isEmptyMessage, KafkaRecord, scanRecord } from '../../ingest/kafka-record.ts';
 import { packMessages, unpackMessages } from '../../ingest/packed-messages.ts';
 import type { SourceMessage } from '../../sql/dead-letters.ts';
 
@@ -109,6 +109,31 @@ describe('records of a fetch', () => {
       expect(await keys(whole.subarray(0, length))).toEqual(['0', '1']);
     }
     expect(await keys(Buffer.alloc(0))).toEqual([]);
+  });
+
+  test('without a value are known to be empty, and a header without one names nothing but an image', async () => {
+    const some = [null, Buffer.alloc(0), Buffer.from('x'), Buffer.alloc(300)].map(
+      (value, i): SourceMessage => ({
+        offset: BASE.offset + i,
+        timestamp: BASE.timestamp,
+        key: i % 2 === 0 ? null : Buffer.alloc(200),
+        value,
+        headers: [],
+      }),
+    );
+    const read = await decodeRecordBatches(await batch(some.map(record)));
+    expect(read.map(isEmptyMessage)).toEqual([true, true, false, false]);
+    expect(some.map(isEmptyMessage)).toEqual([true, true, false, false]);
+
+    // kafkajs writes no header without a value. The two headers' last bytes are the lengths of their values.
+    const headers: SourceMessage['headers'] = [
+      ['camera', Buffer.alloc(0)],
+      ['image-url', Buffer.alloc(0)],
+    ];
+    const written = encodeRecord({ ...some[0]!, headers });
+    for (const [name] of headers) written[written.indexOf(name) + name.length] = 1; // −1 in zigzag: null
+    const scanned = new KafkaRecord(written, scanRecord(written, 0), 0, 0, null);
+    expect(scanned.headers).toEqual([['image-url', Buffer.alloc(0)]]);
   });
 
   test('know the transaction they belong to', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import { claimedUrl } from '../../ingest/claims/claim.ts';
 import { sourceMessage } from '../../ingest/kafka-consumer.ts';
 import { type ImageMessage, parseMessage, type SourceMessage } from '../../ingest/message.ts';
 import type { Dataset } from '../../sql/datasets.ts';
@@ -185,6 +186,36 @@ describe('headers', () => {
   });
 });
 
+describe('a message without a value', () => {
+  const named = (url: string) => headers({ 'known-label': 'cat', 'image-url': url });
+
+  test('whose header names an image is no deletion, whatever the header says', () => {
+    for (const value of [null, Buffer.alloc(0)]) {
+      for (const url of ['http://host/a.png', '', 'no url']) {
+        expect(parse({ value, headers: named(url) })).toEqual({ kind: 'claim', id: 'folder/a.png' });
+        expect(parse({ key: null, value, headers: named(url) })).toEqual({ kind: 'claim', id: 'topic/3/7' });
+        expect(claimedUrl(message({ value, headers: named(url) }))).toBe(url);
+      }
+      expect(claimedUrl(message({ value, headers: headers({ 'known-label': 'cat' }) }))).toBeNull();
+    }
+    expect(claimedUrl(message({ value: null, headers: [...named('a'), ...named(' b ')] }))).toBe('b');
+  });
+
+  test('whose key cannot be an id names nothing that is fetched', () => {
+    const claim = { key: Buffer.from('a\0b'), value: null, headers: named('http://host/a.png') };
+    expect(claimedUrl(message(claim))).toBeNull();
+    expect(parse(claim)).toMatchObject({ kind: 'bad', reason: 'id-with-nul' });
+  });
+
+  test('names nothing when it has one, and the header is left out', () => {
+    const url = 'http://ann:geheim@host/a.png?key=geheim';
+    expect(claimedUrl(message({ headers: named(url) }))).toBeNull();
+    const { value, ignored } = parseImage({ headers: named(url) });
+    expect(value).toBe(BYTES);
+    expect(ignored).toMatchObject([{ header: 'image-url', value: 'http://host/a.png' }]);
+  });
+});
+
 describe('a message as kafkajs gives it', () => {
   const from = (headersOfKafkajs: Record<string, unknown>, timestamp = '1000') =>
     sourceMessage({
@@ -208,6 +239,8 @@ describe('a message as kafkajs gives it', () => {
   test('has no value for a header without one, and what objects inherit is no header', () => {
     const value = Buffer.from('x');
     expect(from({ empty: null, constructor: [Object, value] }).headers).toEqual([['constructor', value]]);
+    // Else a producer without a URL would delete what it meant to name.
+    expect(from({ 'image-url': null }).headers).toEqual([['image-url', Buffer.alloc(0)]]);
   });
 
   test('has a time that the database can hold, whatever the producer wrote', () => {

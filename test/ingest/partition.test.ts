@@ -1,15 +1,17 @@
 import { describe, expect, test } from '@jest/globals';
 import { createHash } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { PartitionLost } from '../../ingest/kafka-consumer.ts';
 import { openIngest } from '../../ingest/open-ingest.ts';
 import { PartitionIngest, type SourceBatch } from '../../ingest/partition.ts';
-import { loadConfig } from '../../config.ts';
+import { type Config, loadConfig } from '../../config.ts';
 import { createLogger } from '../../log.ts';
 import { createMetrics } from '../../metrics.ts';
 import { createDataset } from '../../sql/datasets.ts';
 import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { listPartitions } from '../../sql/offsets.ts';
 import { digitPng } from '../support/digits.ts';
+import { startImageHost } from '../support/image-host.ts';
 import { TEN } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
 
@@ -32,13 +34,13 @@ const batch = (from: number, to: number): SourceBatch => ({
 const beat = () => Promise.resolve();
 
 /** A dataset without Kafka: the test hands out the batches and says what the broker would say of its topic. */
-async function world() {
+async function world(settings: Partial<Config> = {}) {
   const database = await freshDatabase();
   await createDataset(database.pool, { name: 'digits', classes: TEN });
   const topic = { low: 0, high: 0 };
   const stop = new AbortController();
   const context = await openIngest({
-    config: { ...loadConfig({}), batchImages: 2, workers: 1 },
+    config: { ...loadConfig({}), batchImages: 2, workers: 1, ...settings },
     postgres: database.url,
     log: createLogger({ logLevel: 'silent', logFormat: 'json' }),
     metrics: createMetrics({ processMetrics: false }),
@@ -107,6 +109,42 @@ describe('a partition', () => {
       (await late.take({ fetchedOffset: 4, endOffset: 4, highWatermark: 4, messages: [] }, beat)).kind,
     ).toBe('continue');
     expect(await here.state()).toMatchObject({ haltedReason: null });
+  });
+
+  test('that is lost while it waits for an image lets go of it, keeps what it wrote, and leaves no mark', async () => {
+    await using host = await startImageHost();
+    const closed = Promise.withResolvers<void>();
+    let answer = (): void => undefined;
+    host.answers.set('/hangs', (response) => {
+      answer = () => response.end(digitPng(2, 2));
+      response.on('close', closed.resolve);
+    });
+    await using here = await world({ imageUrlHosts: [host.host], imageUrlTimeoutMs: 300_000 });
+    here.topic.high = 3;
+    const lost = new PartitionLost(new Error('rebalance'));
+    const { messages, ...three } = batch(0, 3);
+    messages[2] = {
+      ...messages[2]!,
+      value: null,
+      headers: [['image-url', Buffer.from(host.url('/hangs'))]],
+    };
+    const locker = await here.pool.connect();
+    const taking = here.partition().take({ ...three, messages }, async (taken) => {
+      if (taken !== undefined) return;
+      // The image comes while the mark is taken back, which somebody's lock makes last.
+      await locker.query('begin; select from imagehub.consumer_offsets for update');
+      answer();
+      throw lost;
+    });
+    taking.catch(() => undefined);
+    await closed.promise;
+    await sleep(300);
+    await locker.query('commit');
+    locker.release();
+    await expect(taking).rejects.toBe(lost);
+    // For a mark that came too late to show.
+    await sleep(300);
+    expect(await here.state()).toMatchObject({ nextOffset: 2, inFlightTo: null });
   });
 
   test('that is given up between two chunks keeps what it wrote, and leaves no mark', async () => {
