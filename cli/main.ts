@@ -26,6 +26,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   rollback: async () => (await import('./rollback.ts')).rollbackCommand,
   model: async () => (await import('./model.ts')).modelCommand,
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand,
+  duplicates: async () => (await import('./duplicates.ts')).duplicatesCommand,
   suspects: async () => (await import('./suspects.ts')).suspectsCommand,
   drift: async () => (await import('./drift.ts')).driftCommand,
   report: async () => (await import('./report.ts')).reportCommand,
