@@ -20,6 +20,18 @@ interface Shown extends Omit<DuplicatesReport, 'groups'> {
 /** More do not fit a line. */
 const IDS_SHOWN = 3;
 
+/** Of all images; more are hardly ever copies of each other. */
+const MANY = 0.1;
+
+/**
+ * Digits, pages and products before one background are all alike for a hash of 64 bits: what to do, where it looks as if that
+ * were so.
+ */
+export function warning({ images, nearGroups, duplicates }: DuplicatesReport | Shown): string | null {
+  if (nearGroups === 0 || duplicates <= MANY * images) return null;
+  return 'So many near duplicates are rare: pictures of one kind, such as digits or pages, can have near hashes without being copies. Look at some before you act; --exact compares bytes, a smaller --distance is stricter.';
+}
+
 /** @param limit groups to show */
 export function duplicatesText(found: Shown, limit: number): string {
   return [
@@ -48,6 +60,7 @@ function summary(found: Shown): string[] {
   return [
     `${count(exactGroups + nearGroups)} groups (${count(exactGroups)} exact, ${count(nearGroups)} near) among ${count(images)} images of ${dataset}, ${how}${between}: ${count(duplicates)} images beside those that stay.`,
     ...counts.filter(([number]) => number > 0).map(([number, what]) => `  ${count(number)} ${what}`),
+    ...[warning(found)].filter((line) => line !== null),
   ];
 }
 

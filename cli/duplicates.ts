@@ -13,7 +13,7 @@ import { listIgnored, unignoreGroups } from '../sql/ignored-duplicates.ts';
 import { actingUser, collect } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
-import { duplicatesText, type Done, ignoredText } from './duplicates-text.ts';
+import { duplicatesText, type Done, ignoredText, warning } from './duplicates-text.ts';
 import { type Hub, openHub } from './hub.ts';
 import { wholeNumber } from './numbers.ts';
 import { report } from './output.ts';
@@ -180,7 +180,7 @@ async function carryOut(
   }
   // What contradicts itself is looked at by a person before half of it goes.
   const chosen = act === 'delete' && !options.group ? groups.filter((group) => !contradicts(group)) : groups;
-  if (act === 'delete' && chosen.length > 0) await confirm(question(dataset, chosen), options);
+  if (act === 'delete' && chosen.length > 0) await confirm(question(found, chosen), options);
   const progress = createProgress({ label: act === 'delete' ? 'deleting' : 'labelling', estimated: true });
   const context = {
     pool: hub.pool,
@@ -197,14 +197,15 @@ async function carryOut(
   }
 }
 
-function question(dataset: string, groups: DuplicateGroup[]): string {
+function question(found: DuplicatesReport, groups: DuplicateGroup[]): string {
   const doomed = doomedImages(groups);
+  const look = warning(found);
   const lost = doomed.filter(({ image, group }) => image.class !== null && group.kept.class === null).length;
   const labels =
     lost === 0
       ? ''
       : ` ${count(lost)} of them have a label that the one that stays has not (--label gives it first).`;
-  return `${count(doomed.length)} images of ${dataset} are deleted, one of each of ${count(groups.length)} groups stays.${labels} Go on?`;
+  return `${count(doomed.length)} images of ${found.dataset} are deleted, one of each of ${count(groups.length)} groups stays.${labels}${look === null ? '' : ` ${look}`} Go on?`;
 }
 
 async function unignore(hub: Hub, dataset: string, names: string[] | null) {

@@ -39,6 +39,8 @@ test('imagehub duplicates lists groups; labels, deletes and ignores them', async
   expect(text).toMatch(/^3 groups \(1 exact, 2 near\) among 7 images of pets, within 6 of 64 bits: 3 images/);
   expect(text).toMatch(/1 groups have known labels that contradict each other/);
   expect(text).toMatch(/1 images are too plain/);
+  expect(text).toMatch(/So many near duplicates are rare/);
+  expect((await duplicates('pets', '--where', "id like 'a%'")).stdout).not.toMatch(/So many/);
   // The contradiction comes first; the third is counted.
   expect(text).toMatch(/│ c +│ c small +│ cat: 1, dog: 1 \(!\) +│ near +│ +2 +│ +0 │/);
   expect(text).toMatch(/… and 1 more groups/);
@@ -68,7 +70,10 @@ test('imagehub duplicates lists groups; labels, deletes and ignores them', async
   expect(rows).toEqual([{ id: 'b', known_label: 1 }]);
 
   const unasked = await duplicates('pets', '--delete');
-  expect(unasked).toMatchObject({ status: 1, stderr: expect.stringMatching(/2 images .* deleted.*--yes/s) });
+  expect(unasked).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/2 images .* deleted.*Look at some.*--yes/s),
+  });
   const deleted = await duplicates('pets', '--delete', '--yes');
   expect(deleted.stdout).toMatch(/2 images were deleted.*1 groups were left alone: their labels contradict/s);
   expect((await json('--delete', '--yes', '--group', 'c')).done).toMatchObject({
