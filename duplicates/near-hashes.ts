@@ -15,7 +15,7 @@ export const MOST_DISTANCE = 12;
  *
  * The bits are cut into 4 bands of 16, and hashes are sorted by each band. Two hashes that differ in at most d bits
  * cannot differ in u₁ or more bits of the first band and in u₂ or more of the second … where u₁ + u₂ + u₃ + u₄ = d + 1:
- * so in some band they differ in fewer than its u, and only such hashes are looked at. At distance 6 (u = 2, 2, 2, 1)
+ * so in some band they differ in fewer than its u, and only such hashes are looked at. At distance 6 (u = 1, 2, 2, 2)
  * these are 52 of 65,536 keys, where cutting the bits into d + 1 bands would look at 7 of 512.
  */
 export class NearHashes {
