@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { RegisterCommand } from '../cli/command.ts';
 import { runCli } from '../cli/run-cli.ts';
 import { decodeCommand } from './decode.ts';
+import { duplicatesBenchCommand } from './duplicates.ts';
 import { exportBenchCommand } from './export.ts';
 import { indexCommand } from './index.ts';
 import { latencyCommand } from './latency.ts';
@@ -21,6 +22,7 @@ const BENCHMARKS: RegisterCommand[] = [
   limitsCommand,
   soakCommand,
   reclassifyCommand,
+  duplicatesBenchCommand,
 ];
 
 const program = new Command('npm run bench --').description('Benchmarks: ours beside peers, in one run.');

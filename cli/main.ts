@@ -27,6 +27,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   model: async () => (await import('./model.ts')).modelCommand,
   backbone: async () => (await import('./backbone.ts')).backboneCommand,
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand,
+  duplicates: async () => (await import('./duplicates.ts')).duplicatesCommand,
   suspects: async () => (await import('./suspects.ts')).suspectsCommand,
   drift: async () => (await import('./drift.ts')).driftCommand,
   report: async () => (await import('./report.ts')).reportCommand,

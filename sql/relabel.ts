@@ -47,8 +47,8 @@ const ROWS_AT_ONCE = 5000;
 const RETRIES = 5;
 const DEADLOCK = '40P01';
 
-/** What must be the same when an image is written as when it was selected. */
-const STATE = 'hashtext(row(i.known_label, i.labelled_by, i.labelled_at, i.sha256)::text)';
+/** What must be the same when an image is written as when it was selected, of the row `i`. */
+export const LABEL_STATE = 'hashtext(row(i.known_label, i.labelled_by, i.labelled_at, i.sha256)::text)';
 
 /**
  * The images of a selection, in id order, with what `relabelImages` compares; `client` is in a read-only transaction.
@@ -61,7 +61,7 @@ export async function relabelSelection(
   const { rows } = await client.query<{ ids: string[]; states: number[]; labels: (number | null)[] }>(
     `select coalesce(array_agg(id), '{}') as ids, coalesce(array_agg(state), '{}') as states,
             coalesce(array_agg(known_label), '{}') as labels
-     from (select i.id, ${STATE} as state, i.known_label from ${from} order by i.id) chosen`,
+     from (select i.id, ${LABEL_STATE} as state, i.known_label from ${from} order by i.id) chosen`,
   );
   const { ids, states, labels } = rows[0]!;
   return { ids, states: Int32Array.from(states), labels };
@@ -80,7 +80,7 @@ export async function relabelImages(
   check: (result: RelabelResult) => void = () => undefined,
 ): Promise<RelabelResult> {
   await analyzeStale(pool, dataset, ids.length);
-  return retried(() =>
+  return retryDeadlocks(() =>
     transaction(pool, async (client) => {
       const operation = await beginOperation(client, by, detail);
       const total: RelabelResult = {
@@ -93,7 +93,7 @@ export async function relabelImages(
         missing: [],
       };
       // Chunks follow each other in the order of ids; a selection comes in it.
-      const order = states ? Int32Array.from(ids.keys()) : await inOrder(client, ids);
+      const order = states ? Int32Array.from(ids.keys()) : await inIdOrder(client, ids);
       total.images = order.length;
       for (let from = 0; from < order.length; from += ROWS_AT_ONCE) {
         throwIfAborted(signal);
@@ -135,7 +135,7 @@ async function beginOperation(client: PoolClient, by: string, detail: string): P
 }
 
 /** Positions of the ids in the order that the database gives them; a repeated id stands once. */
-async function inOrder(client: PoolClient, ids: string[]): Promise<Int32Array> {
+export async function inIdOrder(client: Queryable, ids: string[]): Promise<Int32Array> {
   const { rows } = await client.query<{ positions: number[] }>(
     `select coalesce(array_agg(position order by id), '{}') as positions
      from (select t.id, max(t.position)::int - 1 as position
@@ -162,7 +162,7 @@ async function writeLabels(
     name: `relabel-${dataset}`,
     text: `
 with locked as (
-  select i.id, t.label, t.state is not null and t.state <> ${STATE} as other,
+  select i.id, t.label, t.state is not null and t.state <> ${LABEL_STATE} as other,
          i.known_label is distinct from t.label as changes, i.labelled_by is null as confirms
   from unnest($1::text[], $2::int[], $3::int[]) as t (id, label, state)
     join public."${dataset}" i on i.dataset = '${dataset}' and i.id = t.id
@@ -221,7 +221,7 @@ export async function undoRelabel(
     [operation],
   );
   await analyzeStale(pool, dataset, changes[0]!.n);
-  return retried(() =>
+  return retryDeadlocks(() =>
     transaction(pool, async (client) => {
       await actAs(client, by);
       const { rows } = await client.query<UndoResult>(
@@ -259,7 +259,7 @@ async function analyzeStale(pool: Pool, dataset: string, rows: number): Promise<
 }
 
 /** Runs a transaction again when Postgres ended it for a deadlock. */
-function retried<T>(work: () => Promise<T>): Promise<T> {
+export function retryDeadlocks<T>(work: () => Promise<T>): Promise<T> {
   return pRetry(work, {
     retries: RETRIES,
     minTimeout: 100,

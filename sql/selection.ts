@@ -30,12 +30,14 @@ export function selectionSql(dataset: string, { where, since, until }: Selection
  * Has the database read the selection's condition, without running it on any image: it must be one, and no more. That it
  * writes, or fails on an image, shows where it is run: see `selectionError`.
  * @param client in a transaction that is read only, which fails where this throws
+ * @param option the condition's, for the message
  * @throws HubError USAGE
  */
 export async function checkCondition(
   client: ClientBase,
   dataset: string,
   selection: Selection = {},
+  option?: string,
 ): Promise<void> {
   if (!selection.where) return;
   try {
@@ -47,13 +49,14 @@ export async function checkCondition(
       [0],
     );
   } catch (error) {
-    throw selectionError(error, dataset, selection);
+    throw selectionError(error, dataset, selection, option);
   }
 }
 
 /**
  * Runs the selection's condition on all images, so that what is wrong with it is known before anything is begun.
  * @param client as for `checkCondition`
+ * @param option the condition's, for the message
  * @returns how many images are selected
  * @throws HubError USAGE
  */
@@ -61,24 +64,30 @@ export async function checkSelection(
   client: ClientBase,
   dataset: string,
   selection: Selection = {},
+  option?: string,
 ): Promise<number> {
-  await checkCondition(client, dataset, selection);
+  await checkCondition(client, dataset, selection, option);
   try {
     const { rows } = await client.query<{ images: number }>(
       `select count(*) as images from ${selectionSql(dataset, selection)}`,
     );
     return rows[0]!.images;
   } catch (error) {
-    throw selectionError(error, dataset, selection);
+    throw selectionError(error, dataset, selection, option);
   }
 }
 
 /** What a failed statement with a selection in it is to the user: their condition's fault, or the error as it is. */
-export function selectionError(error: unknown, dataset: string, { where }: Selection): unknown {
+export function selectionError(
+  error: unknown,
+  dataset: string,
+  { where }: Selection,
+  option = '--where',
+): unknown {
   // 42: syntax error or access rule violation; 22: data exception; 25006: an attempt to write.
   if (!where || !/^(42|22|25006)/.test(errorCode(error) ?? '')) return error;
-  return new HubError('USAGE', `The condition --where ${where} cannot be used: ${errorText(error)}`, {
-    hint: `It is SQL over the columns of ${dataset}, e.g. --where "id like 'train/%'".`,
+  return new HubError('USAGE', `The condition ${option} ${where} cannot be used: ${errorText(error)}`, {
+    hint: `It is SQL over the columns of ${dataset}, e.g. ${option} "id like 'train/%'".`,
     cause: error,
   });
 }

@@ -6,7 +6,7 @@ import { canMountSmallDisk } from './small-disk.ts';
 /** Tests that need Kafka or Elasticsearch, which need a JDK and (the first time) Maven. */
 const JVM = [
   '/test/classifier/promote-live',
-  '/test/cli/(dataset|dead-letters|export|reconcile|relabel|resume|run|send|train)[.-]',
+  '/test/cli/(dataset|dead-letters|duplicates|export|reconcile|relabel|resume|run|send|train)[.-]',
   '/test/demo/',
   '/test/faults/',
   '/test/grafana/',
