@@ -3,7 +3,7 @@ import type { RecordBatch } from 'apache-arrow';
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import type { Selection } from '../sql/selection.ts';
+import { keepSelection, type Selection } from '../sql/selection.ts';
 import { writeArrowFile } from './arrow-file.ts';
 import { afterId, BATCH_ROWS, type BatchSource, imageBatches, type RowOrder } from './batches.ts';
 import { DEFAULT_COLUMNS, exportColumns } from './columns.ts';
@@ -72,11 +72,11 @@ export async function exportImages(
       datasetCreatedAt: await createdAt(pool, dataset.name),
       format,
       columns,
-      selection: request.given ?? given(request.selection),
+      selection: request.given ?? { ...keepSelection(request.selection) },
       limit: limit ?? null,
       name,
     },
-    given(request.selection) as { since: string | null; until: string | null },
+    keepSelection(request.selection),
   );
   const imagesBefore = state.images;
   const selection: Selection = {
@@ -127,12 +127,6 @@ export async function exportImages(
     seconds: Math.round(performance.now() - started) / 1000,
   };
 }
-
-const given = ({ where, since, until }: Selection) => ({
-  where: where ?? null,
-  since: since?.toISOString() ?? null,
-  until: until?.toISOString() ?? null,
-});
 
 function columnsOf({ format, columns }: ExportRequest): readonly string[] {
   if (format === 'arrow' || format === 'parquet') {

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { errorText, HubError } from '../errors.ts';
-import { type ClientBase, errorCode } from './database.ts';
+import { type ClientBase, errorCode, type Pool, withClient } from './database.ts';
 
 /** Which images of a dataset a command is about; left out: all. */
 export interface Selection {
@@ -11,6 +11,26 @@ export interface Selection {
   /** Ingested before this. */
   until?: Date | null | undefined;
 }
+
+/** A selection as it is kept in JSON: in jobs, runs, exports. */
+export interface KeptSelection {
+  where: string | null;
+  /** ISO 8601; by `ingested_at`, [since, until). */
+  since: string | null;
+  until: string | null;
+}
+
+export const keepSelection = ({ where, since, until }: Selection): KeptSelection => ({
+  where: where ?? null,
+  since: since?.toISOString() ?? null,
+  until: until?.toISOString() ?? null,
+});
+
+export const keptSelection = ({ where, since, until }: KeptSelection): Selection => ({
+  where,
+  since: since === null ? null : new Date(since),
+  until: until === null ? null : new Date(until),
+});
 
 /**
  * The selected rows, for use after FROM or as the end of `select … from`, where more may follow with AND: the table is
@@ -75,6 +95,19 @@ export async function checkSelection(
   } catch (error) {
     throw selectionError(error, dataset, selection, option);
   }
+}
+
+/**
+ * Runs the condition of a selection that is to be used later, if it has one, so that what is wrong with it is known now.
+ * @throws HubError USAGE
+ */
+export async function checkBeforehand(pool: Pool, dataset: string, selection: Selection): Promise<void> {
+  if (!selection.where) return;
+  await withClient(pool, async (client) => {
+    await client.query('begin read only');
+    await checkSelection(client, dataset, selection);
+    await client.query('commit');
+  });
 }
 
 /** What a failed statement with a selection in it is to the user: their condition's fault, or the error as it is. */

@@ -5,7 +5,7 @@ import { recordJudgements, setRunModel } from '../../sql/evaluations.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { isStoredSql, readStoredScores, type ScoredRow } from '../../sql/stored-scores.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
-import type { Selection } from '../../sql/selection.ts';
+import { keepSelection, type Selection } from '../../sql/selection.ts';
 import { loadModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
 import { countRows, judgedSelection, refuseEmpty, type RowCounts, trainedBy } from './evaluated-rows.ts';
@@ -97,11 +97,7 @@ export async function evaluateModel(
   const head = {
     dataset: name,
     model: number,
-    selection: {
-      where: selection.where ?? null,
-      since: selection.since?.toISOString() ?? null,
-      until: selection.until?.toISOString() ?? null,
-    },
+    selection: keepSelection(selection),
   };
   const parameters = {
     ...head,

@@ -6,7 +6,6 @@ import { getBackbone, type Precision, type StoredBackbone } from '../../sql/back
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { cutImages } from '../../sql/cut-images.ts';
-import { withClient } from '../../sql/database.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import {
   FEATURE_ROW_BYTES,
@@ -18,7 +17,13 @@ import {
   writeFeatureRow,
   writeFeatures,
 } from '../../sql/features.ts';
-import { checkSelection, type Selection } from '../../sql/selection.ts';
+import {
+  checkBeforehand,
+  keepSelection,
+  type KeptSelection,
+  keptSelection,
+  type Selection,
+} from '../../sql/selection.ts';
 import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
 import { describeRange } from '../reclassify/request.ts';
 import { Threads } from '../threads.ts';
@@ -26,12 +31,8 @@ import { type BackboneRef, loadBackboneRef } from './backbone.ts';
 import type { EncodedFeatures, FeatureTask } from './task.ts';
 
 /** What a job that computes features keeps about itself. */
-export interface FeatureParameters {
+export interface FeatureParameters extends KeptSelection {
   backbone: string;
-  where: string | null;
-  /** ISO 8601; by `ingested_at`, [since, until). */
-  since: string | null;
-  until: string | null;
   /** Also of images that have them. */
   again: boolean;
 }
@@ -62,25 +63,9 @@ export async function featureRequest(
 ): Promise<JobRequest<FeatureParameters>> {
   await getDataset(pool, dataset);
   await getBackbone(pool, backbone);
-  if (selection.where) {
-    // Now and not only when the job is cut: it may be for a schedule.
-    await withClient(pool, async (client) => {
-      await client.query('begin read only');
-      await checkSelection(client, dataset, selection);
-      await client.query('commit');
-    });
-  }
-  return {
-    dataset,
-    kind: 'features',
-    parameters: {
-      backbone,
-      where: selection.where ?? null,
-      since: selection.since?.toISOString() ?? null,
-      until: selection.until?.toISOString() ?? null,
-      again,
-    },
-  };
+  // Now and not only when the job is cut: it may be for a schedule.
+  await checkBeforehand(pool, dataset, selection);
+  return { dataset, kind: 'features', parameters: { backbone, ...keepSelection(selection), again } };
 }
 
 /** Fills imagehub.features. Counts: images, and of these failed (undecodable, or the backbone fails on them). */
@@ -89,7 +74,7 @@ export const FEATURES: JobKind<FeatureParameters, IdRange> = {
   async cut({ pool }, { dataset, parameters, throttle = null }) {
     const { id } = await getBackbone(pool, parameters.backbone);
     const ranges = await cutImages(pool, dataset, {
-      selection: selectionOf(parameters),
+      selection: keptSelection(parameters),
       throttle,
       most: PART_IMAGES,
       ...(parameters.again ? {} : { condition: withoutFeatures(id) }),
@@ -109,12 +94,6 @@ export const FEATURES: JobKind<FeatureParameters, IdRange> = {
   },
   describe: describeRange,
 };
-
-const selectionOf = ({ where, since, until }: FeatureParameters): Selection => ({
-  where,
-  since: since === null ? null : new Date(since),
-  until: until === null ? null : new Date(until),
-});
 
 /** What the parts of a job share: the backbone, and threads that run it. */
 interface Desk {
@@ -151,7 +130,7 @@ async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<
     {
       dataset: job.dataset,
       columns: SOURCE_COLUMNS,
-      selection: selectionOf(job.parameters),
+      selection: keptSelection(job.parameters),
       ...(again ? {} : { condition: withoutFeatures(desk.backbone.id) }),
       ...what,
     },

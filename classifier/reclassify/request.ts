@@ -1,19 +1,21 @@
 import { HubError } from '../../errors.ts';
 import type { JobContext, JobRequest, Part } from '../../jobs/job.ts';
-import { type Pool, withClient } from '../../sql/database.ts';
+import type { Pool } from '../../sql/database.ts';
 import { cutImages } from '../../sql/cut-images.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import { resolveModel } from '../../sql/models.ts';
-import { checkSelection, type Selection } from '../../sql/selection.ts';
+import {
+  checkBeforehand,
+  keepSelection,
+  type KeptSelection,
+  keptSelection,
+  type Selection,
+} from '../../sql/selection.ts';
 import type { IdRange } from '../../sql/stored-rows.ts';
 
 /** What a job that applies a model to stored images keeps about itself. */
-export interface Parameters {
+export interface Parameters extends KeptSelection {
   model: number;
-  where: string | null;
-  /** ISO 8601; by `ingested_at`, [since, until). */
-  since: string | null;
-  until: string | null;
   onlyOutdated: boolean;
 }
 
@@ -24,12 +26,6 @@ export interface ApplyRequest {
   /** Only images that the model has not processed. */
   onlyOutdated?: boolean;
 }
-
-export const selectionOf = ({ where, since, until }: Parameters): Selection => ({
-  where,
-  since: since === null ? null : new Date(since),
-  until: until === null ? null : new Date(until),
-});
 
 /**
  * A job that classifies stored images with the live model.
@@ -82,24 +78,12 @@ async function jobRequest(
   { dataset, selection = {}, onlyOutdated = false }: ApplyRequest,
   model: number,
 ): Promise<JobRequest<Parameters>> {
-  if (selection.where) {
-    // Now and not only when the job is cut: it may be for a schedule.
-    await withClient(pool, async (client) => {
-      await client.query('begin read only');
-      await checkSelection(client, dataset, selection);
-      await client.query('commit');
-    });
-  }
+  // Now and not only when the job is cut: it may be for a schedule.
+  await checkBeforehand(pool, dataset, selection);
   return {
     dataset,
     kind,
-    parameters: {
-      model,
-      where: selection.where ?? null,
-      since: selection.since?.toISOString() ?? null,
-      until: selection.until?.toISOString() ?? null,
-      onlyOutdated,
-    },
+    parameters: { model, ...keepSelection(selection), onlyOutdated },
   };
 }
 
@@ -110,7 +94,7 @@ export async function cutRequest(
   outdated: string,
 ): Promise<Part<IdRange>[]> {
   const ranges = await cutImages(pool, dataset, {
-    selection: selectionOf(parameters),
+    selection: keptSelection(parameters),
     throttle,
     ...(parameters.onlyOutdated ? { condition: outdated } : {}),
   });

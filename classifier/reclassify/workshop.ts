@@ -2,13 +2,14 @@ import type { Attempt, Job, JobContext } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { keptSelection } from '../../sql/selection.ts';
 import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
 import { READ_COLUMNS } from '../../sql/verdict-rows.ts';
 import { loadModelRef, type ModelRef } from '../model-ref.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
 import { type Judge, type JudgeTask, openJudge } from './judge.ts';
 import { type Judged, judgeRows } from './judge-rows.ts';
-import { type Parameters, selectionOf } from './request.ts';
+import type { Parameters } from './request.ts';
 
 /** What the parts of a job share: the model, and threads that run it. */
 export interface Bench extends AsyncDisposable {
@@ -62,7 +63,7 @@ export async function judgePart(
     {
       dataset: dataset.name,
       columns: READ_COLUMNS,
-      selection: selectionOf(job.parameters),
+      selection: keptSelection(job.parameters),
       condition,
       ...what,
     },
