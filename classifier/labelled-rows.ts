@@ -1,15 +1,16 @@
 import type { PoolClient } from 'pg';
 import { HubError } from '../errors.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import { checkCondition, describeSelection, selectionError } from '../sql/selection.ts';
+import {
+  checkCondition,
+  describeSelection,
+  type Selection,
+  selectionError,
+  selectionSql,
+} from '../sql/selection.ts';
 
 /** Which labelled images of a dataset to train on. */
-export interface LabelledRows {
-  /** A condition in SQL over the dataset's columns; null: every labelled row. */
-  where?: string | null | undefined;
-  /** Ingested at or after this, and before that. */
-  since?: Date | null | undefined;
-  until?: Date | null | undefined;
+export interface LabelledRows extends Selection {
   /** Fewer classes than this (default 2) are refused: nothing could be learned. */
   leastClasses?: number | undefined;
   /** At most so many, drawn by `seed`: the same rows give the same draw. */
@@ -17,19 +18,13 @@ export interface LabelledRows {
   seed?: number | undefined;
 }
 
-/** The rows to train on, as the FROM of a statement whose parameter is the dataset. */
-export function chosenRows({ name }: Dataset, { where, since, until, limit, seed }: LabelledRows): string {
-  const condition = [
-    'dataset = $1 and known_label is not null',
-    ...(since ? [`ingested_at >= '${since.toISOString()}'`] : []),
-    ...(until ? [`ingested_at < '${until.toISOString()}'`] : []),
-    // The line break ends a comment in the condition.
-    ...(where ? [`(${where}\n)`] : []),
-  ].join(' and ');
-  if (limit === null || limit === undefined) return `public."${name}" where ${condition}`;
+/** The rows to train on, as `selectionSql` gives rows. */
+export function chosenRows({ name }: Dataset, { limit, seed, ...selection }: LabelledRows): string {
+  const labelled = `${selectionSql(name, selection)} and i.known_label is not null`;
+  if (limit === null || limit === undefined) return labelled;
   // Not the first ids: those are often all of one class.
-  return `public."${name}" where dataset = $1 and id in (
-    select id from public."${name}" where ${condition} order by hashtextextended(id, ${seed ?? 0}), id limit ${limit})`;
+  return `${selectionSql(name)} and i.id in (
+    select i.id from ${labelled} order by hashtextextended(i.id, ${seed ?? 0}), i.id limit ${limit})`;
 }
 
 /** Images per class, and the most characters that one image has. */
@@ -43,9 +38,8 @@ export async function countRows(
   const from = chosenRows(dataset, options);
   try {
     const { rows } = await client.query<{ label: number; images: number; widest: number }>(
-      `select known_label as label, count(*) as images, max(octet_length(image_base64)) as widest
-       from ${from} group by known_label`,
-      [dataset.name],
+      `select i.known_label as label, count(*) as images, max(octet_length(i.image_base64)) as widest
+       from ${from} group by i.known_label`,
     );
     const perClass = dataset.classes.map(
       (_, index) => rows.find(({ label }) => label === index)?.images ?? 0,
@@ -60,11 +54,11 @@ export function checkCounts(
   { name, classes }: Dataset,
   total: number,
   perClass: number[],
-  { where, since, until, leastClasses = 2 }: LabelledRows,
+  { leastClasses = 2, ...selection }: LabelledRows,
 ): void {
   const present = classes.filter((_, index) => perClass[index]! > 0);
   if (present.length >= leastClasses) return;
-  const selected = describeSelection({ where, since, until });
+  const selected = describeSelection(selection);
   const which = selected && ` where ${selected}`;
   throw new HubError(
     'USAGE',

@@ -6,9 +6,12 @@ import { hangingThreads, threadHangs, tooManyHang } from './hanging-threads.ts';
 /** Of each thread. V8's own limit of 48 MB is 3 % faster, and takes 100 MB more of memory. */
 const YOUNG_GENERATION_MB = 36;
 
-/** Why a task was not begun. */
-const allHang = () => new Error('every worker thread hangs');
-const areClosed = () => new Error('the worker threads are closed');
+/** A task was not begun: that says nothing of what it is about. */
+export class NoThread extends Error {
+  override readonly name = 'NoThread';
+}
+const allHang = () => new NoThread('every worker thread hangs');
+const areClosed = () => new NoThread('the worker threads are closed');
 
 /**
  * Worker threads that run the functions of one file. One that hangs in native code is left to itself, not ended (ending
@@ -55,7 +58,7 @@ export class Threads {
    * @param name of the function
    * @param transferList buffers in the task that are moved to the thread, not copied
    * @param limitMs for the task, once a thread is free
-   * @throws when it takes longer, the thread dies, or all hang and there are too many of them to start others
+   * @throws when it takes longer, or the thread dies; NoThread when all hang and there are too many of them to start others
    */
   async run<T>(name: string, task: object, transferList: ArrayBuffer[], limitMs: number): Promise<T> {
     const thread = await this.#take();

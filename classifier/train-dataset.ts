@@ -5,6 +5,7 @@ import { transaction } from '../sql/database.ts';
 import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../sql/checkpoints.ts';
 import { addRunParameters, finishRun, getRun, resumeRun, type Run, startRun, stopRun } from '../sql/runs.ts';
+import type { Sample } from '../sql/selection.ts';
 import { recordTrainingSet } from '../sql/training-sets.ts';
 import { registerModel } from './registry.ts';
 import { FEATURE_DEFAULTS, featureSubject, refusePixelSettings } from './subject/features.ts';
@@ -31,6 +32,8 @@ export interface TrainingRequest {
   threshold?: number | undefined;
   /** A condition in SQL over the dataset's columns. */
   where?: string | null | undefined;
+  /** A part of the images, drawn by the seed. */
+  sample?: Omit<Sample, 'seed'> | null | undefined;
   /** At most so many images, drawn by the seed. */
   limit?: number | null | undefined;
   /** What images are resized to; left out: the size of the first. */
@@ -77,6 +80,7 @@ export interface TrainingParameters extends TrainingOptions {
   threshold: number | null;
   where: string | null;
   limit: number | null;
+  sample: Omit<Sample, 'seed'> | null;
   /** `28x28` */
   size: string | null;
   backbone: string | null;
@@ -130,6 +134,7 @@ export async function trainDataset(
     threshold: open.threshold,
     where: request.where ?? null,
     limit: request.limit ?? null,
+    sample: request.sample ?? null,
     size: request.size ? sizeText(request.size) : null,
     backbone: request.backbone ?? null,
   };
@@ -191,6 +196,7 @@ function requestOf({ parameters }: Run): TrainingRequest {
     threshold: known.threshold ?? undefined,
     where: known.where,
     limit: known.limit,
+    sample: known.sample ?? null,
     backbone: known.backbone ?? null,
     size: width && height ? { width: Number(width), height: Number(height) } : null,
   };

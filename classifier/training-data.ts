@@ -80,8 +80,7 @@ export async function readTrainingData(
     const rows = Math.max(1, Math.min(FETCH_ROWS, Math.floor(FETCH_BYTES / widest)));
     await client.query(
       `declare training_images no scroll cursor for
-       select id, image_base64, known_label from ${chosenRows(dataset, options)} order by dataset, id`,
-      [dataset.name],
+       select i.id, i.image_base64, i.known_label from ${chosenRows(dataset, options)} order by i.dataset, i.id`,
     );
     for (let read = 0; read < total;) {
       throwIfAborted(options.signal, read, total);

@@ -84,7 +84,7 @@ export const exportCommand: RegisterCommand = (program) => {
         ...options,
         output: options.output ?? `${name}-${options.format}`,
         selection,
-        given: { where, since, until },
+        given: { where, since, until, ...(selection.sample && { sample: selection.sample }) },
         signal: interruptSignal(),
         onProgress: (images, total) => progress.update(images, '', total),
       })

@@ -1,14 +1,17 @@
 import { type Command, Option } from 'commander';
 import { HubError } from '../errors.ts';
-import type { Selection } from '../sql/selection.ts';
+import type { Sample, Selection } from '../sql/selection.ts';
 
 export interface SelectionOptions {
   where?: string;
   since?: string;
   until?: string;
+  sample?: string;
+  seed?: string;
+  byClass?: boolean;
 }
 
-/** Adds --where, --since and --until: which images the command is about. */
+/** Adds --where, --since, --until and --sample: which images the command is about. */
 export function addSelectionOptions(command: Command): Command {
   return command
     .option('--where <sql>', 'only images that a condition in SQL holds for, e.g. "id like \'test/%\'"')
@@ -18,15 +21,19 @@ export function addSelectionOptions(command: Command): Command {
         'only images ingested at or after this: ISO 8601, or an age such as 12h or 7d',
       ),
     )
-    .addOption(new Option('--until <time>', 'only images ingested before this'));
+    .addOption(new Option('--until <time>', 'only images ingested before this'))
+    .option('--sample <share>', 'of those a part, drawn by chance: 0.1 is a tenth')
+    .option('--seed <n>', 'with --sample: another number draws others (default: 1)')
+    .option('--by-class', 'with --sample: that share of each class, by known label, rounded up');
 }
 
 /** @throws HubError USAGE */
-export function parseSelection({ where, since, until }: SelectionOptions): Selection {
+export function parseSelection({ where, since, until, ...sampling }: SelectionOptions): Selection {
   const selection = {
     where: where ?? null,
     since: since === undefined ? null : parseTime(since),
     until: until === undefined ? null : parseTime(until),
+    sample: parseSample(sampling),
   };
   if (selection.since && selection.until && selection.since >= selection.until) {
     throw new HubError('USAGE', `Nothing is both since ${since} and until ${until}.`, {
@@ -34,6 +41,31 @@ export function parseSelection({ where, since, until }: SelectionOptions): Selec
     });
   }
   return selection;
+}
+
+/** @throws HubError USAGE */
+export function parseSample({
+  sample,
+  seed,
+  byClass,
+}: Pick<SelectionOptions, 'sample' | 'seed' | 'byClass'>): Sample | null {
+  if (sample === undefined) {
+    if (seed === undefined && !byClass) return null;
+    throw new HubError('USAGE', `${seed === undefined ? '--by-class' : '--seed'} is for --sample.`, {
+      hint: 'Say how much is to be drawn: --sample 0.1',
+    });
+  }
+  const share = sample.trim() === '' ? NaN : Number(sample);
+  if (!(share > 0 && share <= 1)) {
+    throw new HubError('USAGE', `--sample ${sample} is no share: more than 0, at most 1.`, {
+      hint: 'A tenth is --sample 0.1',
+    });
+  }
+  const number = Number(seed ?? 1);
+  if (!Number.isInteger(number) || number < 0 || number > 0xffff_ffff || seed?.trim() === '') {
+    throw new HubError('USAGE', `--seed ${seed} is no whole number from 0 to 4294967295.`);
+  }
+  return { share, seed: number, byClass: byClass ?? false };
 }
 
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86_400, w: 604_800 };

@@ -16,6 +16,7 @@ import { stateText, workOffHere } from './job-shown.ts';
 import { note, report } from './output.ts';
 import { createProgress, duration, type Progress } from './progress.ts';
 import { promotionText } from './promote.ts';
+import { parseSample } from './selection.ts';
 import { interruptSignal } from './shutdown.ts';
 
 type Options = { readonly [K in keyof TrainingOptions]?: string } & {
@@ -23,6 +24,8 @@ type Options = { readonly [K in keyof TrainingOptions]?: string } & {
   size?: string;
   where?: string;
   limit?: string;
+  sample?: string;
+  byClass?: boolean;
   backbone?: string;
   resume?: string;
   promote?: boolean;
@@ -54,6 +57,8 @@ export const trainCommand: RegisterCommand = (program) => {
     )
     .option('--size <size>', 'What images are resized to, e.g. 28x28. (default: the size of the first image)')
     .option('--where <sql>', 'Only images that meet this condition over the dataset’s columns.')
+    .option('--sample <share>', 'A part of them, drawn by the seed: 0.1 is a tenth.')
+    .option('--by-class', 'With --sample: that share of each class, rounded up.')
     .option('--limit <n>', 'At most so many images, drawn by the seed.')
     .option(
       '--backbone <name>',
@@ -78,6 +83,7 @@ async function train(dataset: string, options: Options, command: Command): Promi
     size: options.size === undefined ? null : sizeOf(options.size),
     resume: options.resume === undefined ? null : numberOf('--resume', options.resume, 1),
     backbone: options.backbone ?? null,
+    sample: parseSample({ sample: options.sample, byClass: options.byClass }),
   };
   const { resume, promote: _, json: __, ...settings } = options;
   if (resume !== undefined && Object.keys(settings).length > 0) {
@@ -86,7 +92,7 @@ async function train(dataset: string, options: Options, command: Command): Promi
     });
   }
   await using hub = await openHub(commandContext());
-  if (options.backbone) await computeMissing(hub, dataset, options.backbone, options.where);
+  if (options.backbone) await computeMissing(hub, dataset, options);
   const { maxPixels, checkpointSeconds } = hub.config;
   const shown = showProgress();
   let result: TrainedModel & { promotion?: PromotionResult };
@@ -109,11 +115,17 @@ async function train(dataset: string, options: Options, command: Command): Promi
 }
 
 /** Features that training needs and that are not stored. @throws HubError as the job */
-async function computeMissing(hub: Hub, dataset: string, backbone: string, where: string | undefined) {
+async function computeMissing(
+  hub: Hub,
+  dataset: string,
+  { backbone = '', where, ...sampling }: Options,
+): Promise<void> {
+  const sample = parseSample(sampling);
   await using dispatcher = await openSender(hub.pool);
   const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
   const labelled = ['i.known_label is not null', ...(where ? [`(${where}\n)`] : [])].join(' and ');
-  const request = await featureRequest(desk, { dataset, backbone, selection: { where: labelled } });
+  const selection = { where: labelled, sample };
+  const request = await featureRequest(desk, { dataset, backbone, selection });
   const started = await startJob(desk, FEATURES, request);
   if (started.units === 0) return;
   const ended = await workOffHere(desk, started);

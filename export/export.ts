@@ -3,7 +3,7 @@ import type { RecordBatch } from 'apache-arrow';
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import { keepSelection, type Selection } from '../sql/selection.ts';
+import { keepSelection, type KeptSelection, type Selection } from '../sql/selection.ts';
 import { writeArrowFile } from './arrow-file.ts';
 import { afterId, BATCH_ROWS, type BatchSource, imageBatches, type RowOrder } from './batches.ts';
 import { DEFAULT_COLUMNS, exportColumns } from './columns.ts';
@@ -24,7 +24,7 @@ export interface ExportRequest {
   columns?: readonly string[] | undefined;
   selection: Selection;
   /** The selection as it was given: an age such as `7d` stays what it was when the export began. */
-  given?: Record<string, string | null> | undefined;
+  given?: KeptSelection | undefined;
   limit?: number | undefined;
   /** How IDX files begin (the dataset's name). */
   name?: string | undefined;
@@ -72,7 +72,7 @@ export async function exportImages(
       datasetCreatedAt: await createdAt(pool, dataset.name),
       format,
       columns,
-      selection: request.given ?? { ...keepSelection(request.selection) },
+      selection: request.given ?? keepSelection(request.selection),
       limit: limit ?? null,
       name,
     },
@@ -80,7 +80,7 @@ export async function exportImages(
   );
   const imagesBefore = state.images;
   const selection: Selection = {
-    where: request.selection.where,
+    ...request.selection,
     since: state.since === null ? null : new Date(state.since),
     until: state.until === null ? null : new Date(state.until),
   };

@@ -1,6 +1,7 @@
 import { readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errorText, HubError } from '../errors.ts';
+import type { KeptSelection } from '../sql/selection.ts';
 import { claim, self } from '../stack/lock.ts';
 
 /** Lies in the folder of an export: what it is of, and how far it got. Readers of such folders pass over names with `_`. */
@@ -16,7 +17,7 @@ export interface ExportIdentity {
   format: string;
   columns: readonly string[];
   /** The selection as it was given: `7d` stays what it was when the export began. */
-  selection: Record<string, string | null>;
+  selection: KeptSelection;
   limit: number | null;
   name: string;
 }

@@ -2,6 +2,15 @@ import pg from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { type ClientBase, errorCode, type Pool, withClient } from './database.ts';
 
+/** A part of the images, drawn by chance: the same seed draws the same ones, and of a larger share more. */
+export interface Sample {
+  /** 0 (none) to 1 (all). */
+  share: number;
+  seed: number;
+  /** That share of each class, rounded up, by known label; images without one are a class of their own. */
+  byClass: boolean;
+}
+
 /** Which images of a dataset a command is about; left out: all. */
 export interface Selection {
   /** A condition in SQL over the dataset's columns, as a user wrote it. */
@@ -10,6 +19,8 @@ export interface Selection {
   since?: Date | null | undefined;
   /** Ingested before this. */
   until?: Date | null | undefined;
+  /** Of those a part. */
+  sample?: Sample | null | undefined;
 }
 
 /** A selection as it is kept in JSON: in jobs, runs, exports. */
@@ -18,18 +29,22 @@ export interface KeptSelection {
   /** ISO 8601; by `ingested_at`, [since, until). */
   since: string | null;
   until: string | null;
+  /** Left out: all of them. */
+  sample?: Sample;
 }
 
-export const keepSelection = ({ where, since, until }: Selection): KeptSelection => ({
+export const keepSelection = ({ where, since, until, sample }: Selection): KeptSelection => ({
   where: where ?? null,
   since: since?.toISOString() ?? null,
   until: until?.toISOString() ?? null,
+  ...(sample && { sample }),
 });
 
-export const keptSelection = ({ where, since, until }: KeptSelection): Selection => ({
+export const keptSelection = ({ where, since, until, sample }: KeptSelection): Selection => ({
   where,
   since: since === null ? null : new Date(since),
   until: until === null ? null : new Date(until),
+  sample: sample ?? null,
 });
 
 /**
@@ -37,13 +52,31 @@ export const keptSelection = ({ where, since, until }: KeptSelection): Selection
  * called `i`. All values stand in the text, as COPY takes no parameters. A user's condition is run only after
  * `checkCondition`, and only in a transaction that is read only.
  */
-export function selectionSql(dataset: string, { where, since, until }: Selection = {}): string {
+export function selectionSql(dataset: string, selection: Selection = {}): string {
+  const { where, since, until, sample } = selection;
   const conditions = [`i.dataset = ${pg.escapeLiteral(dataset)}`];
   if (since) conditions.push(`i.ingested_at >= ${pg.escapeLiteral(since.toISOString())}`);
   if (until) conditions.push(`i.ingested_at < ${pg.escapeLiteral(until.toISOString())}`);
   // The line break ends a comment in the condition.
   if (where) conditions.push(`(${where}\n)`);
+  if (sample && sample.share < 1) conditions.push(sampleSql(dataset, selection, sample));
   return `public."${dataset}" i where ${conditions.join(' and ')}`;
+}
+
+/** What `hashtextextended` gives, without its sign, is below this. */
+const HASHES = 2n ** 63n;
+/** Shares are exact up to this. */
+const PARTS = 2n ** 53n;
+
+/** Whether an image `i` is in the sample: a hash of its id and the seed decides, whatever other images there are. */
+function sampleSql(dataset: string, selection: Selection, { share, seed, byClass }: Sample): string {
+  const hash = `(hashtextextended(i.id, ${seed}) & ${HASHES - 1n})`;
+  if (!byClass) return `${hash} < ${(BigInt(Math.round(share * Number(PARTS))) * HASHES) / PARTS}`;
+  // Numbered within their class, by the same hash.
+  return `i.id in (select numbered.id from (
+    select i.id, row_number() over (partition by i.known_label order by ${hash}, i.id) as place,
+           count(*) over (partition by i.known_label) as images
+      from ${selectionSql(dataset, { ...selection, sample: null })}) numbered where place <= ceil(images * ${share}))`;
 }
 
 /**
@@ -126,10 +159,13 @@ export function selectionError(
 }
 
 /** In words, for reports and records: `id like 'train%', since 2026-01-01T00:00:00.000Z`; empty: all images. */
-export function describeSelection({ where, since, until }: Selection): string {
+export function describeSelection({ where, since, until, sample }: Selection): string {
   return [
     ...(where ? [where] : []),
     ...(since ? [`since ${since.toISOString()}`] : []),
     ...(until ? [`until ${until.toISOString()}`] : []),
+    ...(sample
+      ? [`a sample of ${sample.share}${sample.byClass ? ' of each class' : ''} by seed ${sample.seed}`]
+      : []),
   ].join(', ');
 }

@@ -1,7 +1,7 @@
 import type { InferenceSession, OnnxValue } from 'onnxruntime-node';
 import { HubError } from '../../errors.ts';
 import { checkInput } from '../compatibility.ts';
-import { Network } from '../network.ts';
+import { Network, type Output } from '../network.ts';
 import type { Pixels } from '../preprocess/preprocess.ts';
 import { openSession } from '../session.ts';
 import type { BackboneManifest } from './backbone.ts';
@@ -56,23 +56,14 @@ export class FeatureExtractor {
     const vectors = new Float32Array(images.length * features);
     const errors: Features['errors'] = new Map();
     const fail = (place: number, error: HubError) => void errors.set(place, error);
-    const run = this.#network.inBatches.bind(this.#network);
-    await run(
-      images,
-      (batch) =>
-        this.#network.run(
-          batch,
-          (output, places) => {
-            places.forEach((place, row) => {
-              const vector = output.subarray(row * features, (row + 1) * features);
-              if (vector.every(Number.isFinite)) vectors.set(vector, place * features);
-              else fail(place, new HubError('BAD_MODEL', 'The backbone’s features are not finite numbers.'));
-            });
-          },
-          fail,
-        ),
-      fail,
-    );
+    const read = (output: Output, places: number[]) => {
+      places.forEach((place, row) => {
+        const vector = output.subarray(row * features, (row + 1) * features);
+        if (vector.every(Number.isFinite)) vectors.set(vector, place * features);
+        else fail(place, new HubError('BAD_MODEL', 'The backbone’s features are not finite numbers.'));
+      });
+    };
+    await this.#network.inBatches(images, (batch) => this.#network.run(batch, read, fail), fail);
     return { vectors, errors };
   }
 

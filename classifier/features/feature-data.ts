@@ -67,11 +67,10 @@ export const needsFeatures = (backbone: number): string =>
   `i.known_label is not null and ${withoutFeatures(backbone)}`;
 
 function featuresSql(dataset: Dataset, backbone: number, options: LabelledRows): string {
-  const chosen = chosenRows(dataset, options).replaceAll('$1', `'${dataset.name}'`);
   const present = `not (${withoutFeatures(backbone)})`;
   return `
     select i.id, i.known_label, coalesce(i.sha256, sha256(decode(i.image_base64, 'base64'))), f.vector, f.error
-      from (select id from ${chosen}) chosen
+      from (select i.id from ${chosenRows(dataset, options)}) chosen
       join public."${dataset.name}" i on i.dataset = '${dataset.name}' and i.id = chosen.id
       left join imagehub."features_${backbone}" f on f.dataset = i.dataset and f.id = i.id and ${present}
      order by i.id`;

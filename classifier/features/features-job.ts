@@ -26,7 +26,8 @@ import {
 } from '../../sql/selection.ts';
 import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
 import { describeRange } from '../reclassify/request.ts';
-import { Threads } from '../threads.ts';
+import { TASKS_PER_THREAD } from '../row-threads.ts';
+import { NoThread, Threads } from '../threads.ts';
 import { type BackboneRef, loadBackboneRef } from './backbone.ts';
 import type { EncodedFeatures, FeatureTask } from './task.ts';
 
@@ -110,16 +111,18 @@ async function openDesk(context: JobContext, { parameters }: Job<FeatureParamete
   const backbone = await loadBackboneRef(pool, stored);
   const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
   const threads = new Threads(file, config.workers, log);
-  // As many as there are threads, so that each takes one.
-  const loading = Array.from({ length: config.workers }, () =>
-    threads.run<string | null>('loadBackbone', { backbone }, [], LOAD_LIMIT_MS),
-  );
-  const [failure] = (await Promise.all(loading)).filter((text) => text !== null);
-  if (failure !== undefined) {
-    await threads.close();
+  try {
+    // As many as there are threads, so that each takes one.
+    const loading = Array.from({ length: config.workers }, () =>
+      threads.run<string | null>('loadBackbone', { backbone }, [], LOAD_LIMIT_MS),
+    );
+    const [failure] = (await Promise.all(loading)).filter((text) => text !== null);
+    if (failure === undefined) return { context, backbone, precision: stored.precision, threads };
     throw new HubError('BAD_MODEL', `Backbone ${stored.name} cannot be loaded: ${failure}`);
+  } catch (error) {
+    await threads.close();
+    throw error;
   }
-  return { context, backbone, precision: stored.precision, threads };
 }
 
 async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<FeatureParameters, IdRange>) {
@@ -137,19 +140,20 @@ async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<
     TASK_LIMITS,
   );
   const running: Promise<EncodedFeatures>[] = [];
-  for await (const chunk of chunks) {
-    signal.throwIfAborted();
-    if (stopping.aborted) throw new PartInterrupted();
-    const computed = computeChunk(desk, chunk);
-    // Heard of when it is that chunk's turn.
-    computed.catch(() => undefined);
-    running.push(computed);
-  }
   const computed: EncodedFeatures[] = [];
-  for (const each of running) {
-    computed.push(await each);
+  const takeFirst = async () => {
+    computed.push(await running.shift()!);
     if (stopping.aborted) throw new PartInterrupted();
+  };
+  for await (const chunk of chunks) {
+    if (running.length >= desk.context.config.workers * TASKS_PER_THREAD) await takeFirst();
+    signal.throwIfAborted();
+    const features = computeChunk(desk, chunk);
+    // Heard of when it is that chunk's turn.
+    features.catch(() => undefined);
+    running.push(features);
   }
+  while (running.length > 0) await takeFirst();
   const sum = (count: (of: EncodedFeatures) => number) =>
     computed.reduce((total, of) => total + count(of), 0);
   return async (client: Parameters<typeof writeFeatures>[0]) => {
@@ -176,11 +180,16 @@ async function computeChunk(desk: Desk, { bytes, rows }: RowChunk): Promise<Enco
   try {
     return await compute();
   } catch (error) {
+    if (error instanceof NoThread) throw error;
     context.log.warn({ err: error, images: rows }, 'images failed in their thread; doing them one at a time');
     const sources = readFeatureSources(bytes).rows;
     const all: EncodedFeatures[] = [];
     for (const [only, source] of sources.entries()) {
-      all.push(await compute(only).catch((cause: unknown) => withoutAny(source, errorText(cause))));
+      const failed = (cause: unknown) => {
+        if (cause instanceof NoThread) throw cause;
+        return withoutAny(source, errorText(cause));
+      };
+      all.push(await compute(only).catch(failed));
     }
     return {
       rows: new Uint8Array(Buffer.concat(all.map((of) => of.rows))),

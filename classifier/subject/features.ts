@@ -6,7 +6,7 @@ import { combine, measureStandard, standardise, withoutStandard } from '../featu
 import type { TrainingOptions } from '../train/defaults.ts';
 import { heldOut } from '../train/train.ts';
 import type { TrainingContext, TrainingRequest } from '../train-dataset.ts';
-import type { SubjectPlan } from './subject.ts';
+import { labelledRows, type SubjectPlan } from './subject.ts';
 
 /** What differs from pixels: logistic regression, which features of a good network need no more than, and more of L2. */
 export const FEATURE_DEFAULTS: Partial<TrainingOptions> = {
@@ -45,21 +45,15 @@ export async function featureSubject(
   { pool, signal, onRead }: TrainingContext,
   dataset: Dataset,
   name: string,
-  { where, limit }: TrainingRequest,
+  request: TrainingRequest,
   options: TrainingOptions,
 ): Promise<SubjectPlan> {
   const backbone = await getBackbone(pool, name);
   return {
     threshold: null,
     async read() {
-      const { seed } = options;
-      const data = await readFeatureData(pool, dataset, backbone, {
-        where,
-        limit,
-        seed,
-        signal,
-        onProgress: onRead,
-      });
+      const rows = labelledRows(request, options);
+      const data = await readFeatureData(pool, dataset, backbone, { ...rows, signal, onProgress: onRead });
       const onnx = await readBackboneBytes(pool, backbone.id);
       const { features } = backbone;
       const held = new Set(heldOut(data.labels.length, options));

@@ -5,7 +5,7 @@ import { BINARISE_THRESHOLD, scalingOf, type TrainingOptions } from '../train/de
 import { exportModel, networkManifest } from '../train/export.ts';
 import type { TrainingContext, TrainingRequest } from '../train-dataset.ts';
 import { readTrainingData } from '../training-data.ts';
-import { sizeText, type SubjectPlan } from './subject.ts';
+import { labelledRows, sizeText, type SubjectPlan } from './subject.ts';
 
 /** Grey pixels of images of one size. @throws HubError USAGE for settings that contradict each other */
 export function pixelSubject(
@@ -19,10 +19,11 @@ export function pixelSubject(
   return {
     threshold: scaling.kind === 'binarise' ? scaling.threshold : null,
     async read() {
-      const { seed } = options;
+      const rows = labelledRows(request, options);
+      const { size } = request;
       const data = await readTrainingData(pool, dataset, {
-        ...request,
-        seed,
+        ...rows,
+        size,
         maxPixels,
         signal,
         onProgress: onRead,

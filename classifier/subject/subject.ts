@@ -1,4 +1,7 @@
 import type { Manifest } from '../manifest.ts';
+import type { LabelledRows } from '../labelled-rows.ts';
+import type { TrainingOptions } from '../train/defaults.ts';
+import type { TrainingRequest } from '../train-dataset.ts';
 import type { Parameters } from '../train/network.ts';
 import type { Samples } from '../train/samples.ts';
 import type { LabelledImages, Size } from '../training-data.ts';
@@ -22,6 +25,17 @@ export interface SubjectPlan {
   /** @throws HubError USAGE when there is nothing to learn from; INTERRUPTED */
   read(): Promise<Subject>;
 }
+
+/** Which labelled images; what is drawn is drawn by the training's seed. */
+export const labelledRows = (
+  { where, limit, sample }: TrainingRequest,
+  { seed }: TrainingOptions,
+): LabelledRows => ({
+  where,
+  limit,
+  seed,
+  sample: sample && { ...sample, seed },
+});
 
 /** `28x28` */
 export const sizeText = ({ width, height }: Size): string => `${width}x${height}`;

@@ -18,6 +18,27 @@ test.each(['', 'yesterday', '7', '7y', '2026-13-01', '12:30', '-3d'])('“%s” 
 );
 
 test('what was left out chooses nothing, and an empty window is refused', () => {
-  expect(parseSelection({})).toEqual({ where: null, since: null, until: null });
+  expect(parseSelection({})).toEqual({ where: null, since: null, until: null, sample: null });
   expect(() => parseSelection({ since: '1d', until: '2d' })).toThrow('both');
+});
+
+test('a sample has a share, a seed and a way to be drawn', () => {
+  expect(parseSelection({ sample: '0.1' }).sample).toEqual({ share: 0.1, seed: 1, byClass: false });
+  expect(parseSelection({ sample: '1', seed: '7', byClass: true }).sample).toEqual({
+    share: 1,
+    seed: 7,
+    byClass: true,
+  });
+  for (const wrong of [
+    { sample: '0' },
+    { sample: '10' },
+    { sample: 'some' },
+    { sample: '' },
+    { sample: '0.1', seed: '-1' },
+    { sample: '0.1', seed: ' ' },
+    { seed: '3' },
+    { byClass: true },
+  ]) {
+    expect(() => parseSelection(wrong)).toThrow(expect.objectContaining({ code: 'USAGE' }));
+  }
 });

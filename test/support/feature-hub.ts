@@ -1,4 +1,4 @@
-import { loadConfig } from '../../config.ts';
+import { type Config, loadConfig } from '../../config.ts';
 import { addBackbone } from '../../classifier/features/add-backbone.ts';
 import {
   type FeatureParameters,
@@ -54,7 +54,11 @@ export interface FeatureHub extends AsyncDisposable {
   compute(backbone: string, request?: Partial<FeatureRequest>): Promise<Job<FeatureParameters>>;
 }
 
-export async function featureHub(images: number, dataset: Partial<NewDataset> = {}): Promise<FeatureHub> {
+export async function featureHub(
+  images: number,
+  dataset: Partial<NewDataset> = {},
+  settings: Partial<Config> = {},
+): Promise<FeatureHub> {
   const database = await freshDatabase();
   const { pool } = database;
   await createDataset(pool, { name: 'digits', classes: TEN, ...dataset });
@@ -62,7 +66,7 @@ export async function featureHub(images: number, dataset: Partial<NewDataset> = 
   await pool.query(`update digits set sha256 = sha256(decode(image_base64, 'base64')) where $1`, [
     dataset.columns !== 'classic',
   ]);
-  const config = { ...loadConfig({}), logLevel: 'silent' as const, workers: 2 };
+  const config = { ...loadConfig({}), logLevel: 'silent' as const, workers: 2, ...settings };
   const dispatcher = await openSender(pool);
   const desk: JobDesk = { pool, config, log: createLogger(config), dispatcher };
   const add: FeatureHub['add'] = async (name, onnx, options = {}) => {

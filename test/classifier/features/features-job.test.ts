@@ -11,8 +11,10 @@ import { decode } from '../../../images/decode.ts';
 import type { Job } from '../../../jobs/job.ts';
 import { type StoredBackbone } from '../../../sql/backbones.ts';
 import { transaction } from '../../../sql/database.ts';
-import { digitPng } from '../../support/digits.ts';
+import { encodeGreyPng } from '../../../images/png.ts';
+import { digitPng, SIDE } from '../../support/digits.ts';
 import { FEATURES_OF_GRAPH, featureGraph, type FeatureHub, featureHub } from '../../support/feature-hub.ts';
+import { slowModel } from '../../support/slow-model.ts';
 
 interface Stored {
   id: string;
@@ -74,6 +76,20 @@ test('features are what the backbone gives, and are computed once for the same b
   expect(ids).toHaveLength(39);
   expect(ids).not.toContain('d/1');
   expect(await hub.compute('half', { again: true })).toMatchObject({ units: 39 });
+});
+
+test('an image that the backbone hangs over has none, and its neighbours have theirs', async () => {
+  await using hub = await featureHub(6, {}, { decodeTimeoutMs: 500 });
+  const options = { scale: 'none', colour: 'grey', size: '28x28' };
+  const { backbone } = await hub.add('slow', slowModel({ times: 3 }), { options });
+  const white = encodeGreyPng(new Uint8Array(SIDE * SIDE).fill(255), SIDE, SIDE);
+  await hub.pool.query(`update digits set image_base64 = $1, sha256 = sha256($2) where id = 'd/2'`, [
+    white.toString('base64'),
+    white,
+  ]);
+  expect(await hub.compute('slow')).toMatchObject({ state: 'done', counts: { images: 6, failed: 1 } });
+  const failed = (await stored(hub, backbone)).filter(({ vector }) => vector === null);
+  expect(failed).toMatchObject([{ id: 'd/2', error: expect.stringMatching(/longer than 2 s/) as unknown }]);
 });
 
 test('an image that gets other bytes, or goes, while its features are computed has none of the old ones', async () => {
