@@ -257,3 +257,20 @@ test.each<[string, TrainingRequest, RegExp]>([
   expect((await listRuns(db.pool, 'mnist')).filter(({ state }) => state !== 'failed')).toEqual([]);
   expect((await db.pool.query('select from mnist')).rowCount).toBe(100);
 });
+
+test('a part of each class is trained on when that is asked for, the same by the same seed', async () => {
+  await using db = await freshDatabase();
+  await digitsDataset(db.pool);
+  await insertDigits(db.pool, 'mnist', { folder: 'd', from: 0, count: 200 });
+  const options = { validationSplit: 0, seed: 3 };
+  const sample = { share: 0.25, byClass: true };
+  const trained = await quickly(db.pool, { sample, options });
+  expect(trained.parameters).toMatchObject({
+    sample,
+    imagesPerClass: Object.fromEntries([...'0123456789'].map((name) => [name, 5])),
+  });
+  const again = await quickly(db.pool, { sample, options });
+  expect(again.parameters.dataSha256).toBe(trained.parameters.dataSha256);
+  const other = await quickly(db.pool, { sample, options: { ...options, seed: 4 } });
+  expect(other.parameters.dataSha256).not.toBe(trained.parameters.dataSha256);
+});
