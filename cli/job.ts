@@ -29,6 +29,8 @@ interface JsonOption {
 }
 
 const figures = new Intl.NumberFormat('en');
+/** Tables without colours, which would be in the way of whatever reads them. */
+const PLAIN = { head: [], border: [] };
 
 function jobNumber(text: string): number {
   const value = Number(text);
@@ -148,6 +150,7 @@ const rateText = ({ perSecond }: JobProgress): string =>
 
 function jobsText({ jobs, workers }: { jobs: JobProgress[]; workers: JobWorker[] }): string {
   const table = new Table({
+    style: PLAIN,
     head: ['job', 'kind', 'dataset', 'state', 'done', 'rate', 'left', 'started by', 'counts'],
   });
   for (const job of jobs) {
@@ -186,7 +189,10 @@ function jobText(
   lines.push(`Parameters: ${JSON.stringify(job.parameters)}`);
   lines.push(`Started by ${job.createdBy} at ${job.createdAt.toISOString()}, needs ${job.device}.`);
   if (parts.length > 0) {
-    const table = new Table({ head: ['part', 'what', 'state', 'attempts', 'worker', 'error'] });
+    const table = new Table({
+      head: ['part', 'what', 'state', 'attempts', 'worker', 'error'],
+      style: PLAIN,
+    });
     for (const { part, what, state, attempts, worker, error } of parts) {
       table.push([part, describe(what), state, attempts, worker ?? '', error ?? '']);
     }

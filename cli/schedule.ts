@@ -97,7 +97,11 @@ type Listed = Schedule & { last: ScheduleRun | null; next: Date | null };
 
 function schedulesText(schedules: Listed[]): string {
   if (schedules.length === 0) return 'Nothing is scheduled.';
-  const table = new Table({ head: ['schedule', 'command', 'cron', 'zone', 'next', 'last', 'outcome'] });
+  const table = new Table({
+    head: ['schedule', 'command', 'cron', 'zone', 'next', 'last', 'outcome'],
+    // Without colours, which would be in the way of whatever reads it.
+    style: { head: [], border: [] },
+  });
   for (const { schedule, command, cron, timezone, next, last } of schedules) {
     table.push([
       schedule,
