@@ -1,18 +1,20 @@
 import { type Command, Option } from 'commander';
-import { featureRequest, FEATURES } from '../classifier/features/features-job.ts';
 import { promote, type PromotionResult } from '../classifier/registry.ts';
 import { FEATURE_DEFAULTS } from '../classifier/subject/features.ts';
-import { BINARISE_THRESHOLD, TRAINING, type TrainingOptions } from '../classifier/train/defaults.ts';
+import {
+  BINARISE_THRESHOLD,
+  TRAINING,
+  trainingOptions,
+  type TrainingOptions,
+} from '../classifier/train/defaults.ts';
 import type { EpochProgress, StepProgress } from '../classifier/train/train.ts';
 import { trainDataset, type TrainedModel } from '../classifier/train-dataset.ts';
 import type { Size } from '../classifier/training-data.ts';
 import { HubError } from '../errors.ts';
-import { openSender } from '../jobs/dispatcher.ts';
-import { startJob } from '../jobs/start.ts';
 import { actingUser } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
-import { type Hub, openHub } from './hub.ts';
-import { stateText, workOffHere } from './job-shown.ts';
+import { openHub } from './hub.ts';
+import { computeMissing } from './missing-features.ts';
 import { note, report } from './output.ts';
 import { createProgress, duration, type Progress } from './progress.ts';
 import { promotionText } from './promote.ts';
@@ -92,7 +94,11 @@ async function train(dataset: string, options: Options, command: Command): Promi
     });
   }
   await using hub = await openHub(commandContext());
-  if (options.backbone) await computeMissing(hub, dataset, options);
+  if (options.backbone) {
+    const { seed } = trainingOptions({ seed: options.seed });
+    const sample = request.sample && { ...request.sample, seed };
+    await computeMissing(hub, dataset, options.backbone, { where: request.where, sample });
+  }
   const { maxPixels, checkpointSeconds } = hub.config;
   const shown = showProgress();
   let result: TrainedModel & { promotion?: PromotionResult };
@@ -112,24 +118,6 @@ async function train(dataset: string, options: Options, command: Command): Promi
     });
   }
   report(options, result, trainedText);
-}
-
-/** Features that training needs and that are not stored. @throws HubError as the job */
-async function computeMissing(
-  hub: Hub,
-  dataset: string,
-  { backbone = '', where, ...sampling }: Options,
-): Promise<void> {
-  const sample = parseSample(sampling);
-  await using dispatcher = await openSender(hub.pool);
-  const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
-  const labelled = ['i.known_label is not null', ...(where ? [`(${where}\n)`] : [])].join(' and ');
-  const selection = { where: labelled, sample };
-  const request = await featureRequest(desk, { dataset, backbone, selection });
-  const started = await startJob(desk, FEATURES, request);
-  if (started.units === 0) return;
-  const ended = await workOffHere(desk, started);
-  if (ended.state !== 'done') throw new HubError('CONFLICT', stateText(ended));
 }
 
 /** @throws HubError USAGE */

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { listModels } from '../../sql/models.ts';
 import { listRuns } from '../../sql/runs.ts';
 import { insertDigits } from '../support/digit-rows.ts';
+import { featureGraph } from '../support/feature-hub.ts';
 import { digitsDataset } from '../support/image-rows.ts';
 import { imagehub, startImagehub } from '../support/imagehub.ts';
 import { freshDatabase } from '../support/servers.ts';
@@ -28,6 +29,20 @@ async function digitsHub() {
     [Symbol.asyncDispose]: () => db[Symbol.asyncDispose](),
   };
 }
+
+test('train on a backbone’s features computes those that are missing, with any seed, and of a sample no more', async () => {
+  await using hub = await digitsHub();
+  await using folder = await temporaryFolder();
+  const file = await folder.write('noise.onnx', featureGraph(1));
+  await hub.json('backbone', 'add', 'noise', file, '--scale', 'unit', '--colour', 'grey');
+  const train = ['train', 'mnist', '--backbone', 'noise', '--epochs', '1', '--seed', '3'];
+  const part = await hub.json(...train, '--sample', '0.25', '--by-class');
+  expect(part).toMatchObject({ images: 50, parameters: { backbone: 'noise', seed: 3 } });
+  const computed = () => hub.pool.query('select from imagehub.features');
+  expect((await computed()).rowCount).toBe(50);
+  expect(await hub.json(...train)).toMatchObject({ images: 200, parameters: { seed: 3, sample: null } });
+  expect((await computed()).rowCount).toBe(200);
+});
 
 test('train, promote and roll back, as scripts read them', async () => {
   await using hub = await digitsHub();
