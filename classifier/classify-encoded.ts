@@ -1,6 +1,4 @@
-import type { ImageFailure } from '../images/bad-image.ts';
-import { decode, releasePixels } from '../images/decode.ts';
-import { decodeGroups } from '../images/decode-groups.ts';
+import { decodeEncoded } from '../images/decode-encoded.ts';
 import type { Verdict } from '../sql/backlog.ts';
 import { classifyAll, failedVerdict } from './classify-all.ts';
 import type { ModelRef } from './model-ref.ts';
@@ -16,22 +14,10 @@ export async function classifyEncoded(
   maxPixels: number,
 ): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
-  const failures: ImageFailure[] = [];
-  const groups = decodeGroups(
-    images,
-    (image) => decode(image, { maxPixels }),
-    ({ data }) => data.length,
-    failures,
-    releasePixels,
-  );
-  for await (const group of groups) {
-    const found = await classifyAll(
-      model,
-      classes,
-      group.map(({ decoded }) => decoded),
-    );
-    group.forEach(({ index }, i) => (verdicts[index] = found[i]!));
-  }
+  const failures = await decodeEncoded(images, maxPixels, async (pixels, indexes) => {
+    const found = await classifyAll(model, classes, pixels);
+    indexes.forEach((index, i) => (verdicts[index] = found[i]!));
+  });
   for (const { index, detail } of failures) verdicts[index] = failedVerdict(detail);
   return verdicts;
 }

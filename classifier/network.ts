@@ -136,17 +136,13 @@ export class Network {
    * @throws HubError BAD_MODEL
    */
   async warmUp(): Promise<{ output: Output; images: number }> {
-    const { width, height } = this.#options.input;
-    const steps = [37, 91].slice(0, this.batch);
+    const { input } = this.#options;
+    const images = patterns(input).slice(0, this.batch);
     const buffer = this.#takeBuffer();
-    steps.forEach((step, place) => {
-      const data = Uint8Array.from({ length: width * height }, (_, index) => (index * step) % 256);
-      const image = { width, height, channels: 1, data };
-      this.#preprocess(image, buffer, place * inputSize(this.#options.input));
-    });
+    images.forEach((image, place) => this.#preprocess(image, buffer, place * inputSize(input)));
     try {
-      const { output } = await this.#output(buffer, 0, steps.length);
-      return { output, images: steps.length };
+      const { output } = await this.#output(buffer, 0, images.length);
+      return { output, images: images.length };
     } catch (cause) {
       if (cause instanceof HubError) throw cause;
       throw new HubError('BAD_MODEL', `The model failed on its first images: ${errorText(cause)}`, { cause });
@@ -188,6 +184,16 @@ export class Network {
     check(value, batch);
     return { output: value.data as Output, also: also === undefined ? undefined : results[also] };
   }
+}
+
+/** Two images of an input's size, not plain: a model may divide by an image's deviation. */
+export function patterns({ width, height }: ManifestInput): Pixels[] {
+  return [37, 91].map((step) => ({
+    width,
+    height,
+    channels: 1,
+    data: Uint8Array.from({ length: width * height }, (_, index) => (index * step) % 256),
+  }));
 }
 
 function asHubError(error: unknown): HubError {

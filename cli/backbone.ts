@@ -1,4 +1,3 @@
-import Table from 'cli-table3';
 import { addBackbone, type AddedBackbone, inspectBackbone } from '../classifier/features/add-backbone.ts';
 import type { ManifestOptions } from '../classifier/register/given.ts';
 import { HubError } from '../errors.ts';
@@ -13,8 +12,9 @@ import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
 import { openHub } from './hub.ts';
-import { addInputOptions, readManifest } from './manifest-options.ts';
+import { addInputOptions, printDraft, readManifest } from './manifest-options.ts';
 import { note, report } from './output.ts';
+import { table } from './report.ts';
 
 type AddOptions = Omit<ManifestOptions, 'activation' | 'classes'> & {
   manifest?: string;
@@ -96,12 +96,6 @@ export const backboneCommand: RegisterCommand = (program) => {
     });
 };
 
-function printDraft({ draft, missing, notes }: Awaited<ReturnType<typeof inspectBackbone>>): void {
-  report({ json: true }, draft, () => '');
-  for (const { field, why, option } of missing) note(`not known, ${field}: ${why}; ${option}`);
-  for (const line of notes) note(`assumed: ${line}`);
-}
-
 /** @throws HubError USAGE */
 function precisionOf(text: string | undefined): Precision | undefined {
   const found = PRECISIONS.find((each) => each === text);
@@ -119,12 +113,15 @@ function addedText({ backbone }: AddedBackbone): string {
 
 function listText({ backbones }: { backbones: Omit<StoredBackbone, 'manifest'>[] }): string {
   if (backbones.length === 0) return 'There are no backbones. Add one: imagehub backbone add NAME FILE.onnx';
-  const table = new Table({
-    head: ['name', 'features', 'stored as', 'from', 'added'],
-    style: { head: [], border: [], compact: true },
-  });
-  for (const { name, features, precision, source, addedBy, addedAt } of backbones) {
-    table.push([name, features, precision, source, `${addedAt.toISOString()} by ${addedBy}`]);
-  }
-  return table.toString();
+  return table(
+    ['name', 'features', 'stored as', 'from', 'added'],
+    backbones.map(({ name, features, precision, source, addedBy, addedAt }) => [
+      name,
+      String(features),
+      precision,
+      source,
+      `${addedAt.toISOString()} by ${addedBy}`,
+    ]),
+    5,
+  );
 }

@@ -1,7 +1,9 @@
 import type { Command } from 'commander';
 import { readFile } from 'node:fs/promises';
+import type { Missing } from '../classifier/register/draft.ts';
 import { errorText, HubError } from '../errors.ts';
 import { errorCode } from '../sql/database.ts';
+import { note, report } from './output.ts';
 
 /** The options that say what goes into a network, see `ManifestOptions`. */
 export function addInputOptions(command: Command): Command {
@@ -54,4 +56,15 @@ export async function readManifest(file: string, named: string | undefined): Pro
       hint: 'The manifest is described in docs/models.md; --print-manifest writes a draft.',
     });
   }
+}
+
+/** `--print-manifest`. @param also lines between what is not known and what was assumed */
+export function printDraft(
+  { draft, missing, notes }: { draft: object; missing: Missing[]; notes: string[] },
+  also: string[] = [],
+): void {
+  report({ json: true }, draft, () => '');
+  for (const { field, why, option } of missing) note(`not known, ${field}: ${why}; ${option}`);
+  for (const line of also) note(line);
+  for (const line of notes) note(`assumed: ${line}`);
 }

@@ -4,7 +4,7 @@ import type { ManifestOptions } from '../classifier/register/given.ts';
 import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext } from './command.ts';
 import { openHub } from './hub.ts';
-import { addInputOptions, readManifest } from './manifest-options.ts';
+import { addInputOptions, printDraft, readManifest } from './manifest-options.ts';
 import { note, report } from './output.ts';
 
 interface Options extends ManifestOptions {
@@ -58,14 +58,14 @@ function manifestOptions(options: Options): ManifestOptions {
   return rest;
 }
 
-function printManifest({
-  inspection: { draft, missing, notes, trials },
-}: Awaited<ReturnType<typeof inspectFile>>) {
-  report({ json: true }, draft, () => '');
-  for (const { field, why, option } of missing) note(`not known, ${field}: ${why}; ${option}`);
-  for (const { options, accuracy, images } of trials.slice(0, 4))
-    note(`tried on ${images} labelled images: ${accuracy.toFixed(3)} with ${options}`);
-  for (const line of notes) note(`assumed: ${line}`);
+function printManifest({ inspection }: Awaited<ReturnType<typeof inspectFile>>): void {
+  const tried = inspection.trials
+    .slice(0, 4)
+    .map(
+      ({ options, accuracy, images }) =>
+        `tried on ${images} labelled images: ${accuracy.toFixed(3)} with ${options}`,
+    );
+  printDraft(inspection, tried);
 }
 
 function addedText({ model, dataset, existed, source, notes, sample }: AddedModel): string {

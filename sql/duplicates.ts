@@ -2,9 +2,15 @@ import { HubError } from '../errors.ts';
 import { actAs } from './acting-user.ts';
 import { RowReader } from './binary-rows.ts';
 import { copyOut } from './copy-out.ts';
-import { type Pool, type PoolClient, transaction, withClient } from './database.ts';
+import { type Pool, type PoolClient, transaction } from './database.ts';
 import { inIdOrder, LABEL_STATE, retryDeadlocks } from './relabel.ts';
-import { checkCondition, checkSelection, type Selection, selectionError, selectionSql } from './selection.ts';
+import {
+  checkBeforehand,
+  checkCondition,
+  type Selection,
+  selectionError,
+  selectionSql,
+} from './selection.ts';
 import { streamSnapshot } from './stream-snapshot.ts';
 
 /** What is to be known of an image to tell whether others are its duplicates, and which of them is to be kept. */
@@ -51,21 +57,12 @@ export async function* readHashes(
   } catch (error) {
     // Which of the two fails on an image?
     const ofAcross = selectionError(error, dataset, { where: across }, ACROSS);
-    if (ofAcross !== error) await checkAcross(pool, dataset, across);
+    if (ofAcross !== error) await checkBeforehand(pool, dataset, { where: across }, ACROSS);
     throw selectionError(error, dataset, selection);
   }
 }
 
 const ACROSS = '--across';
-
-function checkAcross(pool: Pool, dataset: string, across: string | null): Promise<number> {
-  return withClient(pool, async (client) => {
-    await client.query('begin read only');
-    const images = await checkSelection(client, dataset, { where: across }, ACROSS);
-    await client.query('commit');
-    return images;
-  });
-}
 
 function hashesSql(dataset: string, selection: Selection, across: string | null): string {
   // The line break ends a comment in the condition.

@@ -134,11 +134,16 @@ export async function checkSelection(
  * Runs the condition of a selection that is to be used later, if it has one, so that what is wrong with it is known now.
  * @throws HubError USAGE
  */
-export async function checkBeforehand(pool: Pool, dataset: string, selection: Selection): Promise<void> {
+export async function checkBeforehand(
+  pool: Pool,
+  dataset: string,
+  selection: Selection,
+  option?: string,
+): Promise<void> {
   if (!selection.where) return;
   await withClient(pool, async (client) => {
     await client.query('begin read only');
-    await checkSelection(client, dataset, selection);
+    await checkSelection(client, dataset, selection, option);
     await client.query('commit');
   });
 }

@@ -62,10 +62,6 @@ export async function readFeatureData(
   });
 }
 
-/** Labelled images `i` whose features are not stored, as a condition of a selection. */
-export const needsFeatures = (backbone: number): string =>
-  `i.known_label is not null and ${withoutFeatures(backbone)}`;
-
 function featuresSql(dataset: Dataset, backbone: number, options: LabelledRows): string {
   const present = `not (${withoutFeatures(backbone)})`;
   return `

@@ -5,7 +5,6 @@ import { PartInterrupted } from '../../jobs/job.ts';
 import { getBackbone, type Precision, type StoredBackbone } from '../../sql/backbones.ts';
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
-import { cutImages } from '../../sql/cut-images.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import {
   FEATURE_ROW_BYTES,
@@ -25,7 +24,8 @@ import {
   type Selection,
 } from '../../sql/selection.ts';
 import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
-import { describeRange } from '../reclassify/request.ts';
+import { inOrder } from '../in-order.ts';
+import { describeRange, imageParts } from '../stored/image-parts.ts';
 import { TASKS_PER_THREAD } from '../row-threads.ts';
 import { NoThread, Threads } from '../threads.ts';
 import { type BackboneRef, loadBackboneRef } from './backbone.ts';
@@ -72,15 +72,13 @@ export async function featureRequest(
 /** Fills imagehub.features. Counts: images, and of these failed (undecodable, or the backbone fails on them). */
 export const FEATURES: JobKind<FeatureParameters, IdRange> = {
   kind: 'features',
-  async cut({ pool }, { dataset, parameters, throttle = null }) {
-    const { id } = await getBackbone(pool, parameters.backbone);
-    const ranges = await cutImages(pool, dataset, {
-      selection: keptSelection(parameters),
-      throttle,
+  async cut(context, request) {
+    const { backbone, again } = request.parameters;
+    const { id } = await getBackbone(context.pool, backbone);
+    return imageParts(context, request, {
+      condition: again ? undefined : withoutFeatures(id),
       most: PART_IMAGES,
-      ...(parameters.again ? {} : { condition: withoutFeatures(id) }),
     });
-    return ranges.map(({ range, images }) => ({ what: range, units: images }));
   },
   async open(context, job) {
     const desk = await openDesk(context, job);
@@ -139,21 +137,15 @@ async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<
     },
     TASK_LIMITS,
   );
-  const running: Promise<EncodedFeatures>[] = [];
   const computed: EncodedFeatures[] = [];
-  const takeFirst = async () => {
-    computed.push(await running.shift()!);
-    if (stopping.aborted) throw new PartInterrupted();
-  };
-  for await (const chunk of chunks) {
-    if (running.length >= desk.context.config.workers * TASKS_PER_THREAD) await takeFirst();
+  const begin = (chunk: RowChunk) => {
     signal.throwIfAborted();
-    const features = computeChunk(desk, chunk);
-    // Heard of when it is that chunk's turn.
-    features.catch(() => undefined);
-    running.push(features);
+    return computeChunk(desk, chunk);
+  };
+  for await (const features of inOrder(chunks, desk.context.config.workers * TASKS_PER_THREAD, begin)) {
+    computed.push(features);
+    if (stopping.aborted) throw new PartInterrupted();
   }
-  while (running.length > 0) await takeFirst();
   const sum = (count: (of: EncodedFeatures) => number) =>
     computed.reduce((total, of) => total + count(of), 0);
   return async (client: Parameters<typeof writeFeatures>[0]) => {

@@ -1,8 +1,6 @@
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { errorText } from '../../errors.ts';
-import type { ImageFailure } from '../../images/bad-image.ts';
-import { decode, releasePixels } from '../../images/decode.ts';
-import { decodeGroups } from '../../images/decode-groups.ts';
+import { decodeEncoded } from '../../images/decode-encoded.ts';
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import { FEATURE_ROW_BYTES, readFeatureSources, writeFeatureRow } from '../../sql/features.ts';
 import type { BackboneRef } from './backbone.ts';
@@ -37,27 +35,17 @@ export async function computeFeatures(task: FeatureTask): Promise<EncodedFeature
   const extractor = await extractorFor(backbone);
   const { rows, images } = sources(task);
   const results: { vector: Uint8Array | null; error: string | null }[] = [];
-  const failures: ImageFailure[] = [];
-  const groups = decodeGroups(
-    images,
-    (image) => decode(image, { maxPixels }),
-    ({ data }) => data.length,
-    failures,
-    releasePixels,
-  );
-  for await (const group of groups) {
-    const { vectors, errors } = await extractor.extractEach(group.map(({ decoded }) => decoded));
-    const { features } = extractor;
-    group.forEach(({ index }, place) => {
+  const { features } = extractor;
+  const failures = await decodeEncoded(images, maxPixels, async (pixels, indexes) => {
+    const { vectors, errors } = await extractor.extractEach(pixels);
+    indexes.forEach((index, place) => {
       const error = errors.get(place);
+      const vector = vectors.subarray(place * features, (place + 1) * features);
       results[index] = error
         ? { vector: null, error: errorText(error) }
-        : {
-            vector: packVector(vectors.subarray(place * features, (place + 1) * features), precision),
-            error: null,
-          };
+        : { vector: packVector(vector, precision), error: null };
     });
-  }
+  });
   for (const { index, detail } of failures) results[index] = { vector: null, error: detail };
   const out = new CopyWriter(rows.length * (FEATURE_ROW_BYTES + backbone.features * bytesOf(precision)));
   let failed = 0;

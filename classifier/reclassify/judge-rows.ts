@@ -1,4 +1,5 @@
 import type { RowChunk } from '../../sql/copy-out.ts';
+import { inOrder } from '../in-order.ts';
 import type { Judge, JudgeTask } from './judge.ts';
 import type { EncodedVerdicts } from './task.ts';
 
@@ -29,17 +30,11 @@ export async function judgeRows(
     firstFailure: null,
     replaced: new Map(),
   };
-  const running: Promise<EncodedVerdicts>[] = [];
-  const add = async () => addVerdicts(sum, await running.shift()!);
-  for await (const chunk of chunks) {
-    if (running.length >= judge.tasksAtOnce) await add();
+  const begin = (chunk: RowChunk) => {
     check();
-    const judged = judge.judge(task, chunk);
-    // Heard of when it is that chunk's turn.
-    judged.catch(() => undefined);
-    running.push(judged);
-  }
-  while (running.length > 0) await add();
+    return judge.judge(task, chunk);
+  };
+  for await (const some of inOrder(chunks, judge.tasksAtOnce, begin)) addVerdicts(sum, some);
   return sum;
 }
 

@@ -5,7 +5,8 @@ import { ensurePredictions, holdModel, predictStaged, readChangedSince } from '.
 import type { IdRange } from '../../sql/stored-rows.ts';
 import { stageVerdicts } from '../../sql/verdict-rows.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
-import { cutRequest, describeRange, type Parameters } from './request.ts';
+import { describeRange, imageParts } from '../stored/image-parts.ts';
+import type { Parameters } from './request.ts';
 import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
 
 /**
@@ -14,7 +15,10 @@ import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts
  */
 export const PREDICT: JobKind<Parameters, IdRange> = {
   kind: 'predict',
-  cut: (context, request) => cutRequest(context, request, outdated(request.parameters)),
+  cut: (context, request) =>
+    imageParts(context, request, {
+      condition: request.parameters.onlyOutdated ? outdated(request.parameters) : undefined,
+    }),
   async open(context, job) {
     const bench = await openBench(context, job);
     return {

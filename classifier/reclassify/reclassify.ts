@@ -15,7 +15,8 @@ import { arePredicted, ensurePredictions } from '../../sql/predictions.ts';
 import type { IdRange } from '../../sql/stored-rows.ts';
 import { copyReplaced, stageVerdicts } from '../../sql/verdict-rows.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
-import { cutRequest, describeRange, type Parameters } from './request.ts';
+import { describeRange, imageParts } from '../stored/image-parts.ts';
+import type { Parameters } from './request.ts';
 import { openSweeper } from './vacuum.ts';
 import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
 
@@ -23,11 +24,11 @@ import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts
 export const reclassifyKind = ({ sweep }: { sweep: boolean }): JobKind<Parameters, IdRange> => ({
   kind: 'reclassify',
   cut: (context, request) =>
-    cutRequest(
-      context,
-      request,
-      outdated(request.dataset, request.parameters, context.config.classifyAttempts),
-    ),
+    imageParts(context, request, {
+      condition: request.parameters.onlyOutdated
+        ? outdated(request.dataset, request.parameters, context.config.classifyAttempts)
+        : undefined,
+    }),
   async open(context, job) {
     const bench = await openBench(context, job);
     const sweeper = sweep ? await openSweeper(context, job.dataset) : null;

@@ -1,17 +1,9 @@
 import { HubError } from '../../errors.ts';
-import type { JobContext, JobRequest, Part } from '../../jobs/job.ts';
+import type { JobContext, JobRequest } from '../../jobs/job.ts';
 import type { Pool } from '../../sql/database.ts';
-import { cutImages } from '../../sql/cut-images.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import { resolveModel } from '../../sql/models.ts';
-import {
-  checkBeforehand,
-  keepSelection,
-  type KeptSelection,
-  keptSelection,
-  type Selection,
-} from '../../sql/selection.ts';
-import type { IdRange } from '../../sql/stored-rows.ts';
+import { checkBeforehand, keepSelection, type KeptSelection, type Selection } from '../../sql/selection.ts';
 
 /** What a job that applies a model to stored images keeps about itself. */
 export interface Parameters extends KeptSelection {
@@ -86,21 +78,3 @@ async function jobRequest(
     parameters: { model, ...keepSelection(selection), onlyOutdated },
   };
 }
-
-/** The images of a job as ranges of ids. @param outdated the condition for those that the model has not processed */
-export async function cutRequest(
-  { pool }: Pick<JobContext, 'pool'>,
-  { dataset, parameters, throttle = null }: JobRequest<Parameters>,
-  outdated: string,
-): Promise<Part<IdRange>[]> {
-  const ranges = await cutImages(pool, dataset, {
-    selection: keptSelection(parameters),
-    throttle,
-    ...(parameters.onlyOutdated ? { condition: outdated } : {}),
-  });
-  return ranges.map(({ range, images }) => ({ what: range, units: images }));
-}
-
-/** `images a.png to b.png` */
-export const describeRange = ({ from, before, through }: IdRange): string =>
-  `images ${from} to ${before === undefined ? through : `before ${before}`}`;

@@ -2,6 +2,7 @@ import { HubError } from '../../errors.ts';
 import type { Queryable } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { type Manifest, type ManifestInput, parseManifest } from '../manifest.ts';
+import { patterns } from '../network.ts';
 import type { Pixels } from '../preprocess/preprocess.ts';
 import { openSession } from '../session.ts';
 import {
@@ -16,7 +17,7 @@ import { draftInput } from './draft-input.ts';
 import type { GivenManifest } from './given.ts';
 import { type Trial, tryPreprocessings } from './measure-sample.ts';
 import type { ModelFile } from './model-file.ts';
-import { patterns, probeModel } from './probe.ts';
+import { probeModel } from './probe.ts';
 import { tryModel } from './try-model.ts';
 import { decodeSome, readSample, type Sample } from './sample.ts';
 

@@ -61,13 +61,3 @@ function judge(data: ArrayLike<number>, rows: number, columns: number): Probed {
   }
   return { columns, sumToOne: sumToOne && fractions, fractions };
 }
-
-/** For a dataset without images: patterns, not plain, as a model may divide by an image's deviation. */
-export function patterns({ width, height }: ManifestInput): Pixels[] {
-  return [37, 91].map((step) => ({
-    width,
-    height,
-    channels: 1,
-    data: Uint8Array.from({ length: width * height }, (_, index) => (index * step) % 256),
-  }));
-}

@@ -1,7 +1,8 @@
 // The child process of try-model.ts: it loads and runs a model once, and answers if it is still there.
 import { writeFileSync } from 'node:fs';
 import { openSession } from '../session.ts';
-import { patterns, probeModel } from './probe.ts';
+import { patterns } from '../network.ts';
+import { probeModel } from './probe.ts';
 import type { ModelTrial } from './try-model.ts';
 
 process.on('disconnect', () => process.exit());

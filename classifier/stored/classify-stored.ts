@@ -8,6 +8,7 @@ import type { Selection } from '../../sql/selection.ts';
 import { storedRows } from '../../sql/stored-rows.ts';
 import type { HeldSnapshot } from '../../sql/stream-snapshot.ts';
 import type { Verdict } from '../classify-all.ts';
+import { inOrder } from '../in-order.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { RowThreads, TASK_LIMITS, TASKS_PER_THREAD } from '../row-threads.ts';
 import { readRows, resultOf } from './rows.ts';
@@ -86,17 +87,11 @@ export async function* classifyStored(
   { dataset, model, selection, from, before, snapshot, signal }: StoredRequest,
 ): AsyncGenerator<StoredBatch> {
   const { name, classes } = dataset;
-  const running: Promise<StoredBatch>[] = [];
   const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
   const rows = storedRows(pool, { dataset: name, columns, selection, from, before, snapshot }, TASK_LIMITS);
-  for await (const chunk of rows) {
-    if (running.length >= classifier.tasksAtOnce) yield await running.shift()!;
+  yield* inOrder(rows, classifier.tasksAtOnce, (chunk) => {
     if (signal?.aborted)
       throw new HubError('INTERRUPTED', 'Interrupted while stored images were classified.');
-    const batch = classifier.classify({ model, classes }, chunk);
-    // Heard of when it is that batch's turn.
-    batch.catch(() => undefined);
-    running.push(batch);
-  }
-  for (const batch of running) yield await batch;
+    return classifier.classify({ model, classes }, chunk);
+  });
 }
