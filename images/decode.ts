@@ -1,6 +1,9 @@
 import { Transformer } from '@napi-rs/image';
 import sharp, { type Sharp } from 'sharp';
 import { errorText } from '../errors.ts';
+import { embeddedProfile } from './colour-profile/embedded.ts';
+import { readIcc } from './colour-profile/icc.ts';
+import { toSrgb } from './colour-profile/to-srgb.ts';
 import { readOrientation } from './exif.ts';
 import { holdsAllPixels } from './gif.ts';
 import { BadImage, badImage, truncatedImage } from './headers/header.ts';
@@ -28,6 +31,8 @@ export interface Pixels {
   bitDepth: number | null;
   /** The raw EXIF block, if the file has one. */
   exif: Uint8Array | null;
+  /** The name of its colour profile, as that says it, such as `Display P3`; `CMYK` without one; else null. */
+  colourSpace: string | null;
 }
 
 /** Every image is seen once, and the worker threads are the parallelism: no cache, no threads inside libvips. */
@@ -36,6 +41,8 @@ sharp.concurrency(1);
 
 /** Decoded without leaving the thread; sharp either takes 30 times as long for small ones, or cannot read them. */
 const NATIVE_FORMATS: ReadonlySet<ImageFormat> = new Set(['png', 'bmp', 'pbm', 'pgm', 'ppm']);
+/** Components of a file whose colours are those of printing. */
+const CMYK = 4;
 /** @napi-rs/image refuses to allocate more than 512 MiB for pixels (at most 4 samples of 2 bytes). */
 const NATIVE_MAX_PIXELS = (512 * 1024 * 1024) / 8;
 
@@ -43,14 +50,28 @@ const NATIVE_MAX_PIXELS = (512 * 1024 * 1024) / 8;
  * Decodes an image; the first frame of an animation, the first page of a TIFF.
  *
  * PNG, BMP, netpbm images and small JPEGs are decoded at once and returned, not promised (`await` takes both); the others
- * go through sharp on libuv's threads, so that several can be under way. EXIF orientation is applied. Colour profiles are
- * not: samples are as stored, as Pillow, OpenCV and torchvision hand them to models. CMYK becomes RGB.
+ * go through sharp on libuv's threads, so that several can be under way, and so do those with a colour profile other
+ * than sRGB. EXIF orientation and colour profiles are applied: samples are sRGB. CMYK becomes RGB.
  *
  * Throws, or rejects with, HubError BAD_IMAGE: not an image, too large (before anything is decoded), damaged or
  * truncated. A picture is whole or an error, never half grey.
  */
 export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise<Pixels> {
   const header = sniff(bytes, limits);
+  const decoded = decodeSamples(bytes, header, limits);
+  return decoded instanceof Promise
+    ? decoded.then((samples) => inSrgb(bytes, header, samples))
+    : inSrgb(bytes, header, decoded);
+}
+
+/** Pixels in whatever colours the file has them, but for CMYK. */
+type Samples = Omit<Pixels, 'colourSpace'>;
+
+function decodeSamples(
+  bytes: Uint8Array,
+  header: ImageHeader,
+  limits: ImageLimits,
+): Samples | Promise<Samples> {
   const native =
     NATIVE_FORMATS.has(header.format) &&
     (header.format !== 'png' || header.width * header.height <= NATIVE_MAX_PIXELS);
@@ -63,6 +84,16 @@ export function decode(bytes: Uint8Array, limits: ImageLimits): Pixels | Promise
   const finish = (data: Uint8Array | null) =>
     data ? smallJpeg(data, header) : decodeDoubtful(bytes, header, limits);
   return samples instanceof Promise ? samples.then(finish) : finish(samples);
+}
+
+function inSrgb(bytes: Uint8Array, header: ImageHeader, samples: Samples): Pixels | Promise<Pixels> {
+  if (header.components === CMYK) return { ...samples, colourSpace: 'CMYK' };
+  const icc = embeddedProfile(bytes, header);
+  const profile = icc && readIcc(icc);
+  // One about other samples than there are is a mistake, and one cut short is of no use: the picture is what counts.
+  if (profile?.samples !== (samples.channels < 3 ? 'grey' : 'rgb')) return { ...samples, colourSpace: null };
+  const pixels = { ...samples, colourSpace: profile.name };
+  return profile.isSrgb ? pixels : toSrgb(pixels, icc!);
 }
 
 /** From here on memory is worth being given back at once; smaller pixels may lie in memory that others share. */
@@ -82,7 +113,7 @@ export function releasePixels({ data }: Pixels): void {
     buffer.transfer(0);
 }
 
-function smallPng(bytes: Uint8Array, header: ImageHeader): Pixels | null {
+function smallPng(bytes: Uint8Array, header: ImageHeader): Samples | null {
   if (header.format !== 'png') return null;
   const { width, height, bitDepth } = header;
   const plain = decodeSmallPng(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength), header);
@@ -92,23 +123,23 @@ function smallPng(bytes: Uint8Array, header: ImageHeader): Pixels | null {
 function smallJpeg(
   data: Uint8Array,
   { format, width, height, bitDepth, components, exif }: ImageHeader,
-): Pixels {
+): Samples {
   const channels = components as 1 | 3;
   return oriented({ format, width, height, channels, data, bitDepth, exif: exif ?? null });
 }
 
 /** A small JPEG with something amiss: sharp says what, or that it does no harm. */
-async function decodeDoubtful(bytes: Uint8Array, header: ImageHeader, limits: ImageLimits): Promise<Pixels> {
+async function decodeDoubtful(bytes: Uint8Array, header: ImageHeader, limits: ImageLimits): Promise<Samples> {
   const pixels = await decodeWithSharp(bytes, header, limits);
   if (await endsTooEarly(bytes)) throw badImage('damaged JPEG: its pixels end before the picture does');
   return pixels;
 }
 
 /** Applies the EXIF orientation. */
-const oriented = (pixels: Pixels): Pixels =>
-  pixels.exif ? applyOrientation(pixels, readOrientation(pixels.exif)) : pixels;
+const oriented = (samples: Samples): Samples =>
+  samples.exif ? applyOrientation(samples, readOrientation(samples.exif)) : samples;
 
-function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
+function decodeNative(bytes: Uint8Array, header: ImageHeader): Samples {
   const { format, width, height, bitDepth } = header;
   let raw: Uint8Array;
   try {
@@ -128,7 +159,7 @@ function decodeNative(bytes: Uint8Array, header: ImageHeader): Pixels {
 /** What @napi-rs/image says of BMP and netpbm images whose file ends before their pixels do. */
 const ENDS_TOO_EARLY = /failed to fill whole buffer|Not enough data was provided/;
 
-/** A colour profile is not applied, and one of a megabyte can inflate to all the memory that the decoder may take. */
+/** The decoder would not apply a colour profile, and one of a megabyte can inflate to all the memory that it may take. */
 function withoutProfiles(bytes: Uint8Array, { profiles = [] }: ImageHeader): Uint8Array {
   if (profiles.length === 0) return bytes;
   const starts = [0, ...profiles.map(([, to]) => to)];
@@ -143,12 +174,16 @@ function upperBytes(raw: Uint8Array): Uint8Array {
   return upper;
 }
 
-async function decodeWithSharp(bytes: Uint8Array, header: ImageHeader, limits: ImageLimits): Promise<Pixels> {
+async function decodeWithSharp(
+  bytes: Uint8Array,
+  header: ImageHeader,
+  limits: ImageLimits,
+): Promise<Samples> {
   try {
     const image = sharp(bytes, {
       failOn: 'warning', // libjpeg only warns of a file that ends too early
       limitInputPixels: limits.maxPixels, // what the header reader was told wrongly, libvips finds out
-      ignoreIcc: header.components !== 4, // without its profile CMYK would be guessed
+      ignoreIcc: header.components !== CMYK, // without its profile CMYK would be guessed
     });
     const { isGrey, exif } = await inspect(image, header);
     if (header.exif !== null) image.autoOrient();

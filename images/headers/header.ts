@@ -18,9 +18,12 @@ export interface ImageHeader {
   exif: Uint8Array | null | undefined;
   /** True if the file's own structure shows that bytes are missing at its end. */
   truncated: boolean;
-  /** JPEG: colour components (1 grey, 3 YCbCr or RGB, 4 CMYK). */
+  /** JPEG: colour components (1 grey, 3 YCbCr or RGB, 4 CMYK); TIFF: 4 if it is CMYK. */
   components?: number;
-  /** PNG: the stretches of its colour profiles' chunks; there should be one at most. */
+  /**
+   * The stretches of the file with colour profiles, of which there should be one at most. PNG: whole chunks; JPEG: parts of
+   * one, each behind its number and how many there are; the others: the profile itself. See colour-profile/embedded.ts.
+   */
   profiles?: [from: number, to: number][];
   /** GIF: the first image, as far as there is one: its pixels, and where their compressed data begin. */
   firstImage?: { pixels: number; dataAt: number };

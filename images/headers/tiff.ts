@@ -1,11 +1,13 @@
 import { badImage, truncatedImage, type HeaderReader } from './header.ts';
 
-const TAG = { width: 256, height: 257, bitsPerSample: 258 } as const;
+const TAG = { width: 256, height: 257, bitsPerSample: 258, photometric: 262, profile: 34675 } as const;
 /** Tags of where the parts of the picture lie, strips or tiles, and of how many bytes each takes. */
 const PARTS = [
   { offsets: 273, lengths: 279 },
   { offsets: 324, lengths: 325 },
 ];
+/** Of the photometric interpretations, the one that is called ‘separated’. */
+const CMYK = 5;
 const ENTRY_BYTES = 12;
 const [SHORT, LONG] = [3, 4];
 /** Of the types BYTE (1) to DOUBLE (12). */
@@ -66,12 +68,15 @@ export const readTiffHeader: HeaderReader = (bytes) => {
       truncated = offsets.at(i) + (i < lengths.count ? lengths.at(i) : 0) > bytes.length;
     }
   }
+  const profile = entryOf.get(TAG.profile);
   return {
     format: 'tiff',
     width,
     height,
     bitDepth: first(TAG.bitsPerSample) ?? 1, // the standard's default
     exif: bytes,
+    profiles: profile === undefined ? [] : [[u32(profile + 8), u32(profile + 8) + u32(profile + 4)]],
     truncated,
+    ...(first(TAG.photometric) === CMYK ? { components: 4 } : {}),
   };
 };

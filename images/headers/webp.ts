@@ -1,11 +1,11 @@
-import { badImage, truncatedImage, type HeaderReader } from './header.ts';
+import { badImage, truncatedImage, type HeaderReader, type ImageHeader } from './header.ts';
 
 const VP8_START_CODE = 0x9d012a;
 const VP8L_SIGNATURE = 0x2f;
 
 /**
  * WebP (RFC 9649): `RIFF size:u32 WEBP`, then chunks `type:4 size:u32 body`, padded to even sizes. The first one is
- * `VP8 ` (lossy), `VP8L` (lossless), or `VP8X` (extended: canvas size, and further chunks such as `EXIF`).
+ * `VP8 ` (lossy), `VP8L` (lossless), or `VP8X` (extended: canvas size, and further chunks such as `EXIF` and `ICCP`, the colour profile).
  */
 export const readWebpHeader: HeaderReader = (bytes) => {
   if (bytes.toString('latin1', 0, 4) !== 'RIFF' || bytes.toString('latin1', 8, 12) !== 'WEBP') return null;
@@ -14,7 +14,7 @@ export const readWebpHeader: HeaderReader = (bytes) => {
     format: 'webp',
     ...readSize(bytes),
     bitDepth: 8,
-    exif: findExif(bytes),
+    ...findChunks(bytes),
     truncated: bytes.length < 8 + bytes.readUInt32LE(4),
   };
 };
@@ -33,11 +33,15 @@ function readSize(bytes: Buffer): { width: number; height: number } {
   throw badImage('damaged WEBP: its first chunk is none that begins an image');
 }
 
-function findExif(bytes: Buffer): Buffer | null {
+function findChunks(bytes: Buffer): Pick<ImageHeader, 'exif' | 'profiles'> {
+  let exif: Buffer | null = null;
+  const profiles: [number, number][] = [];
   for (let at = 12; at + 8 <= bytes.length;) {
     const size = bytes.readUInt32LE(at + 4);
-    if (bytes.toString('latin1', at, at + 4) === 'EXIF') return bytes.subarray(at + 8, at + 8 + size);
+    const type = bytes.toString('latin1', at, at + 4);
+    if (type === 'EXIF') exif ??= bytes.subarray(at + 8, at + 8 + size);
+    if (type === 'ICCP') profiles.push([at + 8, at + 8 + size]);
     at += 8 + size + (size & 1);
   }
-  return null;
+  return { exif, profiles };
 }

@@ -61,7 +61,7 @@ async function outcomes({ pool, dataset }: TestPipeline): Promise<Map<string, Ou
 /** What an image's row must show, known without our decoder; null: nothing else makes anything of it. */
 async function otherwiseKnown({ bytes, grey }: HostileImage): Promise<Pixels | null> {
   if (!grey) return independentPixels(bytes);
-  return { format: 'png', ...grey, channels: 1, bitDepth: 8, exif: null };
+  return { format: 'png', ...grey, channels: 1, bitDepth: 8, exif: null, colourSpace: null };
 }
 
 /** What is wrong with what became of an image; null: nothing. */

@@ -13,6 +13,7 @@ function pixels(channels: Channels, samples: number[]): Pixels {
     data: Uint8Array.from(samples),
     bitDepth: 8,
     exif: null,
+    colourSpace: null,
   };
 }
 

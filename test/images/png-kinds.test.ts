@@ -86,6 +86,7 @@ describe('PNG', () => {
         height: HEIGHT,
         bitDepth: depth,
         exif: null,
+        colourSpace: null,
       });
       expect(pixels.channels).toBe(expected.length / (WIDTH * HEIGHT));
       expect([...pixels.data]).toEqual(expected);

@@ -19,6 +19,7 @@ describe('encodeGreyPng', () => {
           data: Buffer.from(pixels),
           bitDepth: 8,
           exif: null,
+          colourSpace: null,
         });
         const independent = await sharp(png).toColourspace('b-w').raw().toBuffer();
         expect([...independent]).toEqual([...pixels]);

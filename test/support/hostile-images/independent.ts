@@ -28,6 +28,7 @@ const pixels = (width: number, height: number, channels: 1 | 3 | 4, data: Uint8A
   data,
   bitDepth: 8,
   exif: null,
+  colourSpace: null,
 });
 
 /** 24 bits without compression, rows from the bottom. */

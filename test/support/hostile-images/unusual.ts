@@ -31,6 +31,7 @@ const over = (alphas: (value: number, at: number) => number): Grey =>
     channels: 2,
     bitDepth: 8,
     exif: null,
+    colourSpace: null,
     data: Uint8Array.from(spread((value, at) => [value, alphas(value, at)])),
   });
 
