@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { HubError } from '../errors.ts';
-import { FILTERS } from './preprocess/filters.ts';
+import { FILTERS } from './preprocess/resample/taps.ts';
 import { FITS } from './preprocess/fit.ts';
 
 const name = z.string().min(1, 'must not be empty');

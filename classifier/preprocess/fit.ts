@@ -1,5 +1,5 @@
-import type { Axis } from './filters.ts';
-import { resample, type Resampling } from './resample.ts';
+import { resample, type Resampling } from './resample/resample.ts';
+import type { Axis } from './resample/taps.ts';
 
 /** What becomes of a picture whose sides are in another proportion than the model's. */
 export const FITS = ['stretch', 'crop', 'pad'] as const;
@@ -31,7 +31,7 @@ interface Size {
 export function fitPixels(
   pixels: Uint8Array,
   from: Size,
-  channels: number,
+  channels: 1 | 3,
   target: Size,
   fitting: Fitting,
 ): Uint8Array {

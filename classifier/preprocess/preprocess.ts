@@ -70,16 +70,25 @@ function greyWriter(input: ManifestInput): Writer {
 
 function colourWriter(input: ManifestInput): Writer {
   const area = input.width * input.height;
-  const planes = [0, 1, 2].map((channel) => ({
-    table: scaleTable(input.scaling, channel, input.invert),
-    source: input.colour === 'bgr' ? 2 - channel : channel,
-    start: input.layout === 'NCHW' ? channel * area : channel,
-  }));
-  const step = input.layout === 'NCHW' ? 1 : 3;
+  const [first, second, third] = [0, 1, 2].map((channel) =>
+    scaleTable(input.scaling, channel, input.invert),
+  ) as [Float32Array, Float32Array, Float32Array];
+  // Where in a pixel the first and the last channel of the model are.
+  const [a, c] = input.colour === 'bgr' ? [2, 0] : [0, 2];
+  if (input.layout === 'NCHW') {
+    return (pixels, target, offset) => {
+      for (let from = 0, to = offset; from < pixels.length; from += 3, to++) {
+        target[to] = first[pixels[from + a]!]!;
+        target[to + area] = second[pixels[from + 1]!]!;
+        target[to + 2 * area] = third[pixels[from + c]!]!;
+      }
+    };
+  }
   return (pixels, target, offset) => {
-    for (const { table, source, start } of planes) {
-      let to = offset + start;
-      for (let from = source; from < pixels.length; from += 3, to += step) target[to] = table[pixels[from]!]!;
+    for (let from = 0, to = offset; from < pixels.length; from += 3, to += 3) {
+      target[to] = first[pixels[from + a]!]!;
+      target[to + 1] = second[pixels[from + 1]!]!;
+      target[to + 2] = third[pixels[from + c]!]!;
     }
   };
 }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { HubError } from '../../errors.ts';
 import { ACTIVATIONS, INPUT_TYPES, LAYOUTS, type Scaling } from '../manifest.ts';
-import { FILTERS } from '../preprocess/filters.ts';
+import { FILTERS } from '../preprocess/resample/taps.ts';
 import { FITS } from '../preprocess/fit.ts';
 
 const side = z.int().positive();

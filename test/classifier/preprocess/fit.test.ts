@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { createHash } from 'node:crypto';
-import type { Filter } from '../../../classifier/preprocess/filters.ts';
+import type { Filter } from '../../../classifier/preprocess/resample/taps.ts';
 import { fitPixels, type Fitting } from '../../../classifier/preprocess/fit.ts';
 
 type Side = [width: number, height: number];
@@ -18,7 +18,7 @@ const STRETCH: Fitting = {
 const noise = (length: number): Uint8Array =>
   Uint8Array.from({ length }, (_, index) => (index * index * 31 + index * 17) % 256);
 
-const fitted = (from: Side, channels: number, to: Side, fitting: Partial<Fitting>, pixels?: Uint8Array) =>
+const fitted = (from: Side, channels: 1 | 3, to: Side, fitting: Partial<Fitting>, pixels?: Uint8Array) =>
   fitPixels(
     pixels ?? noise(from[0] * from[1] * channels),
     { width: from[0], height: from[1] },

@@ -4,12 +4,14 @@ export type Filter = (typeof FILTERS)[number];
 
 /** What the new positions of one axis are made from. */
 export interface Taps {
-  /** For each new position the first old one that counts, and how many do. */
+  /** Of each new position, the first old one that counts, and how many do. */
   first: Int32Array;
   count: Int32Array;
-  /** Their weights in fixed point, `most` places for each new position. */
-  weights: Int32Array;
+  /** How many count for one, at most. */
   most: number;
+  /** All that with the weights, as resample.wat reads it: `step` bytes for each new position. */
+  bytes: Uint8Array;
+  step: number;
 }
 
 /** One side of a picture that gets another length, and what of it is wanted. */
@@ -21,8 +23,10 @@ export interface Axis {
   length: number;
 }
 
-/** Bits behind the point, as in Pillow: 255 times a weight of almost 2 fits into 32 bits with its sign. */
-export const PRECISION = 22;
+/** Bits behind the point, as in Pillow: 255 times a weight of almost 2 fits into 32 bits with its sign. resample.wat has it too. */
+const PRECISION = 22;
+/** Two places before the weights: the first old position, and how many count. Zeros fill the last four of the weights. */
+const FRONT = 2;
 
 /** Weight of an old pixel by the distance of its centre, and the distance from which on it is 0. */
 interface Kernel {
@@ -112,16 +116,22 @@ class TapsBuilder {
   }
 
   build(): Taps {
+    const first = this.#first;
+    const count = this.#count;
     const most = this.#most;
-    const weights = new Int32Array(this.#weights.length);
-    for (let index = 0; index < this.#first.length; index++) {
-      const own = this.#weights.subarray(index * most, index * most + this.#count[index]!);
+    const places = FRONT + 4 * Math.ceil(most / 4);
+    const table = new Int32Array(first.length * places);
+    for (let index = 0; index < first.length; index++) {
+      const at = index * places;
+      table[at] = first[index]!;
+      table[at + 1] = count[index]!;
+      const own = this.#weights.subarray(index * most, index * most + count[index]!);
       const total = own.reduce((sum, weight) => sum + weight, 0);
       own.forEach((weight, k) => {
         const fixed = (weight / total) * 2 ** PRECISION;
-        weights[index * most + k] = Math.trunc(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
+        table[at + FRONT + k] = Math.trunc(fixed < 0 ? fixed - 0.5 : fixed + 0.5);
       });
     }
-    return { first: this.#first, count: this.#count, weights, most };
+    return { first, count, most, bytes: new Uint8Array(table.buffer), step: 4 * places };
   }
 }
