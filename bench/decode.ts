@@ -10,7 +10,7 @@ import { note } from '../cli/output.ts';
 import type { Config } from '../config.ts';
 import { errorText, HubError } from '../errors.ts';
 import { pack } from '../ingest/batch-task.ts';
-import { enlarge, readPhotos, writePhotos } from './photos.ts';
+import { enlarge, readPhotos, writePhotos } from './photo-files.ts';
 import { amount, type BenchResult, compare, median, printResult, printTable } from './result.ts';
 
 const LARGE = { width: 2000, height: 1500 };

@@ -8,6 +8,7 @@ import { exportBenchCommand } from './export.ts';
 import { indexCommand } from './index.ts';
 import { latencyCommand } from './latency.ts';
 import { limitsCommand } from './limits.ts';
+import { photosCommand } from './photos.ts';
 import { reclassifyCommand } from './reclassify.ts';
 import { soakCommand } from './soak.ts';
 import { streamCommand } from './stream.ts';
@@ -18,6 +19,7 @@ const BENCHMARKS: RegisterCommand[] = [
   latencyCommand,
   indexCommand,
   decodeCommand,
+  photosCommand,
   exportBenchCommand,
   limitsCommand,
   soakCommand,

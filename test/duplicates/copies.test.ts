@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from '@jest/globals';
 import { fileURLToPath } from 'node:url';
 import sharp from 'sharp';
-import { enlarge, readPhotos } from '../../bench/photos.ts';
+import { enlarge, readPhotos } from '../../bench/photo-files.ts';
 import { DEFAULT_DISTANCE } from '../../duplicates/find-duplicates.ts';
 import { decode } from '../../images/decode.ts';
 import { toGrey } from '../../images/grey.ts';
