@@ -26,7 +26,7 @@ interface Size {
  * Gives a picture the target's size. Sizes and places between are rounded as torchvision rounds them (`Resize`, then
  * `CenterCrop`): the longer side down, the margin to the nearest, halves to the even one.
  * @param pixels [from.height, from.width, channels]
- * @returns [target.height, target.width, channels]; `pixels` themselves when nothing is to be done
+ * @returns [target.height, target.width, channels], valid until the next call; `pixels` themselves when nothing is to be done
  */
 export function fitPixels(
   pixels: Uint8Array,

@@ -39,6 +39,7 @@ group('describe', () => {
         data: Buffer.from(digit),
         bitDepth: 8,
         exif: null,
+        colourSpace: null,
       },
     });
     // the Laplacian: 255 outside of each edge pixel, −255 (sides) or −510 (corners) inside; 26 × 26 pixels

@@ -32,7 +32,8 @@ function tapsOf(axis: Axis, { filter, antialias }: Resampling): Taps | null {
  * The loops are in resample.wat, with vectors of 128 bits: 32 × 32 to 128 × 128 pixels by bicubic take 65 to 75 µs of
  * processor time, where the same loops in JavaScript take 500, Pillow takes 200 and OpenCV, which is not as exact, 80.
  * @param pixels [vertical.from, horizontal.from, channels], 1 or 3 channels
- * @returns [vertical.length, horizontal.length, channels]; `pixels` themselves when nothing is to be done
+ * @returns [vertical.length, horizontal.length, channels], valid until the next call; `pixels` themselves when nothing is
+ * to be done
  */
 export function resample(
   pixels: Uint8Array,
@@ -76,5 +77,5 @@ export function resample(
       kernels.addRows(ringAt, slots, ringStride, first % slots, taps, resultAt + y * length, length);
     }
   }
-  return memory.slice(resultAt, resultAt + vertical.length * length);
+  return memory.subarray(resultAt, resultAt + vertical.length * length);
 }

@@ -86,6 +86,23 @@ describe('layout and colour order', () => {
     expect(tensorOf(image, { ...bgr, layout: 'NCHW' })).toEqual([3, 6, 2, 5, 1, 4]);
   });
 
+  test('many pixels go the same way as few, wherever in memory they begin', () => {
+    const scaling = { kind: 'mean-std' as const, mean: [0.1, 0.2, 0.3], std: [0.2, 0.3, 0.4] };
+    const memory = Uint8Array.from({ length: 3 * 35 + 1 }, (_, i) => (i * 89) % 256);
+    const pixel = (data: Uint8Array, at: number) => pixels(1, 1, 3, ...data.subarray(3 * at, 3 * at + 3));
+    for (const start of [0, 1]) {
+      const data = memory.subarray(start, start + 3 * 35);
+      for (const order of ['rgb', 'bgr'] as const) {
+        const input = { channels: 3, colour: order, scaling } as const;
+        const each = Array.from({ length: 35 }, (_, at) => tensorOf(pixel(data, at), input));
+        const all = { width: 7, height: 5, channels: 3, data };
+        expect(tensorOf(all, { ...input, layout: 'NHWC' })).toEqual(each.flat());
+        const planes = [0, 1, 2].flatMap((channel) => each.map((numbers) => numbers[channel]!));
+        expect(tensorOf(all, { ...input, layout: 'NCHW' })).toEqual(planes);
+      }
+    }
+  });
+
   test('mean and std are those of the model’s channel order', () => {
     const scaling = { kind: 'mean-std' as const, mean: [0, 0, 1], std: [1, 1, 1] };
     const [blue, , red] = tensorOf(pixels(1, 1, 3, 255, 0, 0), { channels: 3, colour: 'bgr', scaling });
