@@ -11,6 +11,8 @@ async function earlierIndex(index: TestIndex, lens?: object): Promise<string> {
   const alias = aliasOf(index.config.indexPrefix, 'mnist');
   const name = `${alias}-000001`;
   const { lens: _, dominant_colours: __, ...properties } = MAPPINGS.properties;
+  // It would add the fields of this version.
+  await index.client.indices.deleteIndexTemplate({ name: index.config.indexPrefix });
   await index.client.indices.create({
     index: name,
     mappings: { dynamic: 'strict', properties: { ...properties, ...(lens && { lens }) } } as never,

@@ -311,8 +311,10 @@ describe('the running indexer', () => {
       async () => !(await client.indices.exists({ index: `${config.indexPrefix}-birds-000001` })),
       'the index is removed',
     );
-    const left = await pool.query("select from imagehub.index_state where dataset = 'birds'");
-    expect(left.rowCount).toBe(0);
+    await until(async () => {
+      const left = await pool.query("select from imagehub.index_state where dataset = 'birds'");
+      return left.rowCount === 0;
+    }, 'nothing is remembered of it');
   });
 
   test('a dataset that was dropped and made again shows nothing of the old one, on or off', async () => {
