@@ -104,8 +104,9 @@ export async function readBackboneBytes(db: Queryable, id: number): Promise<Buff
 export async function deleteBackbone(pool: Pool, name: string): Promise<StoredBackbone> {
   return transaction(pool, async (client) => {
     const backbone = await getBackbone(client, name);
-    await client.query(`drop table imagehub."features_${backbone.id}"`);
+    // First the row, which waits for those who write features as images come, and only then what they write into.
     await client.query('delete from imagehub.backbones where id = $1', [backbone.id]);
+    await client.query(`drop table imagehub."features_${backbone.id}"`);
     return backbone;
   });
 }

@@ -2,7 +2,7 @@ import { extname } from 'node:path';
 import { errorText, HubError } from '../../errors.ts';
 import type { Attempt, Job, JobContext, JobKind, JobRequest } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
-import { getBackbone, type Precision, type StoredBackbone } from '../../sql/backbones.ts';
+import { getBackbone } from '../../sql/backbones.ts';
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { getDataset } from '../../sql/datasets.ts';
@@ -98,15 +98,13 @@ export const FEATURES: JobKind<FeatureParameters, IdRange> = {
 interface Desk {
   context: JobContext;
   backbone: BackboneRef;
-  precision: Precision;
   threads: Threads;
 }
 
 /** @throws HubError NOT_FOUND when the backbone was deleted, BAD_MODEL when it cannot be loaded */
 async function openDesk(context: JobContext, { parameters }: Job<FeatureParameters>): Promise<Desk> {
   const { pool, config, log } = context;
-  const stored: StoredBackbone = await getBackbone(pool, parameters.backbone);
-  const backbone = await loadBackboneRef(pool, stored);
+  const backbone = await loadBackboneRef(pool, await getBackbone(pool, parameters.backbone));
   const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
   const threads = new Threads(file, config.workers, log);
   try {
@@ -115,8 +113,8 @@ async function openDesk(context: JobContext, { parameters }: Job<FeatureParamete
       threads.run<string | null>('loadBackbone', { backbone }, [], LOAD_LIMIT_MS),
     );
     const [failure] = (await Promise.all(loading)).filter((text) => text !== null);
-    if (failure === undefined) return { context, backbone, precision: stored.precision, threads };
-    throw new HubError('BAD_MODEL', `Backbone ${stored.name} cannot be loaded: ${failure}`);
+    if (failure === undefined) return { context, backbone, threads };
+    throw new HubError('BAD_MODEL', `Backbone ${backbone.name} cannot be loaded: ${failure}`);
   } catch (error) {
     await threads.close();
     throw error;
@@ -161,12 +159,12 @@ async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<
 
 /** Images that end their thread, or hang in it, are done again one at a time; one that does so alone has no features. */
 async function computeChunk(desk: Desk, { bytes, rows }: RowChunk): Promise<EncodedFeatures> {
-  const { context, backbone, precision, threads } = desk;
+  const { context, backbone, threads } = desk;
   const { maxPixels, decodeTimeoutMs } = context.config;
   const compute = (only?: number): Promise<EncodedFeatures> => {
     // A copy is moved to the thread: the rows may be needed again.
     const copy = new Uint8Array(bytes);
-    const task: FeatureTask = { backbone, precision, maxPixels, rows: copy, only };
+    const task: FeatureTask = { backbone, maxPixels, rows: copy, only };
     return threads.run('computeFeatures', task, [copy.buffer], TIMEOUT_FACTOR * decodeTimeoutMs);
   };
   try {
