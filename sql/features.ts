@@ -109,10 +109,19 @@ export class FeatureWriter {
 /** How features are stored unless the backbone says otherwise; with others the writer's memory grows. */
 const BYTES_OF_FLOAT16 = 2;
 
-/** Images `i` that have no features of their present bytes by the backbone; classic columns keep no hash, there time tells. */
+/** Features `f` are of the present bytes of image `i`; classic columns keep no hash, there time tells. */
+const ARE_PRESENT =
+  'f.sha256 is not distinct from i.sha256 and (i.sha256 is not null or f.computed_at >= i.ingested_at)';
+
+/** Images `i` that have no features of their present bytes by the backbone. */
 export const withoutFeatures = (backbone: number): string =>
-  `not exists (select from imagehub.features f where f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id
-     and f.sha256 is not distinct from i.sha256 and (i.sha256 is not null or f.computed_at >= i.ingested_at))`;
+  `not exists (select from imagehub.features f
+     where f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id and ${ARE_PRESENT})`;
+
+/** After images `i`: their features `f` by the backbone, of their present bytes, or nulls. */
+export const joinFeatures = (backbone: number): string =>
+  `left join imagehub."features_${backbone}" f
+     on f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id and ${ARE_PRESENT}`;
 
 const STAGE = `
   set local client_min_messages = warning;

@@ -16,16 +16,10 @@ import {
   writeFeatureRow,
   writeFeatures,
 } from '../../sql/features.ts';
-import {
-  checkBeforehand,
-  keepSelection,
-  type KeptSelection,
-  keptSelection,
-  type Selection,
-} from '../../sql/selection.ts';
-import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
+import { checkBeforehand, keepSelection, type KeptSelection, type Selection } from '../../sql/selection.ts';
+import { storedRows } from '../../sql/stored-rows.ts';
 import { inOrder } from '../in-order.ts';
-import { describeRange, imageParts } from '../stored/image-parts.ts';
+import { describeRange, type ImagePart, imageParts, partRows } from '../stored/image-parts.ts';
 import { TASKS_PER_THREAD } from '../row-threads.ts';
 import { NoThread, Threads } from '../threads.ts';
 import { type BackboneRef, loadBackboneRef } from './backbone.ts';
@@ -70,7 +64,7 @@ export async function featureRequest(
 }
 
 /** Fills imagehub.features. Counts: images, and of these failed (undecodable, or the backbone fails on them). */
-export const FEATURES: JobKind<FeatureParameters, IdRange> = {
+export const FEATURES: JobKind<FeatureParameters, ImagePart> = {
   kind: 'features',
   async cut(context, request) {
     const { backbone, again } = request.parameters;
@@ -121,7 +115,10 @@ async function openDesk(context: JobContext, { parameters }: Job<FeatureParamete
   }
 }
 
-async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<FeatureParameters, IdRange>) {
+async function computePart(
+  desk: Desk,
+  { job, what, signal, stopping }: Attempt<FeatureParameters, ImagePart>,
+) {
   const { pool } = desk.context;
   const { again } = job.parameters;
   const chunks = storedRows(
@@ -129,9 +126,8 @@ async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<
     {
       dataset: job.dataset,
       columns: SOURCE_COLUMNS,
-      selection: keptSelection(job.parameters),
       ...(again ? {} : { condition: withoutFeatures(desk.backbone.id) }),
-      ...what,
+      ...partRows(job.parameters, what),
     },
     TASK_LIMITS,
   );
