@@ -1,6 +1,9 @@
 import { hash } from 'node:crypto';
 import { decode, type Pixels } from '../images/decode.ts';
+import { dominantColours, dominantGreys } from '../images/dominant-colours.ts';
+import { exposure } from '../images/exposure.ts';
 import { toGrey } from '../images/grey.ts';
+import { greyHistogram } from '../images/histogram.ts';
 import { describe } from '../images/metadata.ts';
 import { fitWithin } from '../images/pgm.ts';
 import { perceptualHash } from '../images/phash.ts';
@@ -22,7 +25,8 @@ export interface Price {
  * images of a format that is decoded at once (PNG). The best of some rounds: the others were disturbed.
  */
 export function priceColumns(images: Buffer[]): Price[] {
-  const greys = images.map((bytes) => toGrey(decode(bytes, OPTIONS) as Pixels));
+  const pixels = images.map((bytes) => decode(bytes, OPTIONS) as Pixels);
+  const greys = pixels.map((each) => toGrey(each));
   const price = (step: string, run: (index: number) => unknown): Price => {
     let best = Infinity;
     for (let round = 0; round < ROUNDS; round++) {
@@ -36,7 +40,15 @@ export function priceColumns(images: Buffer[]): Price[] {
     price('width, height, format: from the header', (i) => sniff(images[i]!, OPTIONS)),
     price('decode, with the header', (i) => decode(images[i]!, OPTIONS)),
     price('image_pgm: reduced, if need be', (i) => fitWithin(greys[i]!, OPTIONS.pgmMaxSide)),
-    price('pixel_mean … object_count', (i) => pixelStatistics(greys[i]!)),
+    price('pixel_mean … over_exposed', (i) => {
+      const [grey, histogram] = [greys[i]!, greyHistogram(greys[i]!)];
+      return exposure(histogram, grey.data.length, pixelStatistics(grey, histogram));
+    }),
+    price('dominant_colours', (i) =>
+      pixels[i]!.channels === 1
+        ? dominantGreys(greyHistogram(greys[i]!), greys[i]!.data.length)
+        : dominantColours(pixels[i]!),
+    ),
     price('phash', (i) => perceptualHash(greys[i]!)),
     price('sha256', (i) => hash('sha256', images[i]!, 'binary')),
     price('all of these', (i) => describe(images[i]!, OPTIONS)),

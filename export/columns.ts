@@ -11,6 +11,8 @@ export type ColumnKind =
   | 'bytea'
   | 'base64' // text → the bytes that it encodes
   | 'float4[]'
+  | 'bool'
+  | 'text[]'
   | 'class'; // int4 → dictionary of class names
 
 export interface ExportColumn {
@@ -54,6 +56,7 @@ const COLUMNS: readonly ExportColumn[] = [
   column('width', 'int4'),
   column('height', 'int4'),
   column('channels', 'int4'),
+  column('colour_space', 'text'),
   column('byte_size', 'int4'),
   column('sha256', 'bytea'),
   column('phash', 'int8'),
@@ -62,10 +65,21 @@ const COLUMNS: readonly ExportColumn[] = [
   column('entropy', 'float4'),
   column('sharpness', 'float4'),
   column('object_count', 'int4'),
+  column('brightness', 'float4'),
+  column('blank', 'bool'),
+  column('over_exposed', 'bool'),
+  column('dominant_colours', 'text[]'),
   column('captured_at', 'timestamp'),
+  column('captured_offset', 'int4'),
   column('latitude', 'float8'),
   column('longitude', 'float8'),
+  column('altitude', 'float4'),
   column('camera', 'text'),
+  column('lens', 'text'),
+  column('aperture', 'float4'),
+  column('exposure_time', 'float4'),
+  column('iso', 'int4'),
+  column('focal_length', 'float4'),
   column('exif', 'text', { sql: 'i.exif::text' }),
   column('source_topic', 'text'),
   column('source_partition', 'int4'),

@@ -1,6 +1,6 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { zstdCompressSync } from 'node:zlib';
-import { DataType, type RecordBatch, type Schema, type Vector } from 'apache-arrow';
+import { DataType, makeVector, type RecordBatch, type Schema, type Vector } from 'apache-arrow';
 import type { SchemaElement } from 'hyparquet';
 import { ByteWriter, type ColumnSource, ParquetWriter, type Writer } from 'hyparquet-writer';
 
@@ -64,7 +64,7 @@ function parquetSchema(schema: Schema): SchemaElement[] {
         return [
           { name, repetition_type, num_children: 1, converted_type: 'LIST', logical_type: { type: 'LIST' } },
           { name: 'list', repetition_type: 'REPEATED', num_children: 1 },
-          { name: 'element', type: 'FLOAT', repetition_type: 'REQUIRED' },
+          { name: 'element', repetition_type: 'REQUIRED', ...leaf(type.valueType) },
         ];
       }
       return [{ name, repetition_type, ...leaf(type) }];
@@ -76,6 +76,7 @@ function leaf(type: DataType): Partial<SchemaElement> {
   if (DataType.isTimestamp(type)) {
     return { type: 'INT64', logical_type: { type: 'TIMESTAMP', isAdjustedToUTC: true, unit: 'MICROS' } };
   }
+  if (DataType.isBool(type)) return { type: 'BOOLEAN' };
   if (DataType.isInt(type)) return { type: type.bitWidth === 64 ? 'INT64' : 'INT32' };
   if (DataType.isFloat(type)) return { type: type.ArrayType === Float32Array ? 'FLOAT' : 'DOUBLE' };
   if (DataType.isUtf8(type) || DataType.isDictionary(type)) {
@@ -102,9 +103,11 @@ function valuesOf(vector: Vector, type: DataType): unknown[] {
   }
   if (DataType.isList(type)) {
     const { valueOffsets, children, length } = vector.data[0]!;
-    const values = children[0]!.values as Float32Array;
+    const values: unknown[] = DataType.isUtf8(type.valueType)
+      ? Array.from(makeVector(children[0]!) as Iterable<string>)
+      : Array.from(children[0]!.values as Float32Array);
     return Array.from({ length }, (_, row) =>
-      vector.isValid(row) ? Array.from(values.subarray(valueOffsets[row], valueOffsets[row + 1])) : null,
+      vector.isValid(row) ? values.slice(valueOffsets[row], valueOffsets[row + 1]) : null,
     );
   }
   return Array.from(vector as Iterable<unknown>);

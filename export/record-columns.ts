@@ -1,5 +1,6 @@
 import {
   Binary,
+  Bool,
   type Data,
   type DataType,
   Dictionary,
@@ -64,6 +65,8 @@ const FLOAT64 = new Float64();
 const UTF8 = new Utf8();
 const BINARY = new Binary();
 const TIMESTAMP = new TimestampMicrosecond('UTC');
+const BOOL = new Bool();
+const TEXT_LIST = new List(new Field('item', UTF8, false));
 const FLOAT_LIST = new List(new Field('item', FLOAT32, false));
 const CLASS = new Dictionary(UTF8, INT32, CLASS_DICTIONARY);
 
@@ -77,6 +80,8 @@ const TYPES: Readonly<Record<ColumnKind, DataType>> = {
   bytea: BINARY,
   base64: BINARY,
   'float4[]': FLOAT_LIST,
+  bool: BOOL,
+  'text[]': TEXT_LIST,
   class: CLASS,
 };
 
@@ -117,6 +122,10 @@ export function buildColumn(kind: ColumnKind, index: FieldIndex, field: number, 
       return makeData({ type: BINARY, length, ...decoded(index, field), ...validity });
     case 'float4[]':
       return makeData({ type: FLOAT_LIST, length, ...floatLists(index, field), ...validity });
+    case 'bool':
+      return makeData({ type: BOOL, length, data: bits(index, field), ...validity });
+    case 'text[]':
+      return makeData({ type: TEXT_LIST, length, ...textLists(index, field), ...validity });
   }
 }
 
@@ -140,6 +149,15 @@ function nulls({ rows, fields, lengths }: FieldIndex, field: number) {
     nullCount++;
   }
   return { nullCount, nullBitmap };
+}
+
+/** One bit a value, least significant first. */
+function bits({ view, rows, fields, starts, lengths }: FieldIndex, field: number): Uint8Array {
+  const values = new Uint8Array((rows + 7) >> 3);
+  for (let row = 0, slot = field; row < rows; row++, slot += fields) {
+    if (lengths[slot]! > 0 && view.getUint8(starts[slot]!) !== 0) values[row >> 3]! |= 1 << (row & 7);
+  }
+  return values;
 }
 
 function int4({ view, rows, fields, starts, lengths }: FieldIndex, field: number): Int32Array {
@@ -260,4 +278,34 @@ function floatLists(index: FieldIndex, field: number): { valueOffsets: Int32Arra
   }
   const data = values.subarray(0, used);
   return { valueOffsets, child: makeData({ type: FLOAT32, length: used, data, nullCount: 0 }) };
+}
+
+/** As above; a null inside, which nothing of ours writes, is an empty text. */
+function textLists(index: FieldIndex, field: number): { valueOffsets: Int32Array; child: Data<Utf8> } {
+  const { bytes, view, rows, fields, starts, lengths } = index;
+  const data = Buffer.allocUnsafeSlow(totalLength(index, field));
+  const valueOffsets = new Int32Array(rows + 1);
+  const textOffsets = [0];
+  let used = 0;
+  for (let row = 0, slot = field; row < rows; row++, slot += fields) {
+    const start = starts[slot]!;
+    const end = start + lengths[slot]!;
+    let at = start + ARRAY_VALUES_AT;
+    while (at < end) {
+      const length = Math.max(0, view.getInt32(at));
+      at += 4;
+      used += bytes.copy(data, used, at, at + length);
+      at += length;
+      textOffsets.push(used);
+    }
+    valueOffsets[row + 1] = textOffsets.length - 1;
+  }
+  const child = makeData({
+    type: UTF8,
+    length: textOffsets.length - 1,
+    data: data.subarray(0, used),
+    valueOffsets: Int32Array.from(textOffsets),
+    nullCount: 0,
+  });
+  return { valueOffsets, child };
 }

@@ -1,7 +1,10 @@
 import { hash } from 'node:crypto';
 import { decode, type Pixels } from './decode.ts';
+import { dominantColours, dominantGreys } from './dominant-colours.ts';
 import { readExif, type ExifFacts } from './exif.ts';
+import { exposure, type Exposure } from './exposure.ts';
 import { type Grey, toGrey } from './grey.ts';
+import { greyHistogram } from './histogram.ts';
 import { fitWithin } from './pgm.ts';
 import { perceptualHash } from './phash.ts';
 import type { ImageLimits } from './sniff.ts';
@@ -23,6 +26,11 @@ export interface Described {
   /** The whole picture in grey, as the PGM holds it; the statistics are of these pixels. */
   grey: Grey;
   facts: ExifFacts;
+  /**
+   * What its colours were stored as: the name of its colour profile, `CMYK`, or without either `sRGB`, or `grey` for a picture
+   * of one channel (and alpha).
+   */
+  colourSpace: string;
   /** null unless asked for with `measure`. */
   measures: Measures | null;
 }
@@ -33,6 +41,9 @@ export interface Measures {
   /** Signed 64 bits; see perceptualHash. */
   phash: bigint;
   statistics: PixelStatistics;
+  exposure: Exposure;
+  /** `#rrggbb`, the commonest first; see dominantColours. */
+  dominantColours: string[] | null;
 }
 
 /**
@@ -57,12 +68,20 @@ function describePixels(
     pixels,
     grey,
     facts: readExif(pixels.exif),
-    measures: measure
-      ? {
-          sha256: hash('sha256', bytes, 'binary'),
-          phash: perceptualHash(grey),
-          statistics: pixelStatistics(grey),
-        }
-      : null,
+    colourSpace: pixels.colourSpace ?? (pixels.channels < 3 ? 'grey' : 'sRGB'),
+    measures: measure ? measureImage(bytes, pixels, grey) : null,
+  };
+}
+
+function measureImage(bytes: Uint8Array, pixels: Pixels, grey: Grey): Measures {
+  const histogram = greyHistogram(grey);
+  const statistics = pixelStatistics(grey, histogram);
+  const greys = grey.width * grey.height;
+  return {
+    sha256: hash('sha256', bytes, 'binary'),
+    phash: perceptualHash(grey),
+    statistics,
+    exposure: exposure(histogram, greys, statistics),
+    dominantColours: pixels.channels === 1 ? dominantGreys(histogram, greys) : dominantColours(pixels),
   };
 }

@@ -1,4 +1,5 @@
 import type { Grey } from './grey.ts';
+import { greyHistogram } from './histogram.ts';
 import { countObjects, otsuThreshold } from './objects.ts';
 
 /** Statistics of a greyscale image's values (0–255). */
@@ -21,31 +22,16 @@ export interface PixelStatistics {
 /** c · log2 c for the counts of small images, where the logarithms would cost more than all the rest. */
 const COUNT_LOG2 = Float64Array.from({ length: 4096 }, (_, c) => (c === 0 ? 0 : c * Math.log2(c)));
 
-/** Used again by every call: a fresh one would cost as much as filling it (allocation and collection). */
-const histogram = new Uint32Array(256);
-
-/** All statistics of an image: passes over the pixels for the histogram, the Laplacian and the objects. */
-export function pixelStatistics(image: Grey): PixelStatistics {
-  fillHistogram(image.data);
+/**
+ * All statistics of an image: passes over the pixels for the histogram, the Laplacian and the objects.
+ * @param histogram of the image, if it is there already
+ */
+export function pixelStatistics(image: Grey, histogram = greyHistogram(image)): PixelStatistics {
   return {
-    ...valueStatistics(image.width * image.height),
+    ...valueStatistics(histogram, image.width * image.height),
     sharpness: laplacianVariance(image),
     objectCount: countObjects(image, otsuThreshold(histogram)),
   };
-}
-
-/** Runs of equal values are counted at once: adding 1 to the same count again and again waits for the store before. */
-function fillHistogram(data: Uint8Array): void {
-  histogram.fill(0);
-  let value = data[0]!;
-  let start = 0;
-  for (let i = 1; i < data.length; i++) {
-    if (data[i] === value) continue;
-    histogram[value]! += i - start;
-    value = data[i]!;
-    start = i;
-  }
-  histogram[value]! += data.length - start;
 }
 
 function laplacianVariance({ width, height, data }: Grey): number {
@@ -71,7 +57,7 @@ function laplacianVariance({ width, height, data }: Grey): number {
 }
 
 /** Mean, deviation and entropy follow from how often each value occurs. */
-function valueStatistics(n: number) {
+function valueStatistics(histogram: Uint32Array, n: number) {
   let sum = 0;
   let squares = 0;
   let logs = 0;

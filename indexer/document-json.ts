@@ -60,16 +60,24 @@ const BACKSLASH = 0x5c;
 const SPACE = 0x20;
 const POINT = 0x2e;
 const PLUS = 0x2b;
+const HASH = 0x23;
+const LETTER_A = 0x61;
+const LETTER_F = 0x66;
+const LETTER_T = 0x74;
 const DASH = 0x2d;
 const ZERO = 0x30;
 const NINE = 0x39;
 
 const NOTHING = Buffer.alloc(0);
+const TRUE = Buffer.from('true');
+const FALSE = Buffer.from('false');
 const CORRECT = Buffer.from('"correct":true,');
 const WRONG = Buffer.from('"correct":false,');
 
 const KEYS = COLUMNS.map((name) => Buffer.from(`"${name}":`));
 const KIND_OF = COLUMNS.map((name): Kind => KINDS[name]);
+/** The type text[], which pg's list of names lacks. */
+const TEXT_ARRAY = 1009;
 /** Longest that is written around a value: two quotes, a comma, what a time has more as JSON. */
 const AROUND = 8;
 
@@ -85,6 +93,14 @@ function writeField(out: ByteWriter, place: number, bytes: Buffer, from: number,
       // NaN, Infinity and -Infinity are none of JSON's.
       written = isDigit(bytes[to - 1]!);
       if (written) copyPart(out, bytes, from, to);
+      break;
+    case 'boolean':
+      written = true;
+      // t or f
+      copy(out, bytes[from] === LETTER_T ? TRUE : FALSE);
+      break;
+    case 'texts':
+      written = writeTexts(out, bytes, from, to);
       break;
     case 'text':
       written = writeText(out, bytes, from, to);
@@ -139,6 +155,35 @@ function writeText(out: ByteWriter, bytes: Buffer, from: number, to: number): tr
   }
   buffer[at++] = QUOTE;
   out.length = at;
+  return true;
+}
+
+const parseTexts = pg.types.getTypeParser(TEXT_ARRAY as never) as (text: string) => (string | null)[];
+
+/** `{#ff0000,"a b"}` → `["#ff0000","a b"]`; nulls in it are left out. */
+function writeTexts(out: ByteWriter, bytes: Buffer, from: number, to: number): true {
+  for (let i = from + 1; i < to - 1; i++) {
+    const byte = bytes[i]!;
+    if (byte === COMMA || byte === HASH || isDigit(byte) || (byte >= LETTER_A && byte <= LETTER_F)) continue;
+    const texts = parseTexts(bytes.toString('utf8', from, to)).flat(Infinity);
+    out.text(JSON.stringify(texts.filter((text) => text !== null)));
+    return true;
+  }
+  // Colours alone; written digit by digit they need no parser.
+  out.text('[');
+  if (to - from > 2) {
+    const buffer = out.reserve(3 * (to - from));
+    let at = out.length;
+    buffer[at++] = QUOTE;
+    for (let i = from + 1; i < to - 1; i++) {
+      if (bytes[i] === COMMA) buffer[at++] = QUOTE;
+      buffer[at++] = bytes[i]!;
+      if (bytes[i] === COMMA) buffer[at++] = QUOTE;
+    }
+    buffer[at++] = QUOTE;
+    out.length = at;
+  }
+  out.text(']');
   return true;
 }
 

@@ -1,5 +1,5 @@
 /** How Postgres prints a column, and so how its text becomes JSON. */
-export type Kind = 'text' | 'number' | 'time' | 'bytes' | 'json';
+export type Kind = 'text' | 'texts' | 'number' | 'boolean' | 'time' | 'bytes' | 'json';
 
 /** Everything of an image that is searched: the columns of publication imagehub_changes, no blobs. */
 export const KINDS = {
@@ -18,6 +18,7 @@ export const KINDS = {
   width: 'number',
   height: 'number',
   channels: 'number',
+  colour_space: 'text',
   byte_size: 'number',
   sha256: 'bytes',
   // 64 bits, which readers of JSON would round.
@@ -27,10 +28,21 @@ export const KINDS = {
   entropy: 'number',
   sharpness: 'number',
   object_count: 'number',
+  brightness: 'number',
+  blank: 'boolean',
+  over_exposed: 'boolean',
+  dominant_colours: 'texts',
   captured_at: 'time',
+  captured_offset: 'number',
   latitude: 'number',
   longitude: 'number',
+  altitude: 'number',
   camera: 'text',
+  lens: 'text',
+  aperture: 'number',
+  exposure_time: 'number',
+  iso: 'number',
+  focal_length: 'number',
   exif: 'json',
   source_topic: 'text',
   source_partition: 'number',

@@ -121,6 +121,22 @@ export async function createNextIndex(
   return { name, uuid: String(created[name]?.settings?.index?.uuid) };
 }
 
+/**
+ * Adds the fields that an index of an earlier version lacks; those that it has stay, and no document is touched.
+ * @param index or alias; one that is not there is no error
+ * @returns false if it has one of the fields in another way: it has to be built anew
+ */
+export async function addFields(client: Client, index: string): Promise<boolean> {
+  try {
+    await client.indices.putMapping({ index, ...(MAPPINGS as object) });
+    return true;
+  } catch (error) {
+    if (isMissingIndex(error)) return true;
+    if (error instanceof errors.ResponseError && error.statusCode === 400) return false;
+    throw error;
+  }
+}
+
 /** Points the alias to `name` and to nothing else, in one step. */
 export async function pointAlias(client: Client, alias: string, name: string): Promise<void> {
   const others = (await concreteIndexes(client, alias)).filter(

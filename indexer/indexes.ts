@@ -2,6 +2,7 @@ import type { Pool } from 'pg';
 import type { Logger } from '../log.ts';
 import type { Target } from './apply.ts';
 import {
+  addFields,
   aliasOf,
   type Client,
   concreteIndexes,
@@ -28,6 +29,8 @@ export class Indexes {
   readonly #options: IndexesOptions;
   #states = new Map<string, IndexState>();
   #classesStale = false;
+  /** UUIDs of the indexes that have every field. */
+  readonly #complete = new Set<string>();
 
   constructor(options: IndexesOptions) {
     this.#options = options;
@@ -87,6 +90,7 @@ export class Indexes {
     const { pool, client, prefix, signal } = this.#options;
     await ensureTemplate(client, prefix);
     await this.#load();
+    await this.#addFields();
     let changed = false;
     for (const { dataset } of this.#states.values()) {
       if (await this.#isInOrder(this.#states.get(dataset)!)) continue;
@@ -98,6 +102,21 @@ export class Indexes {
       });
     }
     if (changed) await this.#load();
+  }
+
+  /** An index that an earlier version made would refuse documents with fields that it does not know. */
+  async #addFields(): Promise<void> {
+    const { client } = this.#options;
+    let reload = false;
+    for (const { dataset, indexName, indexUuid, exists } of this.#states.values()) {
+      if (!exists || indexName === null || indexUuid === null || this.#complete.has(indexUuid)) continue;
+      if (!(await addFields(client, indexName))) {
+        await this.#wantRebuild(dataset, 'its index has other fields than this version’s');
+        reload = true;
+      }
+      this.#complete.add(indexUuid);
+    }
+    if (reload) await this.#load();
   }
 
   async #load(): Promise<void> {
@@ -138,9 +157,11 @@ export class Indexes {
     log.info({ dataset, index: index.name }, 'made the index of a new dataset');
   }
 
-  async #wantRebuild(dataset: string): Promise<void> {
+  async #wantRebuild(
+    dataset: string,
+    reason = 'its index in Elasticsearch is missing, or another one than the indexer built',
+  ): Promise<void> {
     const { pool, log } = this.#options;
-    const reason = 'its index in Elasticsearch is missing, or another one than the indexer built';
     log.warn({ dataset }, `${reason}; it will be rebuilt`);
     await requestRebuild(pool, dataset, reason);
   }

@@ -7,6 +7,7 @@ const long = { type: 'long' } as const;
 const float = { type: 'float' } as const;
 const double = { type: 'double' } as const;
 const date = { type: 'date' } as const;
+const boolean = { type: 'boolean' } as const;
 
 /** One property for every field that writeDocument writes; an unknown field would be a bug of ours, and is refused. */
 export const MAPPINGS = {
@@ -18,7 +19,7 @@ export const MAPPINGS = {
     predicted_class: keyword,
     known_label: integer,
     known_class: keyword,
-    correct: { type: 'boolean' },
+    correct: boolean,
     confidence: float,
     model_id: long,
     promotion_no: long,
@@ -30,6 +31,7 @@ export const MAPPINGS = {
     width: integer,
     height: integer,
     channels: integer,
+    colour_space: keyword,
     byte_size: integer,
     sha256: keyword,
     phash: keyword,
@@ -38,11 +40,22 @@ export const MAPPINGS = {
     entropy: float,
     sharpness: float,
     object_count: integer,
+    brightness: float,
+    blank: boolean,
+    over_exposed: boolean,
+    dominant_colours: keyword,
     captured_at: date,
+    captured_offset: integer,
     latitude: double,
     longitude: double,
     location: { type: 'geo_point' },
+    altitude: float,
     camera: keyword,
+    lens: keyword,
+    aperture: float,
+    exposure_time: float,
+    iso: integer,
+    focal_length: float,
     // Any keys, found as exif.<key>, without one mapping entry for each.
     exif: { type: 'flattened', ignore_above: LONGEST_TERM },
     source_topic: keyword,

@@ -9,6 +9,7 @@ import type { Troubles } from '../troubles.ts';
 import { applyChanges, type ApplyContext, putOperation, type Target, writeOperations } from './apply.ts';
 import { ChangeBatcher } from './batcher.ts';
 import {
+  addFields,
   aliasOf,
   type Client,
   concreteIndexes,
@@ -159,6 +160,7 @@ export async function reputDocuments(
         hint: `Build it with: imagehub index rebuild ${dataset}`,
       });
     }
+    await addFields(client, alias);
     const { bornRevision, classes } = await stateOf(pool, dataset);
     return scanInto({ index: alias, bornRevision, classes }, dataset, where, true, options, lockSignal);
   });

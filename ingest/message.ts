@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer';
+import { offsetMinutes } from '../images/exif-time.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { MessageHeaders, SourceMessage } from '../sql/dead-letters.ts';
 import { resolveLabel, ruleLabel } from './labels.ts';
@@ -6,6 +7,8 @@ import { resolveLabel, ruleLabel } from './labels.ts';
 /** What headers say about an image; they win over what EXIF says. */
 export interface HeaderMetadata {
   capturedAt?: Date;
+  /** Set with capturedAt: minutes that local time was ahead of UTC; null without a zone. */
+  capturedOffset?: number | null;
   latitude?: number;
   longitude?: number;
   camera?: string;
@@ -159,22 +162,23 @@ const ISO_8601 =
   /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)(Z|[+-]\d{2}:?\d{2})?)?$/;
 
 /** Without a zone it is UTC, as for EXIF: a machine's own zone would make replays differ. Null: no such moment. */
-function moment(text: string): Date | null {
+function moment(text: string): Required<Pick<HeaderMetadata, 'capturedAt' | 'capturedOffset'>> | null {
   const parts = ISO_8601.exec(text);
   if (!parts) return null;
-  const [, year, month, day, time = '00:00', zone = 'Z'] = parts;
+  const [, year, month, day, time = '00:00', zone] = parts;
   // `Date` turns February 30 into March 2.
   const daysInMonth = new Date(Date.UTC(Number(year), Number(month), 0)).getUTCDate();
-  const date = new Date(`${year}-${month}-${day}T${time.replace(',', '.')}${zone}`);
-  return Number(day) > daysInMonth || Number.isNaN(date.getTime()) ? null : date;
+  const date = new Date(`${year}-${month}-${day}T${time.replace(',', '.')}${zone ?? 'Z'}`);
+  if (Number(day) > daysInMonth || Number.isNaN(date.getTime())) return null;
+  return { capturedAt: date, capturedOffset: zone === undefined ? null : offsetMinutes(zone) };
 }
 
 const HEADERS = new Map<string, (value: string, result: ImageMessage) => void>([
   [
     'captured-at',
     (value, result) => {
-      const date = moment(value);
-      if (date) result.metadata.capturedAt = date;
+      const time = moment(value);
+      if (time) Object.assign(result.metadata, time);
       else ignore(result, 'captured-at', value, 'is not a date in ISO 8601, such as 2026-11-21T14:30:00Z');
     },
   ],

@@ -135,10 +135,12 @@ function writeRow(
   out: CopyWriter,
   { model, promotionNo, source }: BatchTask,
   { message, parsed }: BatchImage,
-  { pixels, grey, facts, measures }: Described,
+  { pixels, grey, facts, colourSpace, measures }: Described,
   verdict: Verdict & { predictedAt: number },
 ): void {
   const statistics = measures?.statistics;
+  const exposure = measures?.exposure;
+  const { metadata } = parsed;
   writeStagedRow(out, {
     id: parsed.id,
     bytes: parsed.value,
@@ -156,6 +158,7 @@ function writeRow(
     width: pixels.width,
     height: pixels.height,
     channels: pixels.channels,
+    colourSpace,
     sha256: measures && measures.sha256,
     phash: measures && measures.phash,
     pixelMean: statistics?.mean ?? null,
@@ -163,10 +166,22 @@ function writeRow(
     entropy: statistics?.entropy ?? null,
     sharpness: statistics?.sharpness ?? null,
     objectCount: statistics?.objectCount ?? null,
-    capturedAt: parsed.metadata.capturedAt ?? facts.capturedAt,
-    latitude: parsed.metadata.latitude ?? facts.latitude,
-    longitude: parsed.metadata.longitude ?? facts.longitude,
-    camera: parsed.metadata.camera ?? facts.camera,
+    brightness: exposure?.brightness ?? null,
+    blank: exposure?.blank ?? null,
+    overExposed: exposure?.overExposed ?? null,
+    dominantColours: measures && measures.dominantColours,
+    capturedAt: metadata.capturedAt ?? facts.capturedAt,
+    capturedOffset: metadata.capturedAt ? (metadata.capturedOffset ?? null) : facts.capturedOffset,
+    latitude: metadata.latitude ?? facts.latitude,
+    longitude: metadata.longitude ?? facts.longitude,
+    // What EXIF says is about the place that EXIF says.
+    altitude: metadata.latitude === undefined ? facts.altitude : null,
+    camera: metadata.camera ?? facts.camera,
+    lens: facts.lens,
+    aperture: facts.aperture,
+    exposureTime: facts.exposureTime,
+    iso: facts.iso,
+    focalLength: facts.focalLength,
     exif: facts.exif,
     sourceTopic: source.topic,
     sourcePartition: source.partition,

@@ -9,6 +9,7 @@ export const COPY_TRAILER = Buffer.from([0xff, 0xff]);
 /** Milliseconds from 1970 to 2000, where PostgreSQL's timestamps begin. */
 const POSTGRES_EPOCH_MS = 946_684_800_000;
 const FLOAT4_OID = 700;
+const TEXT_OID = 25;
 
 /** Writes rows into one growing buffer. Strings must not hold NUL; the caller has checked. */
 export class CopyWriter {
@@ -108,6 +109,28 @@ export class CopyWriter {
     for (let i = 0, to = at + 24; i < values.length; i++, to += 8) {
       view.setInt32(to, 4);
       view.setFloat32(to + 4, values[i]!);
+    }
+  }
+
+  /** text[]: one dimension, no nulls, indexes from 1; of texts of ASCII characters. An empty list is an array without dimensions. */
+  asciiArray(values: readonly string[] | null): void {
+    if (values === null) return this.null();
+    let bytes = values.length === 0 ? 12 : 20;
+    for (const value of values) bytes += 4 + value.length;
+    const at = this.#grow(4 + bytes);
+    const view = this.#view;
+    view.setInt32(at, bytes);
+    view.setInt32(at + 4, values.length === 0 ? 0 : 1);
+    view.setInt32(at + 8, 0);
+    view.setInt32(at + 12, TEXT_OID);
+    if (values.length === 0) return;
+    view.setInt32(at + 16, values.length);
+    view.setInt32(at + 20, 1);
+    let to = at + 24;
+    for (const value of values) {
+      view.setInt32(to, value.length);
+      to += 4;
+      for (let i = 0; i < value.length; i++) this.#buffer[to++] = value.charCodeAt(i);
     }
   }
 

@@ -22,6 +22,7 @@ export interface ImageRow {
   width: number;
   height: number;
   channels: number;
+  colourSpace: string;
   /** 32 characters of 0–255, a byte each. From here on null where the dataset does not keep the column. */
   sha256: string | null;
   phash: bigint | null;
@@ -30,10 +31,26 @@ export interface ImageRow {
   entropy: number | null;
   sharpness: number | null;
   objectCount: number | null;
+  brightness: number | null;
+  blank: boolean | null;
+  overExposed: boolean | null;
+  /** `#rrggbb`. */
+  dominantColours: readonly string[] | null;
   capturedAt: Date | null;
+  /** Minutes that local time was ahead of UTC. */
+  capturedOffset: number | null;
   latitude: number | null;
   longitude: number | null;
+  /** Metres. */
+  altitude: number | null;
   camera: string | null;
+  lens: string | null;
+  aperture: number | null;
+  /** Seconds. */
+  exposureTime: number | null;
+  iso: number | null;
+  /** Millimetres. */
+  focalLength: number | null;
   exif: unknown;
   sourceTopic: string;
   sourcePartition: number;
@@ -83,6 +100,7 @@ const STAGED: StagedColumn[] = [
   { name: 'width', type: 'int', write: (out, row) => out.int4(row.width) },
   { name: 'height', type: 'int', write: (out, row) => out.int4(row.height) },
   { name: 'channels', type: 'int', write: (out, row) => out.int4(row.channels) },
+  { name: 'colour_space', type: 'text', write: (out, row) => out.text(row.colourSpace) },
   { name: 'byte_size', type: 'int', write: (out, row) => out.int4(row.bytes.length) },
   { name: 'sha256', type: 'bytea', write: (out, row) => out.latin1(row.sha256) },
   { name: 'phash', type: 'bigint', write: (out, row) => out.int8(row.phash) },
@@ -91,10 +109,21 @@ const STAGED: StagedColumn[] = [
   { name: 'entropy', type: 'real', write: (out, row) => out.float4(row.entropy) },
   { name: 'sharpness', type: 'real', write: (out, row) => out.float4(row.sharpness) },
   { name: 'object_count', type: 'int', write: (out, row) => out.int4(row.objectCount) },
+  { name: 'brightness', type: 'real', write: (out, row) => out.float4(row.brightness) },
+  { name: 'blank', type: 'boolean', write: (out, row) => out.bool(row.blank) },
+  { name: 'over_exposed', type: 'boolean', write: (out, row) => out.bool(row.overExposed) },
+  { name: 'dominant_colours', type: 'text[]', write: (out, row) => out.asciiArray(row.dominantColours) },
   { name: 'captured_at', type: 'timestamptz', write: (out, row) => out.timestamp(row.capturedAt?.getTime()) },
+  { name: 'captured_offset', type: 'int', write: (out, row) => out.int4(row.capturedOffset) },
   { name: 'latitude', type: 'double precision', write: (out, row) => out.float8(row.latitude) },
   { name: 'longitude', type: 'double precision', write: (out, row) => out.float8(row.longitude) },
+  { name: 'altitude', type: 'real', write: (out, row) => out.float4(row.altitude) },
   { name: 'camera', type: 'text', write: (out, row) => out.text(row.camera) },
+  { name: 'lens', type: 'text', write: (out, row) => out.text(row.lens) },
+  { name: 'aperture', type: 'real', write: (out, row) => out.float4(row.aperture) },
+  { name: 'exposure_time', type: 'real', write: (out, row) => out.float4(row.exposureTime) },
+  { name: 'iso', type: 'int', write: (out, row) => out.int4(row.iso) },
+  { name: 'focal_length', type: 'real', write: (out, row) => out.float4(row.focalLength) },
   { name: 'exif', type: 'jsonb', write: (out, row) => out.jsonb(row.exif) },
   { name: 'source_topic', type: 'text', write: (out, row) => out.text(row.sourceTopic) },
   { name: 'source_partition', type: 'int', write: (out, row) => out.int4(row.sourcePartition) },

@@ -18,14 +18,18 @@ beforeAll(async () => {
   await db.pool.query(`
     begin; set local imagehub.writer = 'ingest';
     insert into pets (id, image_base64, image_pgm, prediction, confidence, scores, model_id, promotion_no, predicted_at,
-      classify_error, known_label, format, width, height, sha256, phash, latitude, captured_at, camera, exif, source_offset)
+      classify_error, known_label, format, width, height, sha256, phash, latitude, captured_at, camera, exif, source_offset,
+      colour_space, brightness, blank, over_exposed, dominant_colours, captured_offset, altitude, lens, aperture, exposure_time, iso, focal_length)
     select 'ä' || lpad(n::text, 5, '0'), translate(encode(repeat(chr(32 + n % 90), n % 700)::bytea, 'base64'), E'\\n', ''),
       decode(repeat(lpad(to_hex(n % 256), 2, '0'), n % 50), 'hex'), n % 4 - 1, nullif(n % 7, 0) / 7.0,
       case when n % 5 > 0 then (array[n / 3.0, -n, 0.5]::real[])[1:n % 5] end, 1000000007::bigint * n, nullif(n % 3, 0),
       timestamptz '2026-01-01 00:00:00.000001+00' + n * interval '1 day 1 microsecond', case when n % 2 = 0 then 'é' || n end,
       nullif(n % 4, 3), case when n % 3 = 0 then 'png' end, n, nullif(n, 5), sha256(n::text::bytea),
       (-300000007::bigint) * n * n * n, n / 8.0, case n when 1 then 'infinity' when 2 then '${LONG_AGO}' end::timestamptz,
-      case when n % 3 = 1 then repeat('x', n % 60) end, case when n % 3 = 1 then jsonb_build_object('n', n) end, n::bigint << 35
+      case when n % 3 = 1 then repeat('x', n % 60) end, case when n % 3 = 1 then jsonb_build_object('n', n) end, n::bigint << 35,
+      case when n % 5 = 1 then 'Display P3' end, n / 3000.0, case when n % 7 > 0 then n % 3 = 0 end, n % 2 = 0,
+      case when n % 5 > 0 then (array['#' || n, 'ä', '', '#ffffff'])[1:n % 5 - 1] end, n % 100, -n / 7.0, 'lens ' || n, n / 10.0,
+      1.0 / (n + 1), nullif(n, 3), n * 1.5
     from generate_series(0, ${ROWS - 1}) n; commit`);
 });
 afterAll(async () => {

@@ -122,7 +122,9 @@ describe('Parquet files', () => {
     await db.pool.query(
       `begin; set local imagehub.writer = 'ingest';
        update digits set scores = case when id like '%3' then array[0.25, 0.5]::real[] end, confidence = 0.5,
-         latitude = 1.5, known_label = nullif(known_label, 4), captured_at = '2026-01-02 03:04:05.678Z'; commit`,
+         latitude = 1.5, known_label = nullif(known_label, 4), captured_at = '2026-01-02 03:04:05.678Z',
+         blank = case when id like '%4' then null else id like '%5' end,
+         dominant_colours = case when id like '%3' then array['#000000', 'ü', ''] when id like '%4' then '{}' end; commit`,
     );
     const columns = [
       'image',
@@ -132,19 +134,23 @@ describe('Parquet files', () => {
       'confidence',
       'latitude',
       'captured_at',
+      'blank',
+      'dominant_colours',
       'revision',
     ];
     await run('parquet', { columns });
     const found = await readParquet(join(output, 'part-00000.parquet'));
     const rows = await stored(
-      "decode(image_base64, 'base64') as image, known_label, known_label::text as known_class, scores, confidence, latitude, captured_at, revision",
+      "decode(image_base64, 'base64') as image, known_label, known_label::text as known_class, scores, confidence, latitude, captured_at, blank, dominant_colours, revision",
     );
     expect(found).toHaveLength(DIGITS);
     for (const [n, row] of rows.entries()) {
-      const { image, revision, scores = null, ...rest } = found[n]!;
+      const { image, revision, scores = null, blank = null, dominant_colours = null, ...rest } = found[n]!;
       expect(hex(image)).toBe(hex(row.image));
       expect(Number(revision)).toBe(row.revision);
-      expect({ ...rest, scores }).toEqual({
+      expect({ ...rest, scores, blank, dominant_colours }).toEqual({
+        blank: row.blank,
+        dominant_colours: row.dominant_colours,
         known_label: row.known_label,
         known_class: row.known_class,
         scores: row.scores,

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import sharp from 'sharp';
 import { decode } from '../../images/decode.ts';
-import { readExif } from '../../images/exif.ts';
+import { NO_FACTS as NOTHING, readExif } from '../../images/exif.ts';
 import { exifBlock, withExifSegment } from '../support/exif-block.ts';
 import { writePng } from '../support/png-writer.ts';
 
@@ -24,7 +24,6 @@ const TAG = {
   timeStamp: 7,
   dateStamp: 0x1d,
 };
-const NOTHING = { capturedAt: null, latitude: null, longitude: null, camera: null, exif: null };
 const degrees = (...parts: number[]) => parts.map((part) => [part * 100, 100] as [number, number]);
 
 /** Facts of a picture that sharp (libexif) wrote. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { describe as group, expect, test } from '@jest/globals';
 import sharp from 'sharp';
+import { NO_FACTS } from '../../images/exif.ts';
 import { describe } from '../../images/metadata.ts';
 import { parsePgm, pgmHeader } from '../../images/pgm.ts';
 import { encodeGreyPng } from '../../images/png.ts';
@@ -19,7 +20,8 @@ group('describe', () => {
     const share = 80 / 784;
     expect(described).toEqual({
       grey: { width: 28, height: 28, data: Buffer.from(digit) },
-      facts: { capturedAt: null, latitude: null, longitude: null, camera: null, exif: null },
+      facts: NO_FACTS,
+      colourSpace: 'grey',
       measures: {
         sha256: createHash('sha256').update(png).digest('binary'),
         phash: expect.any(BigInt),
@@ -30,6 +32,8 @@ group('describe', () => {
           sharpness: expect.any(Number),
           objectCount: 1,
         },
+        exposure: { brightness: share, blank: false, overExposed: false },
+        dominantColours: ['#000000', '#ffffff'],
       },
       pixels: {
         format: 'png',

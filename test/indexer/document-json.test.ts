@@ -40,6 +40,21 @@ describe('the document of a row', () => {
     });
   });
 
+  test.each([
+    ['{}', []],
+    ['{#00ff7a}', ['#00ff7a']],
+    ['{#00ff7a,#ffffff,123}', ['#00ff7a', '#ffffff', '123']],
+    ['{"a b","q\\"\\\\",NULL,ü}', ['a b', 'q"\\', 'ü']],
+    ['{{#1,#2},{#3,#4}}', ['#1', '#2', '#3', '#4']],
+  ])('the list %s is %j', (printed, expected) => {
+    expect(documentOf({ dominant_colours: printed, blank: 't', over_exposed: 'f' })).toEqual({
+      dataset: 'd',
+      dominant_colours: expected,
+      blank: true,
+      over_exposed: false,
+    });
+  });
+
   test('keeps all 64 bits of the perceptual hash', () => {
     expect(documentOf({ phash: '-9223372036854775808' })).toMatchObject({ phash: '-9223372036854775808' });
   });

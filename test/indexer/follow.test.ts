@@ -26,6 +26,18 @@ describe('the running indexer', () => {
       sha256: Buffer.from('00ff'.repeat(16), 'hex'),
       phash: '-9223372036854775807',
       pixel_mean: 12.5,
+      colour_space: 'Display P3',
+      brightness: 0.5,
+      blank: false,
+      over_exposed: true,
+      dominant_colours: ['#ffffff', '#336699'],
+      captured_offset: 120,
+      altitude: -3.5,
+      lens: 'EF 50mm',
+      aperture: 1.8,
+      exposure_time: 0.004,
+      iso: 200,
+      focal_length: 50,
       captured_at: DAY,
       latitude: 48.5,
       longitude: 9.25,
@@ -61,6 +73,18 @@ describe('the running indexer', () => {
       sha256: '00ff'.repeat(16),
       phash: '-9223372036854775807',
       pixel_mean: 12.5,
+      colour_space: 'Display P3',
+      brightness: 0.5,
+      blank: false,
+      over_exposed: true,
+      dominant_colours: ['#ffffff', '#336699'],
+      captured_offset: 120,
+      altitude: -3.5,
+      lens: 'EF 50mm',
+      aperture: 1.8,
+      exposure_time: 0.004,
+      iso: 200,
+      focal_length: 50,
       captured_at: iso,
       latitude: 48.5,
       longitude: 9.25,
@@ -81,6 +105,9 @@ describe('the running indexer', () => {
           filter: [
             { geo_distance: { distance: '10km', location: { lat: 48.51, lon: 9.26 } } },
             { term: { 'exif.Photo.ISO': '100' } },
+            { term: { dominant_colours: '#336699' } },
+            { term: { over_exposed: true } },
+            { range: { aperture: { lt: 2 } } },
           ],
         },
       },
@@ -284,8 +311,10 @@ describe('the running indexer', () => {
       async () => !(await client.indices.exists({ index: `${config.indexPrefix}-birds-000001` })),
       'the index is removed',
     );
-    const left = await pool.query("select from imagehub.index_state where dataset = 'birds'");
-    expect(left.rowCount).toBe(0);
+    await until(async () => {
+      const left = await pool.query("select from imagehub.index_state where dataset = 'birds'");
+      return left.rowCount === 0;
+    }, 'nothing is remembered of it');
   });
 
   test('a dataset that was dropped and made again shows nothing of the old one, on or off', async () => {

@@ -131,6 +131,7 @@ describe('headers', () => {
     ).toMatchObject({
       metadata: {
         capturedAt: new Date('2026-11-21T13:30:00.250Z'),
+        capturedOffset: 60,
         latitude: -47.37,
         longitude: 180,
         camera: 'X100',
@@ -140,14 +141,20 @@ describe('headers', () => {
   });
 
   test.each([
-    ['2026-11-21', '2026-11-21T00:00:00Z'],
+    ['2026-11-21', '2026-11-21T00:00:00Z', null],
     // No zone: UTC, wherever the process runs.
-    ['2026-11-21T14:30', '2026-11-21T14:30:00Z'],
-    ['2026-11-21 14:30:05.5', '2026-11-21T14:30:05.500Z'],
-    ['2024-02-29T00:00:00Z', '2024-02-29T00:00:00Z'],
-    ['2026-11-21T14:30:00+0530', '2026-11-21T09:00:00Z'],
-  ])('captured-at %s is %s', (text, expected) => {
-    expect(withHeaders({ 'captured-at': text }).metadata.capturedAt).toEqual(new Date(expected));
+    ['2026-11-21T14:30', '2026-11-21T14:30:00Z', null],
+    ['2026-11-21 14:30:05.5', '2026-11-21T14:30:05.500Z', null],
+    ['2024-02-29T00:00:00Z', '2024-02-29T00:00:00Z', 0],
+    ['2026-11-21T14:30:00+0530', '2026-11-21T09:00:00Z', 330],
+    ['2026-11-21T14:30:00-03:00', '2026-11-21T17:30:00Z', -180],
+    // A moment all the same, but no place on Earth has that zone.
+    ['2026-11-21T14:30:00+23:00', '2026-11-20T15:30:00Z', null],
+  ])('captured-at %s is %s, with the offset %s', (text, expected, offset) => {
+    expect(withHeaders({ 'captured-at': text }).metadata).toEqual({
+      capturedAt: new Date(expected),
+      capturedOffset: offset,
+    });
   });
 
   test.each(['yesterday', '1', '2026', '21.11.2026', '2026-02-30', '2026-13-01', '2026-11-21T25:00Z', ''])(

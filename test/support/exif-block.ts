@@ -1,7 +1,9 @@
-/** One tag of an EXIF directory: a text (ASCII), a short, unsigned rationals, or raw bytes (UNDEFINED). */
+/** One tag of an EXIF directory: a text (ASCII), a byte, a short, a long, unsigned rationals, or raw bytes (UNDEFINED). */
 export type ExifEntry =
   | { tag: number; ascii: string }
+  | { tag: number; byte: number }
   | { tag: number; short: number }
+  | { tag: number; long: number }
   | { tag: number; rationals: [number, number][] }
   | { tag: number; bytes: Uint8Array };
 
@@ -21,6 +23,12 @@ function encodeEntry(entry: ExifEntry): { type: number; count: number; value: Bu
   }
   if ('short' in entry)
     return { type: 3, count: 1, value: Buffer.from([entry.short >> 8, entry.short & 255]) };
+  if ('byte' in entry) return { type: 1, count: 1, value: Buffer.from([entry.byte]) };
+  if ('long' in entry) {
+    const value = Buffer.alloc(4);
+    value.writeUInt32BE(entry.long);
+    return { type: 4, count: 1, value };
+  }
   if ('bytes' in entry) return { type: 7, count: entry.bytes.length, value: Buffer.from(entry.bytes) };
   const value = Buffer.alloc(8 * entry.rationals.length);
   entry.rationals.forEach(([numerator, denominator], i) => {
