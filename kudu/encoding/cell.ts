@@ -1,7 +1,7 @@
 import type { Column } from '../schema/column.ts';
-import { COLUMN_TYPES } from '../schema/types.ts';
-import { checkValue, type KuduValue } from '../schema/values.ts';
+import { badValue, type KuduValue, toBytes, toText } from '../schema/values.ts';
 import { KuduValueError } from '../schema/value-error.ts';
+import { fixedSize, fixedWriter } from './fixed.ts';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
@@ -11,14 +11,12 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  * @throws KuduValueError
  */
 export function encodeCell(column: Column, value: KuduValue): Uint8Array {
-  const checked = checkValue(column, value);
-  if (typeof checked === 'string') return encoder.encode(checked);
-  if (typeof checked === 'object') return checked;
-  const bytes = new Uint8Array(COLUMN_TYPES[column.type].size);
-  const view = new DataView(bytes.buffer);
-  if (column.type === 'FLOAT') view.setFloat32(0, checked as number, true);
-  else if (column.type === 'DOUBLE') view.setFloat64(0, checked as number, true);
-  else writeInteger(view, bytes.length, BigInt(checked));
+  if (value === null) throw badValue(column, null, 'set');
+  const write = fixedWriter(column.type);
+  if (!write)
+    return column.type === 'BINARY' ? toBytes(column, value) : encoder.encode(toText(column, value));
+  const bytes = new Uint8Array(fixedSize(column.type));
+  write(column, value, new DataView(bytes.buffer), 0, true);
   return bytes;
 }
 
@@ -28,7 +26,7 @@ export function encodeCell(column: Column, value: KuduValue): Uint8Array {
  */
 export function decodeCell(column: Column, bytes: Uint8Array): Exclude<KuduValue, Date | null> {
   const { type } = column;
-  const { size } = COLUMN_TYPES[type];
+  const size = fixedSize(type);
   if (size !== 0 && bytes.length !== size)
     throw new KuduValueError(
       `Column ${column.name} (${type}): a cell has ${size} bytes, not ${bytes.length}.`,
@@ -63,15 +61,6 @@ export function decodeCell(column: Column, bytes: Uint8Array): Exclude<KuduValue
       return textOf(column, bytes);
     case 'BINARY':
       return bytes;
-  }
-}
-
-/** Two's complement, little-endian, 1 to 16 bytes. */
-function writeInteger(view: DataView, size: number, value: bigint): void {
-  let rest = value;
-  for (let byte = 0; byte < size; byte++) {
-    view.setUint8(byte, Number(rest & 0xffn));
-    rest >>= 8n;
   }
 }
 
