@@ -1,10 +1,12 @@
-/** A value or a column definition that Kudu would refuse, found before anything is sent. Trying again never helps. */
-export class KuduValueError extends TypeError {
-  /** Of the column, where it is known. */
+import { KuduError } from '../errors.ts';
+
+/** A value, a column or a condition that Kudu would refuse, found before anything is sent. */
+export class KuduValueError extends KuduError {
+  /** Its name, where it is known. */
   readonly column: string | undefined;
 
   constructor(message: string, column?: string, options?: ErrorOptions) {
-    super(message, options);
+    super('INVALID_ARGUMENT', message, options);
     this.name = 'KuduValueError';
     this.column = column;
   }
