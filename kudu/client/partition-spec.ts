@@ -56,6 +56,14 @@ export function encodePartitions(schema: Schema, { hash = [], range }: Partition
   const hashSchemas = hash.map(hashMessage);
   const partitions = range?.partitions ?? [];
   const customHash = partitions.some((one) => one.hash !== undefined);
+  if (customHash && partitions.some(isTurned)) {
+    // PartitionSchema::FromPB of 1.18 turns such bounds before it knows the range columns, which does nothing to them.
+    throw new KuduError(
+      'INVALID_ARGUMENT',
+      'With ranges hashed in their own way, a new table’s ranges have inclusive lower and exclusive upper bounds: ' +
+        'masters misread others here. Add such a range afterwards (addRange).',
+    );
+  }
   // With one range hashed in its own way, the server wants all of them in this form.
   const customRanges = !customHash
     ? []
@@ -74,6 +82,10 @@ export function encodePartitions(schema: Schema, { hash = [], range }: Partition
     customHash,
   };
 }
+
+/** Whether the bounds are given in another form than the server keeps them in. */
+const isTurned = ({ value, lowerInclusive = true, upperInclusive = false }: RangeSpec): boolean =>
+  value !== undefined || !lowerInclusive || upperInclusive;
 
 export const hashMessage = ({ columns, buckets, seed = 0 }: HashSpec): HashSchemaMessage => ({
   columns: columns.map((name) => ({ name })),
