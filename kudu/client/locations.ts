@@ -4,6 +4,7 @@ import {
   encodeGetTableLocations,
   type GetTableLocationsResponse,
 } from '../messages/get-table-locations.ts';
+import type { PartitionMessage } from '../messages/partition.ts';
 import type { Deadline } from '../rpc/backoff.ts';
 import type { Masters } from './masters.ts';
 import { replicasOf, Tablet } from './tablet.ts';
@@ -147,7 +148,7 @@ export class TabletLocations {
       const before: Uint8Array = reached ?? EMPTY;
       const isGap: boolean = Buffer.compare(before, keyStart) < 0;
       if (isGap && (reached !== null || Buffer.compare(key, keyStart) < 0)) gap(before, keyStart);
-      const tablet = this.#tablet(message.tabletId, keyStart, keyEnd, replicasOf(message, response));
+      const tablet = this.#tablet(message.tabletId, message.partition, replicasOf(message, response));
       found.push({ start: keyStart, end: keyEnd, tablet, expires });
       reached = keyEnd;
     }
@@ -164,9 +165,9 @@ export class TabletLocations {
   }
 
   /** The tablet we know already, with new replicas, or a new one. */
-  #tablet(id: string, start: Uint8Array, end: Uint8Array, replicas: ReturnType<typeof replicasOf>): Tablet {
-    const known = this.#entries[this.#floor(start)]?.tablet;
-    if (known?.id !== id) return new Tablet(id, start, end, replicas);
+  #tablet(id: string, partition: PartitionMessage, replicas: ReturnType<typeof replicasOf>): Tablet {
+    const known = this.#entries[this.#floor(partition.keyStart)]?.tablet;
+    if (known?.id !== id) return new Tablet(id, partition, replicas);
     known.update(replicas);
     return known;
   }

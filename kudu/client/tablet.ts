@@ -1,6 +1,7 @@
 import type { Address } from '../rpc/address.ts';
 import { ROLES } from '../messages/connect-to-master.ts';
 import type { GetTableLocationsResponse, TabletLocationsMessage } from '../messages/get-table-locations.ts';
+import type { PartitionMessage } from '../messages/partition.ts';
 
 export interface Replica {
   /** The tablet server's own, permanent name. */
@@ -12,6 +13,8 @@ export interface Replica {
 /** A part of a table: the rows whose partition keys are from `keyStart` up to but without `keyEnd`. */
 export class Tablet {
   readonly id: string;
+  /** One for each hash schema of its range. */
+  readonly hashBuckets: readonly number[];
   readonly keyStart: Uint8Array;
   /** Empty: to the end. */
   readonly keyEnd: Uint8Array;
@@ -20,10 +23,11 @@ export class Tablet {
   /** How many replicas turned out not to lead since the master was asked. */
   #demoted = 0;
 
-  constructor(id: string, keyStart: Uint8Array, keyEnd: Uint8Array, replicas: readonly Replica[]) {
+  constructor(id: string, partition: PartitionMessage, replicas: readonly Replica[]) {
     this.id = id;
-    this.keyStart = keyStart;
-    this.keyEnd = keyEnd;
+    this.hashBuckets = partition.hashBuckets;
+    this.keyStart = partition.keyStart;
+    this.keyEnd = partition.keyEnd;
     this.#replicas = leaderFirst(replicas);
   }
 
