@@ -67,8 +67,12 @@ export class Scan implements AsyncIterable<RecordBatch> {
         if (readers.length === 0) return;
         const reader = await Promise.race(readers.map((one) => one.settled()));
         const batch = await reader.take();
-        if (batch) yield batch;
-        else readers.splice(readers.indexOf(reader), 1);
+        if (batch) {
+          yield batch;
+          continue;
+        }
+        readers.splice(readers.indexOf(reader), 1);
+        await reader.close();
       }
     } finally {
       await Promise.all(readers.map((reader) => reader.close()));
