@@ -3,14 +3,16 @@ import {
   decodeGetTableLocations,
   encodeGetTableLocations,
   type GetTableLocationsResponse,
+  type TabletLocationsMessage,
 } from '../messages/get-table-locations.ts';
-import type { PartitionMessage } from '../messages/partition.ts';
 import type { Deadline } from '../rpc/backoff.ts';
 import type { Masters } from './masters.ts';
-import { replicasOf, Tablet } from './tablet.ts';
+import { type Replica, replicasOf, Tablet } from './tablet.ts';
 
 /** Tablets asked for at once. */
 const BATCH = 100;
+/** Somebody may add the partition that is missing: not to be believed for as long as a tablet's place. */
+const GAP_MS = 1000;
 const HASH_BUCKET_BYTES = 4;
 const EMPTY = new Uint8Array();
 
@@ -69,9 +71,18 @@ export class TabletLocations {
     }
   }
 
-  /** Asks the master anew where this tablet's replicas are. The tablet itself learns it, so whoever holds it does too. */
+  /**
+   * Asks the master anew where this tablet's replicas are. The tablet itself learns it, so whoever holds it does too.
+   * @throws KuduError NOT_FOUND when its partition was dropped
+   */
   async refresh(tablet: Tablet, deadline: Deadline): Promise<void> {
     await this.#ask(tablet.keyStart, deadline);
+    if (this.cached(tablet.keyStart) !== tablet) {
+      throw new KuduError(
+        'NOT_FOUND',
+        `Tablet ${tablet.id} is not there any more: its partition was dropped.`,
+      );
+    }
   }
 
   /** Forgets everything, for instance after range partitions were added. */
@@ -139,8 +150,9 @@ export class TabletLocations {
   #learn(key: Uint8Array, response: GetTableLocationsResponse): void {
     const expires = performance.now() + response.ttlMs;
     const found: Entry[] = [];
+    const gapExpires = Math.min(expires, performance.now() + GAP_MS);
     const gap = (start: Uint8Array, end: Uint8Array) =>
-      void found.push({ start, end, tablet: null, expires });
+      void found.push({ start, end, tablet: null, expires: gapExpires });
     let reached: Uint8Array | null = null;
     for (const message of response.tablets) {
       const { keyStart, keyEnd } = message.partition;
@@ -148,7 +160,7 @@ export class TabletLocations {
       const before: Uint8Array = reached ?? EMPTY;
       const isGap: boolean = Buffer.compare(before, keyStart) < 0;
       if (isGap && (reached !== null || Buffer.compare(key, keyStart) < 0)) gap(before, keyStart);
-      const tablet = this.#tablet(message.tabletId, message.partition, replicasOf(message, response));
+      const tablet = this.#tablet(message, replicasOf(message, response));
       found.push({ start: keyStart, end: keyEnd, tablet, expires });
       reached = keyEnd;
     }
@@ -165,9 +177,9 @@ export class TabletLocations {
   }
 
   /** The tablet we know already, with new replicas, or a new one. */
-  #tablet(id: string, partition: PartitionMessage, replicas: ReturnType<typeof replicasOf>): Tablet {
+  #tablet({ tabletId, partition }: TabletLocationsMessage, replicas: readonly Replica[]): Tablet {
     const known = this.#entries[this.#floor(partition.keyStart)]?.tablet;
-    if (known?.id !== id) return new Tablet(id, partition, replicas);
+    if (known?.id !== tabletId) return new Tablet(tabletId, partition, replicas);
     known.update(replicas);
     return known;
   }

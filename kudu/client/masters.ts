@@ -4,7 +4,7 @@ import type { ServiceError } from '../messages/service-error.ts';
 import { type Address, addressText } from '../rpc/address.ts';
 import type { Deadline } from '../rpc/backoff.ts';
 import type { ConnectionPool } from '../rpc/pool.ts';
-import { masterError } from '../rpc/remedies.ts';
+import { isLost, masterError } from '../rpc/remedies.ts';
 import { readReply } from '../rpc/reply.ts';
 
 const SERVICE = 'kudu.master.MasterService';
@@ -151,7 +151,3 @@ export class Masters {
     return response;
   }
 }
-
-/** Sent, and no answer came. */
-const isLost = (error: unknown): error is KuduError =>
-  error instanceof KuduError && (error.code === 'UNREACHABLE' || error.code === 'TIMEOUT');

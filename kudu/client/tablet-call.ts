@@ -5,7 +5,7 @@ import { type Address, addressText } from '../rpc/address.ts';
 import type { Deadline } from '../rpc/backoff.ts';
 import type { Answer } from '../rpc/connection.ts';
 import type { ConnectionPool } from '../rpc/pool.ts';
-import { tabletServerError } from '../rpc/remedies.ts';
+import { isLost, tabletServerError } from '../rpc/remedies.ts';
 import { readReply } from '../rpc/reply.ts';
 import type { TabletLocations } from './locations.ts';
 import type { Replica, Tablet } from './tablet.ts';
@@ -18,6 +18,8 @@ export interface TabletRequest<T> {
   decode(answer: Answer): T;
   features?: readonly number[] | undefined;
   requestId?: RequestId | undefined;
+  /** Told when the request was sent and no answer came: nobody knows what became of it. */
+  onLost?: (() => void) | undefined;
 }
 
 /**
@@ -30,15 +32,19 @@ export async function askTabletServer<T extends { error?: ServiceError }>(
   request: TabletRequest<T>,
   timeoutMs: number,
 ): Promise<T> {
-  const { method, body, decode, features, requestId } = request;
+  const { method, body, decode, features, requestId, onLost } = request;
   const connection = await pool.connection(address);
-  const answer = await connection.call({
+  const call = {
     service: SERVICE,
     method,
     body,
     timeoutMs,
     ...(features && { features }),
     ...(requestId && { requestId }),
+  };
+  const answer = await connection.call(call).catch((error: unknown) => {
+    if (isLost(error)) onLost?.();
+    throw error;
   });
   const response = readReply(connection, method, () => decode(answer));
   if (response.error) throw tabletServerError(response.error, addressText(address));
@@ -58,10 +64,9 @@ export interface LeaderCall<T> {
   deadline: Deadline;
   /** How long one attempt may take before another replica is asked. */
   attemptMs: number;
+  method: string;
   /** The request of this attempt (from 1): its id says which attempt it is, its body holds the current token. */
-  request(attempt: number): TabletRequest<T>;
-  /** Told of every attempt that failed and is made again. */
-  onRetry?(error: KuduError): void;
+  request(attempt: number): Omit<TabletRequest<T>, 'method'>;
 }
 
 /**
@@ -73,18 +78,16 @@ export async function callLeader<T extends { error?: ServiceError }>(
   pool: ConnectionPool,
   call: LeaderCall<T>,
 ): Promise<T> {
-  const { tablet, deadline, attemptMs, request } = call;
-  const { method } = request(1);
+  const { tablet, deadline, attemptMs, method, request } = call;
   for (let attempt = 1, last: unknown; ; attempt++) {
     const timeoutMs = deadline.left(method, last, attemptMs);
     const { leader } = tablet;
     try {
       if (!leader)
         throw new KuduError('UNAVAILABLE', `Tablet ${tablet.id} has no replicas.`, { remedy: 'locate' });
-      return await askTabletServer(pool, leader.address, request(attempt), timeoutMs);
+      return await askTabletServer(pool, leader.address, { method, ...request(attempt) }, timeoutMs);
     } catch (error) {
       if (!(error instanceof KuduError) || error.remedy === 'none') throw error;
-      call.onRetry?.(error);
       await deadline.backoff(attempt, method, error);
       await mend(call, leader, error);
       last = error;

@@ -1,7 +1,7 @@
 import type { Address } from '../rpc/address.ts';
+import type { PartitionMessage } from '../messages/partition.ts';
 import { ROLES } from '../messages/connect-to-master.ts';
 import type { GetTableLocationsResponse, TabletLocationsMessage } from '../messages/get-table-locations.ts';
-import type { PartitionMessage } from '../messages/partition.ts';
 
 export interface Replica {
   /** The tablet server's own, permanent name. */
@@ -13,7 +13,7 @@ export interface Replica {
 /** A part of a table: the rows whose partition keys are from `keyStart` up to but without `keyEnd`. */
 export class Tablet {
   readonly id: string;
-  /** One for each hash schema of its range. */
+  /** One for each hash schema. */
   readonly hashBuckets: readonly number[];
   readonly keyStart: Uint8Array;
   /** Empty: to the end. */

@@ -98,3 +98,7 @@ export function masterError({ code, status }: ServiceError, server: string): Kud
     (detail && MASTER[detail]) ?? (unavailable ? ['UNAVAILABLE', 'wait'] : [statusCode(status.code), 'none']);
   return new KuduError(meaning, `${server}: ${status.message}`, { server, detail, remedy });
 }
+
+/** Of the error of a call on a connection that stood: it was sent, and no answer came. */
+export const isLost = (error: unknown): error is KuduError =>
+  error instanceof KuduError && (error.code === 'UNREACHABLE' || error.code === 'TIMEOUT');
