@@ -8,6 +8,8 @@ import type { TableIdentifier } from '../messages/table-identifier.ts';
 import { PartitionSchema } from '../partition/partition-schema.ts';
 import { addressText } from '../rpc/address.ts';
 import { Deadline } from '../rpc/backoff.ts';
+import type { ScanOptions } from '../scan/options.ts';
+import { Scan } from '../scan/scan.ts';
 import type { Schema } from '../schema/schema.ts';
 import { columnReference, schemaOf } from './column-message.ts';
 import type { ClientContext } from './context.ts';
@@ -68,6 +70,14 @@ export class Table implements TabletOwner {
 
   async renewAuthorization(deadline: Deadline): Promise<void> {
     this.#authorization = (await requestTable(this.context, { id: this.id }, deadline)).authorization;
+  }
+
+  /**
+   * Reads rows: `for await (const batch of table.scan({ columns, where, limit }))`.
+   * @throws KuduError INVALID_ARGUMENT for columns, conditions and options that cannot be
+   */
+  scan(options: ScanOptions = {}): Scan {
+    return new Scan(this, options);
   }
 
   /** Every tablet, in the order of the partition keys, with its replicas as the master knows them now. */

@@ -41,6 +41,11 @@ export class TabletPruner {
     this.#upper = this.#nothing ? new Uint8Array() : this.#upperKey();
   }
 
+  /** Whether no row at all can match. */
+  get keepsNone(): boolean {
+    return this.#nothing;
+  }
+
   /** Whether the tablet has to be asked. */
   keeps({ hashBuckets, keyStart, keyEnd }: Partition): boolean {
     if (this.#nothing) return false;
