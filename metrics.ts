@@ -117,6 +117,13 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       labelNames: ['dataset', 'model', 'outcome'],
       registers,
     }),
+    /** After a batch is committed. */
+    ingestedFeatures: new Counter({
+      name: 'imagehub_ingested_features_total',
+      help: 'Images whose features were to be computed as they were ingested: computed, failed (the reason is with them), or missing: imagehub features computes these.',
+      labelNames: ['dataset', 'backbone', 'outcome'],
+      registers,
+    }),
     writeRetries: new Counter({
       name: 'imagehub_write_retries_total',
       help: 'Batches written again after a failure that passes (lost connection, deadlock, disk full, model changed).',

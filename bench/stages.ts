@@ -83,6 +83,7 @@ export async function processAll(
       model,
       promotionNo,
       shadow: null,
+      backbone: null,
       source,
       maxPixels,
       messages: packed,

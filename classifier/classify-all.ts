@@ -1,6 +1,6 @@
 import { errorText } from '../errors.ts';
 import type { Verdict } from '../sql/backlog.ts';
-import type { Classifier, PartialClassification, Pixels } from './inference.ts';
+import type { Classifier, PartialClassification, Pixels, ReadFeatures } from './inference.ts';
 import type { ModelRef } from './model-ref.ts';
 import { classifierFor } from './models-in-thread.ts';
 
@@ -14,15 +14,23 @@ export const failedVerdict = (error: string): Verdict => ({
   error: error.replaceAll('\0', '␀'),
 });
 
-/** Verdicts in the images' order. Never throws: neither a model that cannot be loaded nor an image it cannot take. */
-export async function classifyAll(model: ModelRef, classes: string[], images: Pixels[]): Promise<Verdict[]> {
+/**
+ * Verdicts in the images' order. Never throws: neither a model that cannot be loaded nor an image it cannot take.
+ * @param readFeatures see `Classifier.classifyEach`
+ */
+export async function classifyAll(
+  model: ModelRef,
+  classes: string[],
+  images: Pixels[],
+  readFeatures?: ReadFeatures,
+): Promise<Verdict[]> {
   let classifier: Classifier;
   try {
     classifier = await classifierFor(model, classes);
   } catch (error) {
     return images.map(() => failedVerdict(errorText(error)));
   }
-  return verdictsOf(await classifier.classifyEach(images), classes.length);
+  return verdictsOf(await classifier.classifyEach(images, readFeatures), classes.length);
 }
 
 export function verdictsOf(

@@ -11,6 +11,9 @@ import { softmaxRow } from './softmax.ts';
 
 export type { Pixels } from './preprocess/preprocess.ts';
 
+/** Gets the features that a model with a backbone computes on its way: a row for each of the places, and maybe more. */
+export type ReadFeatures = (features: Output, places: number[]) => void;
+
 export interface Classification {
   /** N dataset class indexes; −1 for an image that could not be classified. */
   prediction: Int32Array;
@@ -82,10 +85,13 @@ export class Classifier {
     return classification;
   }
 
-  /** Classifies what can be classified; an image that cannot costs its neighbours nothing. */
-  async classifyEach(images: Pixels[]): Promise<PartialClassification> {
+  /**
+   * Classifies what can be classified; an image that cannot costs its neighbours nothing.
+   * @param readFeatures only of a model with a backbone
+   */
+  async classifyEach(images: Pixels[], readFeatures?: ReadFeatures): Promise<PartialClassification> {
     const result = this.#emptyResult(images.length);
-    await this.#classifyInto(images, [[this, result]]);
+    await this.#classifyInto(images, [[this, result]], readFeatures);
     return result;
   }
 
@@ -96,33 +102,44 @@ export class Classifier {
   async classifyEachWith(
     other: Classifier,
     images: Pixels[],
+    readFeatures?: ReadFeatures,
   ): Promise<[PartialClassification, PartialClassification]> {
     if (!this.#network.takesSameInputAs(other.#network)) {
-      return [await this.classifyEach(images), await other.classifyEach(images)];
+      return [await this.classifyEach(images, readFeatures), await other.classifyEach(images)];
     }
     const own = this.#emptyResult(images.length);
     const others = other.#emptyResult(images.length);
     if (this.#sharesBackboneWith(other)) {
-      await this.#classifyShared(images, own, other, others);
+      await this.#classifyShared(images, own, other, others, readFeatures);
       return [own, others];
     }
-    await this.#classifyInto(images, [
+    const runs: [Classifier, PartialClassification][] = [
       [this, own],
       [other, others],
-    ]);
+    ];
+    await this.#classifyInto(images, runs, readFeatures);
     return [own, others];
   }
 
   /** @param runs this model, others that share its input, and where their results go */
-  async #classifyInto(images: Pixels[], runs: [Classifier, PartialClassification][]): Promise<void> {
+  async #classifyInto(
+    images: Pixels[],
+    runs: [Classifier, PartialClassification][],
+    readFeatures?: ReadFeatures,
+  ): Promise<void> {
+    const features = readFeatures && this.#manifest.backbone!.output;
     await this.#network.inBatches(
       images,
       async (batch) => {
         for (const [classifier, result] of runs) {
           await classifier.#network.run(
             batch,
-            (output, places) => classifier.#readScores(output, places, result),
+            (output, places, also) => {
+              classifier.#readScores(output, places, result);
+              if (also) readFeatures!(also.data as Output, places);
+            },
             (place, error) => result.errors.set(place, error),
+            classifier === this ? features : undefined,
           );
         }
       },
@@ -143,6 +160,7 @@ export class Classifier {
     own: PartialClassification,
     other: Classifier,
     others: PartialClassification,
+    readFeatures?: ReadFeatures,
   ): Promise<void> {
     const { output: features } = this.#manifest.backbone!;
     const scores = other.#manifest.output.name;
@@ -153,6 +171,7 @@ export class Classifier {
     };
     const read = async (output: Output, places: number[], also?: OnnxValue) => {
       this.#readScores(output, places, own);
+      readFeatures?.((also as Tensor).data as Output, places);
       const given = await head.run({ [features]: also as Tensor }, [scores]);
       other.#readScores(given[scores]!.data as Output, places, others);
     };

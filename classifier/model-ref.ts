@@ -24,7 +24,7 @@ export async function loadModelRef(db: Queryable, id: number): Promise<ModelRef>
 }
 
 /** The same in memory of its own: shared memory cannot cross processes. */
-export const unshared = (model: ModelRef): ModelRef => ({
+export const unshared = <T extends Pick<ModelRef, 'onnx'>>(model: T): T => ({
   ...model,
   onnx: new Uint8Array(model.onnx) as unknown as ModelRef['onnx'],
 });

@@ -3,7 +3,14 @@ import { InvalidArgumentError, Option } from 'commander';
 import Table from 'cli-table3';
 import { errorText, HubError } from '../errors.ts';
 import { openKafkaAdmin, type TopicOffsets } from '../ingest/kafka.ts';
-import { createDataset, type Dataset, dropDataset, getDataset, listDatasets } from '../sql/datasets.ts';
+import {
+  createDataset,
+  type Dataset,
+  dropDataset,
+  getDataset,
+  listDatasets,
+  setFeaturesBackbone,
+} from '../sql/datasets.ts';
 import { readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
@@ -19,6 +26,7 @@ interface CreateOptions {
   pgmMaxSide?: number;
   background?: number;
   columns: Dataset['columns'];
+  features?: string;
   json?: boolean;
 }
 
@@ -39,6 +47,9 @@ const topicName = (text: string): string => {
   }
   return text;
 };
+
+/** What `dataset set --features` takes instead of a backbone’s name. */
+const NO_BACKBONE = 'none';
 
 const JSON_OPTION = ['--json', 'one JSON document on standard output'] as const;
 
@@ -78,6 +89,7 @@ export const datasetCommand: RegisterCommand = (program) => {
         .choices(['all', 'classic'])
         .default('all'),
     )
+    .option('--features <backbone>', 'whose features images get as they are ingested')
     .option(...JSON_OPTION)
     .action(async (name: string, options: CreateOptions) => {
       await using hub = await openHub(commandContext());
@@ -108,6 +120,23 @@ export const datasetCommand: RegisterCommand = (program) => {
     .option(...JSON_OPTION)
     .action(async (name: string, options: { json?: boolean }) => {
       await using hub = await openHub(commandContext());
+      report(options, await show(hub, name), showText);
+    });
+
+  command
+    .command('set <name>')
+    .description('change what becomes of new images')
+    .option(
+      '--features <backbone>',
+      'whose features they get as they are ingested, or none (imagehub features computes those of stored images)',
+    )
+    .option(...JSON_OPTION)
+    .action(async (name: string, options: { features?: string; json?: boolean }) => {
+      await using hub = await openHub(commandContext());
+      if (options.features === undefined) {
+        throw new HubError('USAGE', 'Nothing is to be changed.', { hint: 'For example: --features lite0' });
+      }
+      await setFeaturesBackbone(hub.pool, name, options.features === NO_BACKBONE ? null : options.features);
       report(options, await show(hub, name), showText);
     });
 
@@ -163,6 +192,7 @@ const noKafka = () =>
 
 async function create(hub: Hub, name: string, options: CreateOptions) {
   const { classes: list, labelFrom: rule, topic = name, pgmMaxSide, background, columns } = options;
+  const { features: featuresBackbone = null } = options;
   const classes = await parseClasses(list);
   // Kafka is asked first whether it answers: a dataset without its topic would be half made.
   if (hub.servers.kafka !== null)
@@ -175,6 +205,7 @@ async function create(hub: Hub, name: string, options: CreateOptions) {
     ...(pgmMaxSide === undefined ? {} : { pgmMaxSide }),
     ...(background === undefined ? {} : { background }),
     columns,
+    featuresBackbone,
   });
   let state: TopicState = 'no-kafka';
   if (hub.servers.kafka !== null) {
@@ -290,6 +321,7 @@ function showText(dataset: ShownDataset): string {
     },
     { 'grey rendition': `longest side ${dataset.pgmMaxSide} pixels, background ${dataset.background}` },
     { columns: dataset.columns },
+    { 'features at ingest': dataset.featuresBackbone ?? 'none' },
     { topic: dataset.topic },
     { 'offsets by partition': messages ?? 'no topic' },
   );

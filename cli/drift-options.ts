@@ -2,9 +2,9 @@ import { type Command, Option } from 'commander';
 import { HubError } from '../errors.ts';
 import type { TimeColumn } from '../sql/drift-rows.ts';
 import type { Moment, MonitorReference } from '../sql/drift-monitors.ts';
-import { parseTime } from './selection.ts';
+import { addSampleOptions, parseTime, type SampleOptions } from './selection.ts';
 
-export interface ReferenceOptions {
+export interface ReferenceOptions extends SampleOptions {
   reference?: string;
   referenceSince?: string;
   referenceUntil?: string;
@@ -13,7 +13,7 @@ export interface ReferenceOptions {
 
 /** Adds what both `drift` and `drift watch add` take. */
 export function addReferenceOptions(command: Command, otherwise: string): Command {
-  return command
+  command
     .option('--reference-since <time>', 'compare with images from then on: ISO 8601, or an age such as 30d')
     .option('--reference-until <time>', `… and before this (default: ${otherwise})`)
     .addOption(
@@ -29,6 +29,7 @@ export function addReferenceOptions(command: Command, otherwise: string): Comman
         .choices(['ingested', 'captured'])
         .default('ingested'),
     );
+  return addSampleOptions(command);
 }
 
 /** @returns null: nothing was said. @throws HubError USAGE */

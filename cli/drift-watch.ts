@@ -3,6 +3,7 @@ import Table from 'cli-table3';
 import { DEFAULT_LIMITS, thresholds } from '../classifier/drift/measures.ts';
 import { addMonitor } from '../classifier/drift/monitors.ts';
 import { hostOf } from '../classifier/drift/watch.ts';
+import { describeSelection } from '../sql/selection.ts';
 import {
   deleteMonitor,
   listMonitors,
@@ -22,6 +23,7 @@ import {
 } from './drift-options.ts';
 import { openHub } from './hub.ts';
 import { report } from './output.ts';
+import { parseSample } from './selection.ts';
 
 interface AddOptions extends ReferenceOptions {
   every: string;
@@ -102,6 +104,7 @@ async function addWatch(dataset: string, options: AddOptions): Promise<void> {
     everySeconds: every,
     windowSeconds: options.window === undefined ? every : parseDuration('--window', options.window),
     reference: parseReference(options),
+    sample: parseSample(options),
     thresholds: thresholds(options.max === undefined ? DEFAULT_LIMITS : parseLimits(options.max)),
     minImages: options.minImages,
     webhook: options.webhook ?? null,
@@ -127,7 +130,11 @@ function wholeNumber(text: string): number {
   throw new InvalidArgumentError('a whole number from 1 on is wanted.');
 }
 
-function referenceText(reference: MonitorReference): string {
+function referenceText({ sample, ...reference }: MonitorReference): string {
+  return [imagesText(reference), describeSelection({ sample })].filter(Boolean).join(', ');
+}
+
+function imagesText(reference: MonitorReference): string {
   if (reference.kind === 'training') return 'the live model’s training images';
   const moment = (time: Moment) => ('at' in time ? time.at : `${durationText(time.ago)} ago`);
   const { since, until } = reference;

@@ -13,7 +13,7 @@ import { addWatchCommands } from './drift-watch.ts';
 import { openHub } from './hub.ts';
 import { report } from './output.ts';
 import { createProgress } from './progress.ts';
-import { parseTime } from './selection.ts';
+import { parseSample, parseTime } from './selection.ts';
 import { interruptSignal } from './shutdown.ts';
 
 interface Options extends ReferenceOptions {
@@ -58,6 +58,7 @@ async function drift(dataset: string, options: Options): Promise<void> {
     until: options.until === undefined ? null : parseTime(options.until),
   });
   const reference = referenceOf(parseReference(options));
+  const sample = parseSample(options);
   await using hub = await openHub(commandContext());
   const progress = createProgress({ label: 'comparing', total: windows.length, unit: 'windows' });
   try {
@@ -66,6 +67,7 @@ async function drift(dataset: string, options: Options): Promise<void> {
       by: options.by,
       windows,
       reference,
+      sample,
       signal: interruptSignal(),
       onWindow: (done) => progress.update(done),
     });

@@ -27,6 +27,8 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   model: async () => (await import('./model.ts')).modelCommand,
   backbone: async () => (await import('./backbone.ts')).backboneCommand,
   evaluate: async () => (await import('./evaluate.ts')).evaluateCommand,
+  similar: async () => (await import('./similar.ts')).similarCommand,
+  outliers: async () => (await import('./outliers.ts')).outliersCommand,
   duplicates: async () => (await import('./duplicates.ts')).duplicatesCommand,
   suspects: async () => (await import('./suspects.ts')).suspectsCommand,
   drift: async () => (await import('./drift.ts')).driftCommand,

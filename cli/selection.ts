@@ -2,10 +2,13 @@ import { type Command, Option } from 'commander';
 import { HubError } from '../errors.ts';
 import type { Sample, Selection } from '../sql/selection.ts';
 
-export interface SelectionOptions {
+export interface SelectionOptions extends SampleOptions {
   where?: string;
   since?: string;
   until?: string;
+}
+
+export interface SampleOptions {
   sample?: string;
   seed?: string;
   byClass?: boolean;
@@ -13,7 +16,7 @@ export interface SelectionOptions {
 
 /** Adds --where, --since, --until and --sample: which images the command is about. */
 export function addSelectionOptions(command: Command): Command {
-  return command
+  command
     .option('--where <sql>', 'only images that a condition in SQL holds for, e.g. "id like \'test/%\'"')
     .addOption(
       new Option(
@@ -21,7 +24,13 @@ export function addSelectionOptions(command: Command): Command {
         'only images ingested at or after this: ISO 8601, or an age such as 12h or 7d',
       ),
     )
-    .addOption(new Option('--until <time>', 'only images ingested before this'))
+    .addOption(new Option('--until <time>', 'only images ingested before this'));
+  return addSampleOptions(command);
+}
+
+/** Adds --sample, --seed and --by-class. */
+export function addSampleOptions(command: Command): Command {
+  return command
     .option('--sample <share>', 'of those a part, drawn by chance: 0.1 is a tenth')
     .option('--seed <n>', 'with --sample: another number draws others (default: 1)')
     .option('--by-class', 'with --sample: that share of each class, by known label, rounded up');
@@ -44,11 +53,7 @@ export function parseSelection({ where, since, until, ...sampling }: SelectionOp
 }
 
 /** @throws HubError USAGE */
-export function parseSample({
-  sample,
-  seed,
-  byClass,
-}: Pick<SelectionOptions, 'sample' | 'seed' | 'byClass'>): Sample | null {
+export function parseSample({ sample, seed, byClass }: SampleOptions): Sample | null {
   if (sample === undefined) {
     if (seed === undefined && !byClass) return null;
     throw new HubError('USAGE', `${seed === undefined ? '--by-class' : '--seed'} is for --sample.`, {

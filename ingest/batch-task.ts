@@ -1,3 +1,4 @@
+import type { BackboneRef } from '../classifier/features/backbone.ts';
 import type { ModelRef } from '../classifier/model-ref.ts';
 import type { ShadowRef } from '../classifier/shadow-ref.ts';
 import type { ImageFailure } from '../images/bad-image.ts';
@@ -23,6 +24,10 @@ export interface BatchTask {
   promotionNo: number;
   /** null: there is none. */
   shadow: ShadowRef | null;
+  /** Whose features the images get; null: none. */
+  backbone: BackboneRef | null;
+  /** Why that is left out, and the features are missing. */
+  backboneError?: string;
   /** Where the messages come from. */
   source: Omit<Place, 'dataset'>;
   maxPixels: number;
@@ -51,7 +56,9 @@ export interface BatchResult {
   /** In COPY format, and the index of each one's message. */
   rows: Packed & { messages: Uint32Array<ArrayBuffer> };
   /** What the shadow says about each of the rows, in their order, in COPY format; null: there is none. */
-  shadow: ShadowResult | null;
+  shadow: BesideResult | null;
+  /** Features of each of the rows, in their order, in COPY format; null: none are wanted. */
+  features: FeaturesResult | null;
   tombstones: Tombstone[];
   /** By index of the message. */
   failures: (ImageFailure & { stage: Stage })[];
@@ -63,9 +70,24 @@ export interface BatchResult {
   classifySeconds: number;
 }
 
-export interface ShadowResult extends Packed {
-  /** On how many of the batch's images it failed, and the reason of the first; null: on none. */
-  failed: { count: number; text: string } | null;
+/** Some images, and what is to be said of the first. */
+export interface Some {
+  count: number;
+  text: string;
+}
+
+export const addSome = (sum: Some | null, more: Some | null): Some | null =>
+  sum && more ? { text: sum.text, count: sum.count + more.count } : (sum ?? more);
+
+/** What is written beside the rows, one for each. */
+export interface BesideResult extends Packed {
+  /** On how many of the batch's images that failed, and the reason of the first; null: on none. */
+  failed: Some | null;
+}
+
+export interface FeaturesResult extends BesideResult {
+  /** Of how many nothing was computed, and why; null: of none. */
+  missing: Some | null;
 }
 
 /** Copies many byte strings into one buffer. */

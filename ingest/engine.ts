@@ -6,6 +6,7 @@ import type { Metrics } from '../metrics.ts';
 import { errorCode, type Pool, withClient } from '../sql/database.ts';
 import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
 import { EncodedRows } from '../sql/encoded-rows.ts';
+import type { FeatureBatch } from '../sql/features.ts';
 import type { ShadowBatch, ShadowOutcome } from '../sql/shadow-rows.ts';
 import { type Batch, writeBatch, type WriteOutcome } from '../sql/write-batch.ts';
 import type { BatchResult, IgnoredHeader, Packed } from './batch-task.ts';
@@ -53,7 +54,7 @@ export async function prepareChunk(
   isolated: boolean,
 ): Promise<Batch> {
   const { live, workers, metrics, config } = context;
-  const { dataset, model, shadow, version } = await live.get(place.dataset);
+  const { dataset, model, shadow, backbone, version } = await live.get(place.dataset);
   const { topic, partition, epoch } = place;
   const started = performance.now();
   metrics.batchesInFlight.inc({ stage: 'prepare' });
@@ -71,6 +72,7 @@ export async function prepareChunk(
       model,
       promotionNo: dataset.promotionNo,
       shadow,
+      backbone,
       source: { topic, partition, epoch },
       maxPixels: config.maxPixels,
       messages: chunk.messages.some(isFetched) ? chunk.messages.map(carrying) : chunk.messages,
@@ -101,6 +103,12 @@ export async function prepareChunk(
       model: shadow!.id,
       rows: encoded(result.shadow),
       failed: result.shadow.failed,
+    },
+    features: result.features && {
+      backbone: backbone!,
+      rows: encoded(result.features),
+      failed: result.features.failed,
+      missing: result.features.missing,
     },
     tombstones: result.tombstones,
     deadLetters: result.failures.map(({ index, ...failure }) => deadLetter(messageOf(index), failure)),
@@ -284,6 +292,7 @@ function countWritten(
   const { metrics, log } = context;
   const { dataset } = batch;
   if (batch.shadow && shadow) countShadow(context, dataset, batch.shadow, shadow);
+  if (batch.features) countFeatures(context, dataset, batch.features, counts.inserted + counts.updated);
   const { inserted, updated, superseded, dead, tombstones } = counts;
   metrics.batchMessages.observe({ dataset }, batch.seen);
   for (const [outcome, count] of Object.entries({
@@ -326,6 +335,29 @@ function countShadow(
     log.warn(
       { dataset, model, images: failed?.count },
       `the shadow, model ${model}, fails; images are written and classified all the same: ${problem}`,
+    );
+  }
+}
+
+/** A backbone that fails is logged once: the images are stored all the same, and a job can compute what is missing. */
+function countFeatures(
+  { metrics, log, workers }: IngestContext,
+  dataset: string,
+  { backbone: { id, name: backbone }, failed, missing }: FeatureBatch,
+  written: number,
+): void {
+  let computed = written;
+  for (const [outcome, some] of Object.entries({ failed, missing })) {
+    const images = Math.min(computed, some?.count ?? 0);
+    if (images > 0) metrics.ingestedFeatures.inc({ dataset, backbone, outcome }, images);
+    computed -= images;
+  }
+  if (computed > 0) metrics.ingestedFeatures.inc({ dataset, backbone, outcome: 'computed' }, computed);
+  const problem = missing ?? failed;
+  if (problem && workers.backboneGuard.firstFailure(id)) {
+    log.warn(
+      { dataset, backbone, images: problem.count },
+      `images are stored without features: ${problem.text}; imagehub features ${dataset} --backbone ${backbone} computes what is missing`,
     );
   }
 }

@@ -3,7 +3,7 @@ import { IsolatedProcess } from '../classifier/isolated/process.ts';
 import { unshared } from '../classifier/model-ref.ts';
 import { brokenShadow } from '../classifier/shadow-ref.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
-import { type BatchResult, type BatchTask, pack, type ShadowResult, unpack } from './batch-task.ts';
+import { addSome, type BatchResult, type BatchTask, pack, type Some, unpack } from './batch-task.ts';
 import { keepNewest } from './keep-newest.ts';
 import type { Accused } from './model-guard.ts';
 import { ModelSuspicion, type Suspect } from './model-suspicion.ts';
@@ -18,14 +18,15 @@ const CHILD = new URL(`./isolated-child${extname(import.meta.url)}`, import.meta
 
 /** A batch's result, and the models that are to blame for the end of a process. */
 export interface IsolatedResult extends BatchResult {
-  accused: Accused[];
+  accused: (Accused & { suspect: Suspect })[];
 }
 
 /**
  * Does a batch one image at a time in a child process: for a batch that was in flight when the process died, or that
  * ended a worker thread. An image that kills the child twice, or takes longer than `timeoutMs`, is tried again without the
- * shadow, then without any model. If it gets through, it is a row, without a prediction where the live model was at fault,
- * and the model at fault is left out of those behind it, too: they do not wait for it. Else it is a failure.
+ * backbone, then without the shadow, then without any model. If it gets through, it is a row, without a prediction where
+ * the live model was at fault, and the model at fault is left out of those behind it, too: they do not wait for it. Else
+ * it is a failure.
  * @throws when no child comes up: that is no image's fault.
  */
 export async function processIsolated(
@@ -35,15 +36,20 @@ export async function processIsolated(
 ): Promise<IsolatedResult> {
   const model = task.model && unshared(task.model);
   const given = task.shadow && { ...task.shadow, model: task.shadow.model && unshared(task.shadow.model) };
+  const backbone = task.backbone && unshared(task.backbone);
   const suspects: Suspect[] = [];
+  if (backbone && task.backboneError === undefined) suspects.push('backbone');
   if (given?.model) suspects.push('shadow');
   if (model) suspects.push('model');
   const suspicion = new ModelSuspicion(suspects);
   const rows: Uint8Array[] = [];
   const shadowRows: Uint8Array[] = [];
-  let shadowFailed: ShadowResult['failed'] = null;
+  let shadowFailed: Some | null = null;
+  const featureRows: Uint8Array[] = [];
+  let featuresFailed: Some | null = null;
+  let featuresMissing: Some | null = null;
   const rowMessages: number[] = [];
-  const total: Omit<BatchResult, 'rows' | 'shadow'> = {
+  const total: Omit<BatchResult, 'rows' | 'shadow' | 'features'> = {
     tombstones: [],
     failures: [],
     superseded: 0,
@@ -60,7 +66,12 @@ export async function processIsolated(
     }
     if (result.shadow) {
       shadowRows.push(...unpack(result.shadow));
-      shadowFailed = addFailed(shadowFailed, result.shadow.failed);
+      shadowFailed = addSome(shadowFailed, result.shadow.failed);
+    }
+    if (result.features) {
+      featureRows.push(...unpack(result.features));
+      featuresFailed = addSome(featuresFailed, result.features.failed);
+      featuresMissing = addSome(featuresMissing, result.features.missing);
     }
     total.tombstones.push(...result.tombstones);
     total.failures.push(...result.failures.map((failure) => ({ ...failure, index: next })));
@@ -77,6 +88,7 @@ export async function processIsolated(
     const { accused, onTrial } = suspicion;
     const shadowError = accused.get('shadow') ?? onTrial.get('shadow');
     const modelError = onTrial.get('model');
+    const backboneError = task.backboneError ?? accused.get('backbone') ?? onTrial.get('backbone');
     // The reason is that of one image.
     const some = modelError === undefined ? messages.slice(next) : [messages[next]!];
     const rest: BatchTask = {
@@ -84,6 +96,8 @@ export async function processIsolated(
       model: modelError === undefined && !accused.has('model') ? model : null,
       ...(modelError !== undefined && { modelError }),
       shadow: given && shadowError !== undefined ? brokenShadow(given.id, shadowError) : given,
+      backbone,
+      ...(backboneError !== undefined && { backboneError }),
       messages: packMessages(some),
       rowMemory: null,
     };
@@ -96,11 +110,13 @@ export async function processIsolated(
   const packed = { ...pack(rows), messages: Uint32Array.from(rowMessages) };
   const ignored = sumIgnored(total.ignored);
   const shadow = given && { ...pack(shadowRows), failed: shadowFailed };
-  const result = keepNewest({ ...total, ignored, shadow, rows: packed }, task.source, messages);
-  const idOf = { shadow: given?.id, model: model?.id };
-  const accused = [...suspicion.accused].map(([suspect, error]) => ({ id: idOf[suspect]!, error }));
+  const features = backbone && {
+    ...pack(featureRows),
+    failed: featuresFailed,
+    missing: featuresMissing,
+  };
+  const result = keepNewest({ ...total, ignored, shadow, features, rows: packed }, task.source, messages);
+  const idOf = { backbone: backbone?.id, shadow: given?.id, model: model?.id };
+  const accused = [...suspicion.accused].map(([suspect, error]) => ({ suspect, id: idOf[suspect]!, error }));
   return { ...result, accused };
 }
-
-const addFailed = (sum: ShadowResult['failed'], more: ShadowResult['failed']): ShadowResult['failed'] =>
-  sum && more ? { text: sum.text, count: sum.count + more.count } : (sum ?? more);

@@ -1,5 +1,5 @@
 import type { SourceMessage } from '../sql/dead-letters.ts';
-import { type BatchResult, type BatchTask, pack, unpack } from './batch-task.ts';
+import { type BatchResult, type BatchTask, type BesideResult, pack, unpack } from './batch-task.ts';
 import { imageId } from './message.ts';
 
 /**
@@ -23,14 +23,18 @@ export function keepNewest(
 
   const kept = [...ids.keys()].filter((row) => newest.get(ids[row]!) === rowMessages[row]!.offset);
   const bytes = unpack(rows);
-  const shadowBytes = result.shadow && unpack(result.shadow);
+  const ofKept = <T extends BesideResult>(beside: T | null): T | null => {
+    const each = beside && unpack(beside);
+    return each && { ...beside, ...pack(kept.map((row) => each[row]!)) };
+  };
   return {
     ...result,
     rows: {
       ...pack(kept.map((row) => bytes[row]!)),
       messages: Uint32Array.from(kept, (row) => rows.messages[row]!),
     },
-    shadow: shadowBytes && { ...result.shadow!, ...pack(kept.map((row) => shadowBytes[row]!)) },
+    shadow: ofKept(result.shadow),
+    features: ofKept(result.features),
     tombstones: tombstones.filter(({ id, offset }) => newest.get(id) === offset),
     superseded: result.superseded + superseded,
   };

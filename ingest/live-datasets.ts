@@ -1,7 +1,9 @@
+import { type BackboneRef, loadBackboneRef } from '../classifier/features/backbone.ts';
 import { loadModelRef, type ModelRef } from '../classifier/model-ref.ts';
 import { loadShadowRef, type ShadowRef } from '../classifier/shadow-ref.ts';
 import { HubError } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
+import { getBackbone } from '../sql/backbones.ts';
 import type { Queryable } from '../sql/database.ts';
 import { type Dataset, getDataset, readDatasetVersion } from '../sql/datasets.ts';
 
@@ -12,6 +14,8 @@ export interface LiveDataset {
   model: ModelRef | null;
   /** Predicts them too, beside it; null: there is none. */
   shadow: ShadowRef | null;
+  /** Whose features they get; null: none. */
+  backbone: BackboneRef | null;
   /** Compared, when rows are written, with what the dataset is then. */
   version: string;
 }
@@ -75,7 +79,21 @@ export class LiveDatasets {
     const keptModel = (id: number) => kept.find((model) => model?.id === id);
     const model =
       liveModelId === null ? null : (keptModel(liveModelId) ?? (await loadModelRef(this.#db, liveModelId)));
-    return { dataset, model, shadow: await this.#shadow(shadowModelId, keptModel), version };
+    const shadow = await this.#shadow(shadowModelId, keptModel);
+    const backbone = await this.#backbone(dataset.featuresBackbone, known?.backbone);
+    return { dataset, model, shadow, backbone, version };
+  }
+
+  async #backbone(name: string | null, known: BackboneRef | null | undefined): Promise<BackboneRef | null> {
+    if (name === null) return null;
+    try {
+      const stored = await getBackbone(this.#db, name);
+      return known?.id === stored.id ? known : await loadBackboneRef(this.#db, stored);
+    } catch (error) {
+      // Deleted since the dataset was read, which is then another version, and is read again when rows are written.
+      if (error instanceof HubError) return null;
+      throw error;
+    }
   }
 
   async #shadow(

@@ -11,7 +11,7 @@ export interface Accused {
 }
 
 /**
- * Keeps models from harming the ingest: one that ended the process it ran in is left out for a while. For a shadow the
+ * Keeps models (or backbones) from harming the ingest: one that ended the process it ran in is left out for a while. For a shadow the
  * reason is written down for every image instead; what a live model would have said is left to the backlog, where it can
  * do no harm. Also remembers whose failure was logged.
  */
@@ -21,12 +21,12 @@ export class ModelGuard {
 
   /** The live model, or none in its place. */
   admit(model: ModelRef | null): ModelRef | null {
-    return model && this.#errorOf(model.id) === null ? model : null;
+    return model && this.errorOf(model.id) === null ? model : null;
   }
 
   /** The shadow, or a broken one in its place. */
   admitShadow(shadow: ShadowRef | null): ShadowRef | null {
-    const error = shadow && this.#errorOf(shadow.id);
+    const error = shadow && this.errorOf(shadow.id);
     return error === null ? shadow : brokenShadow(shadow!.id, error);
   }
 
@@ -42,7 +42,8 @@ export class ModelGuard {
     return first;
   }
 
-  #errorOf(id: number): string | null {
+  /** Why a model is left out; null: it is not. */
+  errorOf(id: number): string | null {
     const accused = this.#accused.get(id);
     if (accused && Date.now() < accused.until) return accused.error;
     this.#accused.delete(id);

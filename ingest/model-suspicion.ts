@@ -1,10 +1,11 @@
 import { DEATHS, type IsolatedEnd } from '../classifier/isolated/process.ts';
 
-export type Suspect = 'shadow' | 'model';
+/** Of whom can be done without most easily first. */
+export type Suspect = 'backbone' | 'shadow' | 'model';
 
 /**
  * Finds out, while images are done one by one in child processes, whether a child ended by a model or by the image: the
- * image is tried again without the shadow, then without the live model too. What it cannot get through with is left out
+ * image is tried again without the backbone, then without the shadow, then without the live model too. What it cannot get through with is left out
  * from there on.
  */
 export class ModelSuspicion {

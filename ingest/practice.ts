@@ -22,6 +22,7 @@ export async function practise(
     model,
     promotionNo: 0,
     shadow: null,
+    backbone: null,
     source: { topic: '', partition: 0, epoch: 0 },
     maxPixels: config.maxPixels,
   };

@@ -1,11 +1,15 @@
-import { classifyAll, type Verdict } from '../classifier/classify-all.ts';
-import { classifyWithShadow } from '../classifier/classify-with-shadow.ts';
+import { applyModels } from '../classifier/apply-models.ts';
+import type { Verdict } from '../classifier/classify-all.ts';
+import type { GatheredFeatures } from '../classifier/features/gathered.ts';
+import { packVector } from '../classifier/features/precision.ts';
 import type { ImageFailure } from '../images/bad-image.ts';
 import { releasePixels } from '../images/decode.ts';
 import { decodeGroups } from '../images/decode-groups.ts';
 import { describe, type Described } from '../images/metadata.ts';
 import { pgmHeader } from '../images/pgm.ts';
+import { errorText } from '../errors.ts';
 import { CopyWriter } from '../sql/binary-copy.ts';
+import { FeatureWriter } from '../sql/features.ts';
 import { ShadowWriter } from '../sql/shadow-rows.ts';
 import { writeStagedRow } from '../sql/staged-rows.ts';
 import type { BatchResult, BatchTask } from './batch-task.ts';
@@ -26,7 +30,7 @@ export async function processBatch(
   task: BatchTask,
   messages = unpackMessages(task.messages),
 ): Promise<BatchResult> {
-  const { dataset, model, maxPixels, modelError = null } = task;
+  const { dataset, maxPixels, backbone, modelError = null } = task;
   const unclassified: Verdict = { prediction: -1, confidence: null, scores: null, error: modelError };
   const { images, tombstones, failures, ignored } = readMessages(task, messages);
   const out = new CopyWriter(
@@ -34,6 +38,7 @@ export async function processBatch(
       task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
   );
   const shadow = task.shadow && new ShadowWriter(task.shadow.id, images.length);
+  const features = backbone && new FeatureWriter(backbone, images.length);
   const ends: number[] = [];
   const indexes: number[] = [];
   const bad: ImageFailure[] = [];
@@ -59,13 +64,8 @@ export async function processBatch(
   for await (const group of groups) {
     decodeSeconds += lap();
     const pixels = group.map(({ decoded }) => decoded.pixels);
-    let verdicts: Verdict[] | null = null;
-    let shadowVerdicts: Verdict[] = [];
-    if (task.shadow) {
-      [verdicts, shadowVerdicts] = await classifyWithShadow(model, task.shadow, dataset.classes, pixels);
-    } else if (model) {
-      verdicts = await classifyAll(model, dataset.classes, pixels);
-    }
+    const applied = await applyModels(task, dataset.classes, pixels);
+    const { verdicts, shadowVerdicts } = applied;
     classifySeconds += lap();
     const predictedAt = Date.now();
     group.forEach(({ index, decoded }, i) => {
@@ -74,6 +74,7 @@ export async function processBatch(
       const image = images[index]!;
       writeRow(out, task, image, decoded, { ...verdict, predictedAt });
       if (shadow) writeShadowRow(shadow, image, decoded, shadowVerdicts[i]!, predictedAt);
+      if (features) writeFeatures(features, image, decoded, applied.features!, i);
       ends.push(out.length);
       indexes.push(image.index);
     });
@@ -86,6 +87,12 @@ export async function processBatch(
   return {
     rows: { bytes: out.bytes(), ends: Uint32Array.from(ends), messages: Uint32Array.from(indexes) },
     shadow: shadow && { bytes: shadow.bytes, ends: shadow.ends, failed: shadow.failed },
+    features: features && {
+      bytes: features.bytes,
+      ends: features.ends,
+      failed: features.failed,
+      missing: features.missing,
+    },
     tombstones,
     failures,
     superseded: 0,
@@ -107,6 +114,21 @@ function writeShadowRow(
 ): void {
   const kept = measures ? verdict : { ...verdict, scores: null };
   shadow.add(parsed.id, measures && measures.sha256, kept, predictedAt);
+}
+
+/** @param found of the image's group, or why there are none @param place the image's in its group */
+function writeFeatures(
+  features: FeatureWriter,
+  { parsed }: BatchImage,
+  { measures }: Described,
+  found: GatheredFeatures | string,
+  place: number,
+): void {
+  const sha256 = measures && measures.sha256;
+  if (typeof found === 'string') return features.addMissing(parsed.id, sha256, found);
+  const error = found.errors.get(place);
+  if (error) features.addFailed(parsed.id, sha256, errorText(error));
+  else features.add(parsed.id, sha256, packVector(found.vector(place), features.precision));
 }
 
 function writeRow(

@@ -56,12 +56,16 @@ function unlessDropped(error: unknown): null {
 }
 
 /** One image for each thread, at once: each takes one. A model that ends or hangs its thread is found out as with any batch. */
-async function load({ config, workers, log }: IngestContext, { dataset, model }: LiveDataset): Promise<void> {
+async function load(
+  { config, workers, log }: IngestContext,
+  { dataset, model, backbone }: LiveDataset,
+): Promise<void> {
   const task = {
     dataset,
     model,
     promotionNo: 0,
     shadow: null,
+    backbone,
     source: { topic: '', partition: 0, epoch: 0 },
     maxPixels: config.maxPixels,
     messages: [{ offset: 0, timestamp: 0, key: Buffer.from('pixel'), value: PIXEL, headers: [] }],

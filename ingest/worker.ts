@@ -10,6 +10,7 @@ export async function ingestBatch(task: BatchTask): Promise<BatchResult> {
   const result = keepNewest(await processBatch(task, messages), task.source, messages);
   const buffers = [result.rows.bytes.buffer];
   if (result.shadow) buffers.push(result.shadow.bytes.buffer);
+  if (result.features) buffers.push(result.features.bytes.buffer);
   const moved = { [transferableSymbol]: buffers, [valueSymbol]: result };
   return move(moved) as unknown as BatchResult;
 }

@@ -30,6 +30,8 @@ export class Workers {
   /** Takes back the memory of rows that are written. */
   readonly rowMemory: RowMemory;
   readonly guard = new ModelGuard();
+  /** Of backbones. */
+  readonly backboneGuard = new ModelGuard();
 
   /** @param onRestart called when a thread was replaced */
   constructor(config: Config, log: Logger, onRestart?: () => void) {
@@ -42,8 +44,11 @@ export class Workers {
 
   /** Rows for new images. A batch that ends its thread, or hangs in it, is done again one image at a time. */
   async ingest({ messages, ...unguarded }: UnpackedBatch, isolated: boolean): Promise<BatchResult> {
+    const { backbone } = unguarded;
+    const backboneError = backbone && this.backboneGuard.errorOf(backbone.id);
     const task = {
       ...unguarded,
+      ...(backboneError !== null && { backboneError }),
       model: this.guard.admit(unguarded.model),
       shadow: this.guard.admitShadow(unguarded.shadow),
     };
@@ -75,11 +80,11 @@ export class Workers {
       }
     }
     const { accused, ...result } = await processIsolated(task, messages, this.#timeoutMs);
-    for (const model of accused) {
-      this.guard.accuse(model);
+    for (const { suspect, ...model } of accused) {
+      (suspect === 'backbone' ? this.backboneGuard : this.guard).accuse(model);
       this.#log.error(
-        { dataset: task.dataset.name, model: model.id },
-        `this model is left out of new images for a while: ${model.error}`,
+        { dataset: task.dataset.name, [suspect === 'backbone' ? 'backbone' : 'model']: model.id },
+        `this ${suspect} is left out of new images for a while: ${model.error}`,
       );
     }
     return result;

@@ -91,6 +91,23 @@ export async function getBackbone(db: Queryable, name: string): Promise<StoredBa
   });
 }
 
+/** The backbone of that name; where no name is given, the only one. @throws HubError NOT_FOUND; USAGE when there are several */
+export async function chooseBackbone(db: Queryable, name: string | undefined): Promise<StoredBackbone> {
+  if (name !== undefined) return getBackbone(db, name);
+  const [only, ...others] = await listBackbones(db);
+  if (!only) {
+    throw new HubError('NOT_FOUND', 'There is no backbone: nothing says what images have in common.', {
+      hint: 'Add one: imagehub backbone add NAME FILE.onnx, then compute its features: imagehub features DATASET --backbone NAME',
+    });
+  }
+  if (others.length === 0) return only;
+  throw new HubError(
+    'USAGE',
+    `There are several backbones: ${[only, ...others].map((each) => each.name).join(', ')}.`,
+    { hint: `Say whose features are meant: --backbone ${only.name}` },
+  );
+}
+
 /** The ONNX bytes. @throws HubError NOT_FOUND */
 export async function readBackboneBytes(db: Queryable, id: number): Promise<Buffer> {
   const { rows } = await db.query<{ onnx: Buffer }>('select onnx from imagehub.backbones where id = $1', [
@@ -104,8 +121,9 @@ export async function readBackboneBytes(db: Queryable, id: number): Promise<Buff
 export async function deleteBackbone(pool: Pool, name: string): Promise<StoredBackbone> {
   return transaction(pool, async (client) => {
     const backbone = await getBackbone(client, name);
-    await client.query(`drop table imagehub."features_${backbone.id}"`);
+    // First the row, which waits for those who write features as images come, and only then what they write into.
     await client.query('delete from imagehub.backbones where id = $1', [backbone.id]);
+    await client.query(`drop table imagehub."features_${backbone.id}"`);
     return backbone;
   });
 }

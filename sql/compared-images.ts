@@ -50,12 +50,6 @@ export const liveIsStored = ({ live }: Comparison): string =>
 export const candidateIsStored = ({ candidate, reuse }: Comparison): string =>
   reuse ? isStored(candidate) : 'false';
 
-/** Adds conditions of ours to a selection. */
-export function narrowed(selection: Selection, ...conditions: string[]): Selection {
-  const all = [...(selection.where ? [`(${selection.where}\n)`] : []), ...conditions];
-  return { ...selection, where: all.join(' and ') };
-}
-
 /** What `comparedRow` reads, in this order, of rows `i` that are those of a subselect which ends in `of`. */
 function select({ live, candidate, reuse, timeColumn, trainedIn }: Comparison, of: string): string {
   const said = (model: number, alias: string, column: string) =>

@@ -1,11 +1,24 @@
 import { type Pool, withClient } from './database.ts';
-import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
+import {
+  checkCondition,
+  drawByClass,
+  type DrawnHashes,
+  type Selection,
+  selectionError,
+  selectionSql,
+} from './selection.ts';
 import type { IdRange } from './stored-rows.ts';
 
 export interface CutRange {
   range: IdRange;
   /** Selected images in it. */
   images: number;
+}
+
+export interface CutImages {
+  ranges: CutRange[];
+  /** Of a sample by class: what was drawn, for those who read the ranges. */
+  drawn: DrawnHashes | undefined;
 }
 
 /** Images of a range, about half a second of work for digits … */
@@ -32,13 +45,14 @@ export function cutImages(
     throttle = null,
     most = IMAGES,
   }: { selection?: Selection; condition?: string; throttle?: number | null; most?: number },
-): Promise<CutRange[]> {
+): Promise<CutImages> {
   return withClient(pool, async (client) => {
     await client.query('begin isolation level repeatable read, read only');
     await checkCondition(client, dataset, selection);
     const fitting = await rangeSize((text) => client.query<{ bytes: number | null }>(text), dataset);
     const size = Math.min(fitting, most, Math.max(LEAST_IMAGES, Math.floor(throttle ?? Infinity)));
-    const selected = `${selectionSql(dataset, selection)} and (${condition})`;
+    const drawn = await drawByClass(client, dataset, selection);
+    const selected = `${selectionSql(dataset, { ...selection, drawn })} and (${condition})`;
     const { rows: starts } = await client.query<{ id: string }>(
       `select id from (select i.id, row_number() over (order by i.dataset, i.id) as n from ${selected}) numbered
         where (n - 1) % ${size} = 0 order by n`,
@@ -46,19 +60,20 @@ export function cutImages(
     const last = starts.at(-1);
     if (!last) {
       await client.query('commit');
-      return [];
+      return { ranges: [], drawn };
     }
     const { rows: ends } = await client.query<{ images: number; through: string }>(
       `select count(*) as images, max(i.id) as through from ${selected} and i.id >= $1`,
       [last.id],
     );
     await client.query('commit');
-    return starts.map(({ id }, n) => {
+    const ranges = starts.map(({ id }, n) => {
       const next = starts[n + 1];
       if (next) return { range: { from: id, before: next.id }, images: size };
       const { through, images } = ends[0]!;
       return { range: { from: id, through }, images };
     });
+    return { ranges, drawn };
   }).catch((error: unknown) => {
     throw selectionError(error, dataset, selection);
   });

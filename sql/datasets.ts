@@ -1,4 +1,5 @@
 import { HubError } from '../errors.ts';
+import { getBackbone } from './backbones.ts';
 import { type Pool, type Queryable, errorCode, transaction } from './database.ts';
 
 export type LabelFrom = 'none' | 'first-character' | 'parent-folder' | 'regex';
@@ -22,6 +23,8 @@ export interface Dataset {
   shadowModelId: number | null;
   /** Rises with every promotion and roll-back; 0: never promoted. */
   promotionNo: number;
+  /** Name of the backbone whose features new images get as they are ingested; null: none. */
+  featuresBackbone: string | null;
 }
 
 const SELECT = `
@@ -29,15 +32,16 @@ const SELECT = `
          d.pgm_max_side as "pgmMaxSide", d.background, d.columns, d.live_model_id as "liveModelId",
          d.shadow_model_id as "shadowModelId",
          d.promotion_no as "promotionNo",
+         (select b.name from imagehub.backbones b where b.id = d.features_backbone_id) as "featuresBackbone",
          array(select c.name from imagehub.classes c where c.dataset = d.name order by c.index) as classes
   from imagehub.datasets d`;
 
 /**
  * Changes with everything that the making of a row depends on: which dataset of that name it is (dropped and made anew),
- * its live model, its classes, its shadow. An expression on imagehub.datasets as `d`.
+ * its live model, its classes, its shadow, its backbone. An expression on imagehub.datasets as `d`.
  */
 export const DATASET_VERSION = `concat_ws('/', extract(epoch from d.created_at), d.promotion_no,
-  (select count(*) from imagehub.classes c where c.dataset = d.name), d.shadow_model_id)`;
+  (select count(*) from imagehub.classes c where c.dataset = d.name), coalesce(d.shadow_model_id, 0), coalesce(d.features_backbone_id, 0))`;
 
 /** @returns null when there is no such dataset. */
 export async function readDatasetVersion(db: Queryable, name: string): Promise<string | null> {
@@ -67,7 +71,12 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
 }
 
 export type NewDataset = Pick<Dataset, 'name' | 'classes'> &
-  Partial<Pick<Dataset, 'topic' | 'labelFrom' | 'labelPattern' | 'pgmMaxSide' | 'background' | 'columns'>>;
+  Partial<
+    Pick<
+      Dataset,
+      'topic' | 'labelFrom' | 'labelPattern' | 'pgmMaxSide' | 'background' | 'columns' | 'featuresBackbone'
+    >
+  >;
 
 /** PostgreSQL's limit for names is 63 bytes; ours leaves room for prefixes and suffixes. */
 const NAME = /^[a-z][a-z0-9_]{0,40}$/;
@@ -96,8 +105,8 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
       });
     }
     await client.query(
-      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns)
-       values ($1, $2, $3, $4, $5, $6, $7)`,
+      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns, features_backbone_id)
+       values ($1, $2, $3, $4, $5, $6, $7, $8)`,
       [
         name,
         dataset.topic ?? name,
@@ -106,6 +115,7 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
         dataset.pgmMaxSide ?? 256,
         dataset.background ?? 255,
         dataset.columns ?? 'all',
+        dataset.featuresBackbone ? (await getBackbone(client, dataset.featuresBackbone)).id : null,
       ],
     );
     await client.query(
@@ -124,6 +134,16 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
       },
     );
   });
+}
+
+/**
+ * From now on new images get features by the backbone as they are ingested; null: by none. Those that are there keep theirs.
+ * @throws HubError NOT_FOUND: the dataset, or the backbone
+ */
+export async function setFeaturesBackbone(pool: Pool, name: string, backbone: string | null): Promise<void> {
+  await getDataset(pool, name);
+  const id = backbone === null ? null : (await getBackbone(pool, backbone)).id;
+  await pool.query('update imagehub.datasets set features_backbone_id = $2 where name = $1', [name, id]);
 }
 
 /** Drops the dataset with its images, features, models, dead letters and offsets; the topic and the index are the caller's. */

@@ -1,13 +1,15 @@
 import { HubError } from '../errors.ts';
 import type { ClientBase, Queryable } from './database.ts';
 import type { TimeColumn } from './drift-rows.ts';
+import type { Sample } from './selection.ts';
 
 /** A moment, or so many seconds before each check. */
 export type Moment = { at: string } | { ago: number };
 
-/** Which images a monitor compares with. */
-export type MonitorReference =
-  { kind: 'span'; since: Moment | null; until: Moment | null } | { kind: 'training' };
+/** Which images a monitor compares with; of those, and of its windows, maybe a part. */
+export type MonitorReference = (
+  { kind: 'span'; since: Moment | null; until: Moment | null } | { kind: 'training' }
+) & { sample?: Sample };
 
 export interface NewMonitor {
   dataset: string;

@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { ClientBase } from './database.ts';
+import { type Sample, selectionSql } from './selection.ts';
 import { trainedOnSql } from './training-sets.ts';
 
 /** From `since` on and before `until`; null: without that end. */
@@ -20,6 +21,8 @@ export interface DriftRows {
   reference: ReferenceRows;
   /** The windows together. */
   windows: { since: Date; until: Date };
+  /** Of the images of both sides together a part; by class: of each of these images' classes. */
+  sample: Sample | null;
   /** Images that this run trained its model on are marked: the model knows them. */
   trainedBy: number | null;
 }
@@ -48,9 +51,10 @@ export async function readDriftRows(client: ClientBase, rows: DriftRows): Promis
             coalesce(${reference}, false) and ${rows.trainedBy === null ? 'false' : trainedOnSql(rows.trainedBy)} as trained,
             i.model_id, i.prediction, i.known_label, case when i.prediction >= 0 then i.confidence end as confidence,
             i.pixel_mean, i.pixel_stddev, i.entropy, i.sharpness, i.object_count
-     from public."${rows.dataset}" i
-     where i.dataset = ${pg.escapeLiteral(rows.dataset)}
-       and (${reference} or ${spanSql({ since, until }, column)})`,
+     from ${selectionSql(rows.dataset, {
+       where: `${reference} or ${spanSql({ since, until }, column)}`,
+       sample: rows.sample,
+     })}`,
   );
 }
 

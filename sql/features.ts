@@ -1,14 +1,16 @@
 import type { PoolClient } from 'pg';
-import type { CopyWriter } from './binary-copy.ts';
+import type { Precision, StoredBackbone } from './backbones.ts';
+import { CopyWriter } from './binary-copy.ts';
 import { RowReader } from './binary-rows.ts';
 import { copyIn } from './copy-in.ts';
 import type { Queryable } from './database.ts';
+import type { EncodedRows } from './encoded-rows.ts';
 
 /** A stored image as it is read to get its features. */
 export interface FeatureSource {
   id: string;
-  /** Changes with every change of the row. */
-  revision: number;
+  /** Changes with every change of the row; null: not known. */
+  revision: number | null;
   sha256: Buffer | null;
 }
 
@@ -48,14 +50,95 @@ export function writeFeatureRow(
   out.text(error);
 }
 
-/** Images `i` that have no features of their present bytes by the backbone; classic columns keep no hash, there time tells. */
+/** What a backbone gave for the rows of a batch that is ingested. */
+export interface FeatureBatch {
+  backbone: Pick<StoredBackbone, 'id' | 'name'>;
+  /** One for each row of the batch, in the same order. */
+  rows: EncodedRows;
+  /** On how many of them the backbone failed, and why on the first. */
+  failed: { count: number; text: string } | null;
+  /** For how many of them nothing was computed, and why. */
+  missing: { count: number; text: string } | null;
+}
+
+/** Makes the rows of a `FeatureBatch`. Hashes are those of images' bytes, 32 characters of 0–255; null: none are kept. */
+export class FeatureWriter {
+  readonly precision: Precision;
+  readonly #out: CopyWriter;
+  readonly #ends: number[] = [];
+  failed: FeatureBatch['failed'] = null;
+  missing: FeatureBatch['missing'] = null;
+
+  /** @param images how many are expected */
+  constructor({ features, precision }: Pick<StoredBackbone, 'features' | 'precision'>, images: number) {
+    this.precision = precision;
+    this.#out = new CopyWriter(Math.max(1, images) * (FEATURE_ROW_BYTES + features * BYTES_OF_FLOAT16));
+  }
+
+  add(id: string, sha256: string | null, vector: Uint8Array): void {
+    this.#add(id, sha256, vector, null);
+  }
+
+  addFailed(id: string, sha256: string | null, error: string): void {
+    this.#add(id, sha256, null, error.replaceAll('\0', '␀'));
+    this.failed = { text: this.failed?.text ?? error, count: (this.failed?.count ?? 0) + 1 };
+  }
+
+  /** Stands for an image of whose features nothing is written, as if nobody had asked for them. */
+  addMissing(id: string, sha256: string | null, why: string): void {
+    this.#add(id, sha256, null, null);
+    this.missing = { text: this.missing?.text ?? why, count: (this.missing?.count ?? 0) + 1 };
+  }
+
+  #add(id: string, sha256: string | null, vector: Uint8Array | null, error: string | null): void {
+    const bytes = sha256 === null ? null : Buffer.from(sha256, 'latin1');
+    writeFeatureRow(this.#out, { id, revision: null, sha256: bytes }, vector, error);
+    this.#ends.push(this.#out.length);
+  }
+
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#out.bytes();
+  }
+
+  /** Where each row ends in the bytes. */
+  get ends(): Uint32Array<ArrayBuffer> {
+    return Uint32Array.from(this.#ends);
+  }
+}
+
+/** How features are stored unless the backbone says otherwise; with others the writer's memory grows. */
+const BYTES_OF_FLOAT16 = 2;
+
+/** Features `f` are of the present bytes of image `i`; classic columns keep no hash, there time tells. */
+const ARE_PRESENT =
+  'f.sha256 is not distinct from i.sha256 and (i.sha256 is not null or f.computed_at >= i.ingested_at)';
+
+/** Images `i` that have no features of their present bytes by the backbone. */
 export const withoutFeatures = (backbone: number): string =>
-  `not exists (select from imagehub.features f where f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id
-     and f.sha256 is not distinct from i.sha256 and (i.sha256 is not null or f.computed_at >= i.ingested_at))`;
+  `not exists (select from imagehub.features f
+     where f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id and ${ARE_PRESENT})`;
+
+/** After images `i`: their features `f` by the backbone, of their present bytes, or nulls. */
+export const joinFeatures = (backbone: number): string =>
+  `left join imagehub."features_${backbone}" f
+     on f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id and ${ARE_PRESENT}`;
 
 const STAGE = `
   set local client_min_messages = warning;
   create temp table if not exists staged_features (id text, revision bigint, sha256 bytea, vector bytea, error text) on commit delete rows`;
+
+async function stage(client: PoolClient, rows: Uint8Array | Uint8Array[]): Promise<void> {
+  await client.query(STAGE);
+  const columns = 'id, revision, sha256, vector, error';
+  await copyIn(client, `copy staged_features (${columns}) from stdin (format binary)`, rows);
+}
+
+/** Puts staged rows in place of what the backbone gave for the images before. @param rows what is staged, as `s` */
+const replaceStaged = (backbone: number, rows: string): string => `
+  insert into imagehub."features_${backbone}" as f (backbone_id, dataset, id, sha256, vector, error, computed_at)
+  select ${backbone}, $1, s.id, s.sha256, s.vector, s.error, now() from ${rows}
+  on conflict (backbone_id, dataset, id) do update set
+    sha256 = excluded.sha256, vector = excluded.vector, error = excluded.error, computed_at = excluded.computed_at`;
 
 /**
  * Writes what a backbone gave for images, in place of what it gave before. Of those that were deleted since, or got other
@@ -68,21 +151,31 @@ export async function writeFeatures(
   { backbone, dataset }: { backbone: number; dataset: string },
   rows: Uint8Array[],
 ): Promise<void> {
-  await client.query(STAGE);
-  await copyIn(
-    client,
-    'copy staged_features (id, revision, sha256, vector, error) from stdin (format binary)',
-    rows,
-  );
+  await stage(client, rows);
+  const present = `staged_features s join public."${dataset}" i on i.dataset = $1 and i.id = s.id
+    where i.revision = s.revision or i.sha256 = s.sha256
+    order by s.id for share of i`;
+  await client.query(replaceStaged(backbone, present), [dataset]);
+}
+
+/**
+ * Writes the features of a batch's rows, in the transaction that wrote these.
+ * @param written ids of the rows that were really written; no newer ones were in the table
+ */
+export async function writeFeaturesOf(
+  client: PoolClient,
+  dataset: string,
+  { backbone, rows }: FeatureBatch,
+  written: readonly string[],
+): Promise<void> {
+  if (written.length === 0) return;
+  await stage(client, rows.bytes);
   await client.query(
-    `insert into imagehub."features_${backbone}" as f (backbone_id, dataset, id, sha256, vector, error, computed_at)
-     select ${backbone}, $1, s.id, s.sha256, s.vector, s.error, now()
-       from staged_features s join public."${dataset}" i on i.dataset = $1 and i.id = s.id
-      where i.revision = s.revision or i.sha256 = s.sha256
-      order by s.id for share of i
-     on conflict (backbone_id, dataset, id) do update set
-       sha256 = excluded.sha256, vector = excluded.vector, error = excluded.error, computed_at = excluded.computed_at`,
-    [dataset],
+    replaceStaged(
+      backbone.id,
+      'staged_features s where s.id = any($2) and (vector, error) is distinct from (null, null) order by s.id',
+    ),
+    [dataset, written],
   );
 }
 

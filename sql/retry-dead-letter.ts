@@ -5,10 +5,11 @@ import { stagePredictions } from './shadow-rows.ts';
 import {
   type Batch,
   BEGIN_INGEST,
+  idsIfWanted,
   mergeRows,
   removeTombstoned,
   stageRows,
-  writeShadowOf,
+  writeBeside,
 } from './write-batch.ts';
 
 export type RetryOutcome =
@@ -47,10 +48,10 @@ async function attempt(client: PoolClient, deadLetterNo: number, batch: Batch): 
   if (rows[0].version !== batch.datasetVersion) return 'dataset-changed';
 
   const failures = [...batch.deadLetters];
-  const written = batch.shadow && [];
+  const written = idsIfWanted(batch);
   const { inserted, updated } = await mergeRows(client, batch, batch.rows, failures, written);
   const deleted = await removeTombstoned(client, batch);
-  await writeShadowOf(client, batch, { inserted }, written);
+  await writeBeside(client, batch, { inserted }, written);
   if (failures.length > 0) {
     await insertDeadLetters(client, batch, failures);
     return 'dead';

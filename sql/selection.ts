@@ -11,6 +11,12 @@ export interface Sample {
   byClass: boolean;
 }
 
+/**
+ * What a sample by class has come to: the highest hash drawn of each class (text: it has 63 bits), by class index, −1 for images
+ * without a known label. Whoever reads in parts needs it: what a class has of images may change from one to the next.
+ */
+export type DrawnHashes = Record<string, string>;
+
 /** Which images of a dataset a command is about; left out: all. */
 export interface Selection {
   /** A condition in SQL over the dataset's columns, as a user wrote it. */
@@ -21,6 +27,16 @@ export interface Selection {
   until?: Date | null | undefined;
   /** Of those a part. */
   sample?: Sample | null | undefined;
+  /** Instead of drawing that by class again. */
+  drawn?: DrawnHashes | undefined;
+  /** Of what is drawn only that: a condition of our own, while `where` says what is drawn from. */
+  condition?: string | undefined;
+}
+
+/** Of a selection only images that conditions of ours hold for, too. */
+export function narrowed(selection: Selection, ...conditions: string[]): Selection {
+  const all = [...(selection.condition ? [selection.condition] : []), ...conditions];
+  return { ...selection, condition: all.map((each) => `(${each})`).join(' and ') };
 }
 
 /** A selection as it is kept in JSON: in jobs, runs, exports. */
@@ -53,13 +69,14 @@ export const keptSelection = ({ where, since, until, sample }: KeptSelection): S
  * `checkCondition`, and only in a transaction that is read only.
  */
 export function selectionSql(dataset: string, selection: Selection = {}): string {
-  const { where, since, until, sample } = selection;
+  const { where, since, until, sample, condition } = selection;
   const conditions = [`i.dataset = ${pg.escapeLiteral(dataset)}`];
   if (since) conditions.push(`i.ingested_at >= ${pg.escapeLiteral(since.toISOString())}`);
   if (until) conditions.push(`i.ingested_at < ${pg.escapeLiteral(until.toISOString())}`);
   // The line break ends a comment in the condition.
   if (where) conditions.push(`(${where}\n)`);
   if (sample && sample.share < 1) conditions.push(sampleSql(dataset, selection, sample));
+  if (condition) conditions.push(`(${condition})`);
   return `public."${dataset}" i where ${conditions.join(' and ')}`;
 }
 
@@ -68,15 +85,46 @@ const HASHES = 2n ** 63n;
 /** Shares are exact up to this. */
 const PARTS = 2n ** 53n;
 
+const hashSql = (seed: number): string => `(hashtextextended(i.id, ${seed}) & ${HASHES - 1n})`;
+
 /** Whether an image `i` is in the sample: a hash of its id and the seed decides, whatever other images there are. */
-function sampleSql(dataset: string, selection: Selection, { share, seed, byClass }: Sample): string {
-  const hash = `(hashtextextended(i.id, ${seed}) & ${HASHES - 1n})`;
+function sampleSql(dataset: string, selection: Selection, sample: Sample): string {
+  const { share, seed, byClass } = sample;
+  const hash = hashSql(seed);
   if (!byClass) return `${hash} < ${(BigInt(Math.round(share * Number(PARTS))) * HASHES) / PARTS}`;
-  // Numbered within their class, by the same hash.
-  return `i.id in (select numbered.id from (
-    select i.id, row_number() over (partition by i.known_label order by ${hash}, i.id) as place,
+  if (!selection.drawn) return `i.id in (select id from ${drawnSql(dataset, selection, sample)})`;
+  const highest = Object.entries(selection.drawn).map(([label, of]) => `when ${label} then ${of}`);
+  return highest.length > 0
+    ? `${hash} <= case coalesce(i.known_label, -1) ${highest.join(' ')} else -1 end`
+    : 'false';
+}
+
+/** The sample by class, as a FROM item with id, label and hash: numbered within their class, by the hash. */
+function drawnSql(dataset: string, selection: Selection, { share, seed }: Sample): string {
+  const all = { ...selection, sample: null, condition: undefined };
+  return `(select * from (
+    select i.id, i.known_label as label, ${hashSql(seed)} as hash,
+           row_number() over (partition by i.known_label order by ${hashSql(seed)}, i.id) as place,
            count(*) over (partition by i.known_label) as images
-      from ${selectionSql(dataset, { ...selection, sample: null })}) numbered where place <= ceil(images * ${share}))`;
+      from ${selectionSql(dataset, all)}) numbered where place <= ceil(images * ${share})) drawn`;
+}
+
+/**
+ * Draws a sample by class, so that it is the same in all parts of what reads it and is not drawn again in each.
+ * @param client in a transaction that is read only, after `checkCondition`
+ * @returns undefined where there is nothing to draw by class
+ */
+export async function drawByClass(
+  client: ClientBase,
+  dataset: string,
+  selection: Selection,
+): Promise<DrawnHashes | undefined> {
+  const { sample } = selection;
+  if (!sample?.byClass || sample.share >= 1) return undefined;
+  const { rows } = await client.query<{ label: number; hash: string }>(
+    `select coalesce(label, -1) as label, max(hash)::text as hash from ${drawnSql(dataset, selection, sample)} group by 1`,
+  );
+  return Object.fromEntries(rows.map(({ label, hash }) => [label, hash]));
 }
 
 /**

@@ -5,6 +5,7 @@ import { isDataError, sqlTime } from './database.ts';
 import { DATASET_VERSION } from './datasets.ts';
 import { type DeadLetter, insertDeadLetters } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
+import { type FeatureBatch, writeFeaturesOf } from './features.ts';
 import { type ShadowBatch, type ShadowOutcome, stagePredictions, writeShadow } from './shadow-rows.ts';
 import {
   applyTombstones,
@@ -36,6 +37,8 @@ export interface Batch {
   rows: EncodedRows;
   /** What the shadow says about them; null: there is none. */
   shadow: ShadowBatch | null;
+  /** Their features; null: they get none. */
+  features: FeatureBatch | null;
   tombstones: Tombstone[];
   deadLetters: DeadLetter[];
   /** Messages in the batch that a later one of the same batch and id made void. */
@@ -81,8 +84,8 @@ export const BEGIN_INGEST = "begin; set local imagehub.writer = 'ingest'; set lo
 
 /**
  * Writes a batch and moves the partition's offset, in one transaction (WRITE-PATH): compare-and-set of the offset,
- * check that the model is still the live one, rows, tombstones, dead letters, shadow predictions, counters. Rows that the database refuses
- * for what they hold become dead letters; any other failure is thrown with nothing written.
+ * check that the model is still the live one, rows, tombstones, dead letters, shadow predictions, features, counters. Rows
+ * that the database refuses for what they hold become dead letters; any other failure is thrown with nothing written.
  */
 export async function writeBatch(client: PoolClient, batch: Batch): Promise<WriteOutcome> {
   await stageRows(client);
@@ -95,7 +98,7 @@ export async function writeBatch(client: PoolClient, batch: Batch): Promise<Writ
       return { kind: check };
     }
     const refused: DeadLetter[] = [];
-    const written = batch.shadow && [];
+    const written = idsIfWanted(batch);
     const merged = await mergeRows(client, batch, batch.rows, refused, written);
     if (refused.length > 0 && batch.superseded > 0) {
       await client.query('rollback');
@@ -103,7 +106,7 @@ export async function writeBatch(client: PoolClient, batch: Batch): Promise<Writ
     }
     const removed = await removeTombstoned(client, batch);
     await insertDeadLetters(client, batch, [...batch.deadLetters, ...refused]);
-    const shadow = await writeShadowOf(client, batch, merged, written);
+    const shadow = await writeBeside(client, batch, merged, written);
     const dead = batch.deadLetters.length + refused.length;
     const passedOver =
       batch.rows.length -
@@ -150,17 +153,23 @@ async function lockOffset(
   return found.version === batch.datasetVersion ? 'ok' : 'dataset-changed';
 }
 
+/** For the ids of the rows that are written; null: nothing is written beside them. */
+export const idsIfWanted = ({ shadow, features }: Batch): string[] | null => (shadow || features ? [] : null);
+
 /**
- * Writes the shadow's predictions of the rows that were written. (A row that a newer tombstone of another partition took
- * away again keeps its prediction, as any image that is deleted later does.)
+ * Writes what there is beside the rows that were written: the shadow's predictions, and features. (A row that a newer
+ * tombstone of another partition took away again keeps them, as any image that is deleted later does.)
+ * @returns what became of the shadow's predictions; null: there is none
  */
-export async function writeShadowOf(
+export async function writeBeside(
   client: PoolClient,
-  { rows, shadow }: Batch,
+  { dataset, rows, shadow, features }: Batch,
   { inserted }: Pick<BatchCounts, 'inserted'>,
   written: string[] | null,
 ): Promise<ShadowOutcome | null> {
-  return shadow && written && writeShadow(client, shadow, written, inserted === rows.length);
+  if (!written) return null;
+  if (features) await writeFeaturesOf(client, dataset, features, written);
+  return shadow && writeShadow(client, shadow, written, inserted === rows.length);
 }
 
 /**

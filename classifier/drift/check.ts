@@ -126,6 +126,7 @@ async function compareNow(
         by: monitor.by,
         windows: [window],
         reference: resolve(monitor, now),
+        sample: monitor.reference.sample,
         ...(signal && { signal }),
       }),
     );

@@ -9,6 +9,7 @@ import {
   type TimeColumn,
   type TimeSpan,
 } from '../../sql/drift-rows.ts';
+import { describeSelection, type Sample } from '../../sql/selection.ts';
 import { trainingRunOf } from '../../sql/training-sets.ts';
 import { compareWindow, type DriftReport } from './report.ts';
 
@@ -26,6 +27,8 @@ export interface DriftRequest {
   /** One or more, in order. */
   windows: { since: Date; until: Date }[];
   reference: Reference;
+  /** Of the images of both sides a part. */
+  sample?: Sample | null | undefined;
   signal?: AbortSignal;
   /** After each window. */
   onWindow?: (done: number, windows: number) => void;
@@ -54,12 +57,16 @@ export async function compareWindows(client: ClientBase, request: DriftRequest):
   await client.query('set transaction isolation level repeatable read');
   const dataset = await getDataset(client, request.dataset);
   const trainedBy = dataset.liveModelId === null ? null : await trainingRunOf(client, dataset.liveModelId);
-  const { rows, span, words } = resolveReference(request.reference, first.since, trainedBy, dataset);
+  const resolved = resolveReference(request.reference, first.since, trainedBy, dataset);
+  const { rows, span } = resolved;
+  // Reports are told apart by it.
+  const words = [resolved.words, describeSelection({ sample: request.sample })].filter(Boolean).join(', ');
   await readDriftRows(client, {
     dataset: dataset.name,
     by: request.by,
     reference: rows,
     windows: { since: first.since, until: last.until },
+    sample: request.sample ?? null,
     trainedBy,
   });
   const reference = await countSide(client, 'reference');

@@ -7,20 +7,25 @@ import {
   type MonitorReference,
   type NewMonitor,
 } from '../../sql/drift-monitors.ts';
+import type { Sample } from '../../sql/selection.ts';
 
 /**
  * Adds a drift monitor; the first check is due at once.
- * @param monitor reference null: the images until now, which stay the reference
+ * @param monitor reference null: the images until now, which stay the reference; sample: of the images of both sides a part
  * @throws HubError NOT_FOUND, USAGE
  */
 export async function addMonitor(
   pool: Pool,
-  monitor: Omit<NewMonitor, 'reference'> & { reference: MonitorReference | null },
+  monitor: Omit<NewMonitor, 'reference'> & {
+    reference: MonitorReference | null;
+    sample?: Sample | null | undefined;
+  },
 ): Promise<Monitor> {
   if (monitor.webhook !== null) checkWebhook(monitor.webhook);
   await getDataset(pool, monitor.dataset);
+  const { sample, ...asked } = monitor;
   const reference = monitor.reference ?? (await imagesUntilNow(pool, monitor));
-  return await insertMonitor(pool, { ...monitor, reference });
+  return await insertMonitor(pool, { ...asked, reference: { ...reference, ...(sample && { sample }) } });
 }
 
 /** @throws HubError USAGE when there are too few: it would never say anything */

@@ -5,7 +5,7 @@ import { recordJudgements, setRunModel } from '../../sql/evaluations.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { isStoredSql, readStoredScores, type ScoredRow } from '../../sql/stored-scores.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
-import { keepSelection, type Selection } from '../../sql/selection.ts';
+import { keepSelection, narrowed, type Selection } from '../../sql/selection.ts';
 import { loadModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
 import { countRows, judgedSelection, refuseEmpty, type RowCounts, trainedBy } from './evaluated-rows.ts';
@@ -117,7 +117,7 @@ export async function evaluateModel(
     const batches = classifyStored(pool, context.classifier, {
       dataset,
       model: ref,
-      selection: reuse ? { ...judged, where: `${judged.where} and not ${isStoredSql(number)}` } : judged,
+      selection: reuse ? narrowed(judged, `not ${isStoredSql(number)}`) : judged,
       signal: context.signal,
     });
     for await (const batch of batches) {

@@ -1,6 +1,12 @@
 import { HubError } from '../../errors.ts';
 import { type Pool, transaction } from '../../sql/database.ts';
-import { checkSelection, describeSelection, type Selection, selectionSql } from '../../sql/selection.ts';
+import {
+  checkSelection,
+  describeSelection,
+  narrowed,
+  type Selection,
+  selectionSql,
+} from '../../sql/selection.ts';
 import { trainedOnSql, trainingRunOf } from '../../sql/training-sets.ts';
 
 /** Which models' training rows are looked for among the selected images. */
@@ -69,12 +75,8 @@ export function judgedSelection(
   { runs }: TrainedBy,
   includeTrained: boolean,
 ): Selection {
-  const conditions = [
-    ...(selection.where ? [`(${selection.where}\n)`] : []),
-    'i.known_label is not null',
-    ...(includeTrained ? [] : runs.map((run) => `not ${trainedOnSql(run)}`)),
-  ];
-  return { ...selection, where: conditions.join(' and ') };
+  const unseen = includeTrained ? [] : runs.map((run) => `not ${trainedOnSql(run)}`);
+  return narrowed(selection, 'i.known_label is not null', ...unseen);
 }
 
 /** @throws HubError USAGE that says why nothing is left to judge, and what to do. */

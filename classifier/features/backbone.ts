@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { HubError } from '../../errors.ts';
-import { readBackboneBytes, type StoredBackbone } from '../../sql/backbones.ts';
+import { type Precision, readBackboneBytes, type StoredBackbone } from '../../sql/backbones.ts';
 import type { Queryable } from '../../sql/database.ts';
 import { inputSchema } from '../manifest.ts';
 
@@ -28,18 +28,28 @@ export function parseBackbone(value: unknown): BackboneManifest {
 /** A backbone as worker threads get it; the bytes lie in shared memory, so handing them over costs nothing. */
 export interface BackboneRef {
   id: number;
+  name: string;
+  /** Of the file, in hex: what tells models that hold the same one. */
+  sha256: string;
   onnx: Uint8Array<SharedArrayBuffer>;
   manifest: BackboneManifest;
+  /** Numbers per image. */
   features: number;
+  /** How they are stored. */
+  precision: Precision;
 }
 
 /** @throws HubError NOT_FOUND when it was deleted meanwhile; BAD_MODEL */
 export async function loadBackboneRef(
   db: Queryable,
-  { id, manifest, features }: Pick<StoredBackbone, 'id' | 'manifest' | 'features'>,
+  {
+    manifest,
+    ...stored
+  }: Pick<StoredBackbone, 'id' | 'name' | 'sha256' | 'manifest' | 'features' | 'precision'>,
 ): Promise<BackboneRef> {
-  const bytes = await readBackboneBytes(db, id);
+  const bytes = await readBackboneBytes(db, stored.id);
   const onnx = new Uint8Array(new SharedArrayBuffer(bytes.length));
   onnx.set(bytes);
-  return { id, onnx, manifest: parseBackbone(manifest), features };
+  const { id, name, sha256, features, precision } = stored;
+  return { id, name, sha256, onnx, manifest: parseBackbone(manifest), features, precision };
 }

@@ -1,17 +1,11 @@
 import type { InferenceSession, OnnxValue } from 'onnxruntime-node';
 import { HubError } from '../../errors.ts';
 import { checkInput } from '../compatibility.ts';
-import { Network, type Output } from '../network.ts';
+import { Network } from '../network.ts';
 import type { Pixels } from '../preprocess/preprocess.ts';
 import { openSession } from '../session.ts';
 import type { BackboneManifest } from './backbone.ts';
-
-export interface Features {
-  /** [images, features] */
-  vectors: Float32Array;
-  /** Why an image has none, by its place. */
-  errors: Map<number, HubError>;
-}
+import { GatheredFeatures } from './gathered.ts';
 
 /** More numbers for one image than this are no features but a picture: 1 MiB of float32. */
 const MOST_FEATURES = 262_144;
@@ -51,20 +45,12 @@ export class FeatureExtractor {
   }
 
   /** Features of what can be computed; an image that cannot costs its neighbours nothing. */
-  async extractEach(images: Pixels[]): Promise<Features> {
-    const { features } = this;
-    const vectors = new Float32Array(images.length * features);
-    const errors: Features['errors'] = new Map();
-    const fail = (place: number, error: HubError) => void errors.set(place, error);
-    const read = (output: Output, places: number[]) => {
-      places.forEach((place, row) => {
-        const vector = output.subarray(row * features, (row + 1) * features);
-        if (vector.every(Number.isFinite)) vectors.set(vector, place * features);
-        else fail(place, new HubError('BAD_MODEL', 'The backbone’s features are not finite numbers.'));
-      });
-    };
+  async extractEach(images: Pixels[]): Promise<GatheredFeatures> {
+    const gathered = new GatheredFeatures(images.length, this.features);
+    const fail = gathered.fail.bind(gathered);
+    const read = gathered.add.bind(gathered);
     await this.#network.inBatches(images, (batch) => this.#network.run(batch, read, fail), fail);
-    return { vectors, errors };
+    return gathered;
   }
 
   /** Frees the backbone's memory; it cannot be used afterwards. */

@@ -5,7 +5,7 @@ import { RowReader } from '../../sql/binary-rows.ts';
 import { copyOut } from '../../sql/copy-out.ts';
 import { type Pool, transaction } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
-import { withoutFeatures } from '../../sql/features.ts';
+import { joinFeatures } from '../../sql/features.ts';
 import { checkCounts, chosenRows, countRows, type LabelledRows } from '../labelled-rows.ts';
 import type { LabelledImages } from '../training-data.ts';
 import { bytesOf, unpackVector } from './precision.ts';
@@ -63,12 +63,11 @@ export async function readFeatureData(
 }
 
 function featuresSql(dataset: Dataset, backbone: number, options: LabelledRows): string {
-  const present = `not (${withoutFeatures(backbone)})`;
   return `
     select i.id, i.known_label, coalesce(i.sha256, sha256(decode(i.image_base64, 'base64'))), f.vector, f.error
       from (select i.id from ${chosenRows(dataset, options)}) chosen
       join public."${dataset.name}" i on i.dataset = '${dataset.name}' and i.id = chosen.id
-      left join imagehub."features_${backbone}" f on f.dataset = i.dataset and f.id = i.id and ${present}
+      ${joinFeatures(backbone)}
      order by i.id`;
 }
 

@@ -2,7 +2,7 @@ import { extname } from 'node:path';
 import { errorText, HubError } from '../../errors.ts';
 import type { Attempt, Job, JobContext, JobKind, JobRequest } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
-import { getBackbone, type Precision, type StoredBackbone } from '../../sql/backbones.ts';
+import { getBackbone } from '../../sql/backbones.ts';
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { getDataset } from '../../sql/datasets.ts';
@@ -16,16 +16,10 @@ import {
   writeFeatureRow,
   writeFeatures,
 } from '../../sql/features.ts';
-import {
-  checkBeforehand,
-  keepSelection,
-  type KeptSelection,
-  keptSelection,
-  type Selection,
-} from '../../sql/selection.ts';
-import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
+import { checkBeforehand, keepSelection, type KeptSelection, type Selection } from '../../sql/selection.ts';
+import { storedRows } from '../../sql/stored-rows.ts';
 import { inOrder } from '../in-order.ts';
-import { describeRange, imageParts } from '../stored/image-parts.ts';
+import { describeRange, type ImagePart, imageParts, partRows } from '../stored/image-parts.ts';
 import { TASKS_PER_THREAD } from '../row-threads.ts';
 import { NoThread, Threads } from '../threads.ts';
 import { type BackboneRef, loadBackboneRef } from './backbone.ts';
@@ -70,7 +64,7 @@ export async function featureRequest(
 }
 
 /** Fills imagehub.features. Counts: images, and of these failed (undecodable, or the backbone fails on them). */
-export const FEATURES: JobKind<FeatureParameters, IdRange> = {
+export const FEATURES: JobKind<FeatureParameters, ImagePart> = {
   kind: 'features',
   async cut(context, request) {
     const { backbone, again } = request.parameters;
@@ -98,15 +92,13 @@ export const FEATURES: JobKind<FeatureParameters, IdRange> = {
 interface Desk {
   context: JobContext;
   backbone: BackboneRef;
-  precision: Precision;
   threads: Threads;
 }
 
 /** @throws HubError NOT_FOUND when the backbone was deleted, BAD_MODEL when it cannot be loaded */
 async function openDesk(context: JobContext, { parameters }: Job<FeatureParameters>): Promise<Desk> {
   const { pool, config, log } = context;
-  const stored: StoredBackbone = await getBackbone(pool, parameters.backbone);
-  const backbone = await loadBackboneRef(pool, stored);
+  const backbone = await loadBackboneRef(pool, await getBackbone(pool, parameters.backbone));
   const file = new URL(`./thread${extname(import.meta.url)}`, import.meta.url);
   const threads = new Threads(file, config.workers, log);
   try {
@@ -115,15 +107,18 @@ async function openDesk(context: JobContext, { parameters }: Job<FeatureParamete
       threads.run<string | null>('loadBackbone', { backbone }, [], LOAD_LIMIT_MS),
     );
     const [failure] = (await Promise.all(loading)).filter((text) => text !== null);
-    if (failure === undefined) return { context, backbone, precision: stored.precision, threads };
-    throw new HubError('BAD_MODEL', `Backbone ${stored.name} cannot be loaded: ${failure}`);
+    if (failure === undefined) return { context, backbone, threads };
+    throw new HubError('BAD_MODEL', `Backbone ${backbone.name} cannot be loaded: ${failure}`);
   } catch (error) {
     await threads.close();
     throw error;
   }
 }
 
-async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<FeatureParameters, IdRange>) {
+async function computePart(
+  desk: Desk,
+  { job, what, signal, stopping }: Attempt<FeatureParameters, ImagePart>,
+) {
   const { pool } = desk.context;
   const { again } = job.parameters;
   const chunks = storedRows(
@@ -131,9 +126,8 @@ async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<
     {
       dataset: job.dataset,
       columns: SOURCE_COLUMNS,
-      selection: keptSelection(job.parameters),
       ...(again ? {} : { condition: withoutFeatures(desk.backbone.id) }),
-      ...what,
+      ...partRows(job.parameters, what),
     },
     TASK_LIMITS,
   );
@@ -161,12 +155,12 @@ async function computePart(desk: Desk, { job, what, signal, stopping }: Attempt<
 
 /** Images that end their thread, or hang in it, are done again one at a time; one that does so alone has no features. */
 async function computeChunk(desk: Desk, { bytes, rows }: RowChunk): Promise<EncodedFeatures> {
-  const { context, backbone, precision, threads } = desk;
+  const { context, backbone, threads } = desk;
   const { maxPixels, decodeTimeoutMs } = context.config;
   const compute = (only?: number): Promise<EncodedFeatures> => {
     // A copy is moved to the thread: the rows may be needed again.
     const copy = new Uint8Array(bytes);
-    const task: FeatureTask = { backbone, precision, maxPixels, rows: copy, only };
+    const task: FeatureTask = { backbone, maxPixels, rows: copy, only };
     return threads.run('computeFeatures', task, [copy.buffer], TIMEOUT_FACTOR * decodeTimeoutMs);
   };
   try {

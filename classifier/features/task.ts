@@ -1,10 +1,8 @@
-import type { Precision } from '../../sql/backbones.ts';
 import type { BackboneRef } from './backbone.ts';
 
 /** Stored images that are to get features, as a thread gets them. */
 export interface FeatureTask {
   backbone: BackboneRef;
-  precision: Precision;
   maxPixels: number;
   /** COPY's binary format, see `SOURCE_COLUMNS` in sql/features.ts. */
   rows: Uint8Array<ArrayBuffer>;

@@ -3,19 +3,9 @@ import { errorText } from '../../errors.ts';
 import { decodeEncoded } from '../../images/decode-encoded.ts';
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import { FEATURE_ROW_BYTES, readFeatureSources, writeFeatureRow } from '../../sql/features.ts';
-import type { BackboneRef } from './backbone.ts';
-import { FeatureExtractor } from './extractor.ts';
+import { extractorFor } from './extractors-in-thread.ts';
 import { bytesOf, packVector } from './precision.ts';
 import type { EncodedFeatures, FeatureTask } from './task.ts';
-
-let loaded: { id: number; extractor: Promise<FeatureExtractor> } | undefined;
-
-/** The backbone, ready to run in this thread, which works for one job and so needs one. */
-function extractorFor({ id, onnx, manifest }: BackboneRef): Promise<FeatureExtractor> {
-  // onnxruntime wants memory of its own, not shared.
-  if (loaded?.id !== id) loaded = { id, extractor: FeatureExtractor.load(new Uint8Array(onnx), manifest) };
-  return loaded.extractor;
-}
 
 /** Runs in a worker thread: loads a backbone. @returns why that cannot be done */
 export function loadBackbone({ backbone }: Pick<FeatureTask, 'backbone'>): Promise<string | null> {
@@ -31,23 +21,22 @@ function sources({ rows: bytes, only }: FeatureTask): ReturnType<typeof readFeat
 
 /** Runs in a worker thread: decodes images that are in the table, computes their features, and encodes what is to be written. */
 export async function computeFeatures(task: FeatureTask): Promise<EncodedFeatures> {
-  const { backbone, precision, maxPixels } = task;
+  const { backbone, maxPixels } = task;
+  const { features, precision } = backbone;
   const extractor = await extractorFor(backbone);
   const { rows, images } = sources(task);
   const results: { vector: Uint8Array | null; error: string | null }[] = [];
-  const { features } = extractor;
   const failures = await decodeEncoded(images, maxPixels, async (pixels, indexes) => {
-    const { vectors, errors } = await extractor.extractEach(pixels);
+    const gathered = await extractor.extractEach(pixels);
     indexes.forEach((index, place) => {
-      const error = errors.get(place);
-      const vector = vectors.subarray(place * features, (place + 1) * features);
+      const error = gathered.errors.get(place);
       results[index] = error
         ? { vector: null, error: errorText(error) }
-        : { vector: packVector(vector, precision), error: null };
+        : { vector: packVector(gathered.vector(place), precision), error: null };
     });
   });
   for (const { index, detail } of failures) results[index] = { vector: null, error: detail };
-  const out = new CopyWriter(rows.length * (FEATURE_ROW_BYTES + backbone.features * bytesOf(precision)));
+  const out = new CopyWriter(rows.length * (FEATURE_ROW_BYTES + features * bytesOf(precision)));
   let failed = 0;
   rows.forEach((row, index) => {
     const { vector, error } = results[index]!;

@@ -4,13 +4,12 @@ import {
   candidateIsStored,
   type Comparison,
   liveIsStored,
-  narrowed,
   readStored,
   readStoredOf,
   type StoredComparison,
 } from '../../sql/compared-images.ts';
 import type { Dataset } from '../../sql/datasets.ts';
-import type { Selection } from '../../sql/selection.ts';
+import { narrowed, type Selection } from '../../sql/selection.ts';
 import { type HeldSnapshot, holdSnapshot, streamSnapshot } from '../../sql/stream-snapshot.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';

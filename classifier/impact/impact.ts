@@ -14,7 +14,7 @@ import {
 } from '../../sql/impacts.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
-import { checkSelection, describeSelection, type Selection } from '../../sql/selection.ts';
+import { checkSelection, describeSelection, narrowed, type Selection } from '../../sql/selection.ts';
 import { trainingRunOf } from '../../sql/training-sets.ts';
 import { loadModelRef } from '../model-ref.ts';
 import {
@@ -236,8 +236,7 @@ function bucketFor({ first, last }: { first: Date | null; last: Date | null }): 
 async function countUnclassified(pool: Pool, { dataset }: Comparison, selection: Selection): Promise<number> {
   return transaction(pool, async (client) => {
     await client.query('set transaction read only');
-    const where = [...(selection.where ? [`(${selection.where}\n)`] : []), 'i.prediction < 0'].join(' and ');
-    return checkSelection(client, dataset, { ...selection, where });
+    return checkSelection(client, dataset, narrowed(selection, 'i.prediction < 0'));
   });
 }
 

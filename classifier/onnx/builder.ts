@@ -26,8 +26,13 @@ export class GraphBuilder {
   /** One operator with one output, named `output` or after its place in the graph. */
   op(op: string, inputs: string[], attributes: Record<string, Attribute> = {}, output?: string): string {
     const name = output ?? `${op.toLowerCase()}_${this.#graph.nodes.length}`;
-    this.#graph.nodes.push({ op, inputs, outputs: [name], attributes });
+    this.opOf(op, inputs, attributes, [name]);
     return name;
+  }
+
+  /** One operator with several outputs. */
+  opOf(op: string, inputs: string[], attributes: Record<string, Attribute>, outputs: string[]): void {
+    this.#graph.nodes.push({ op, inputs, outputs, attributes });
   }
 
   /** Declares a value of the graph as its output. */

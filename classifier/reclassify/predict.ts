@@ -2,10 +2,9 @@ import type { PoolClient } from 'pg';
 import { HubError } from '../../errors.ts';
 import type { Attempt, Counts, Job, JobKind } from '../../jobs/job.ts';
 import { ensurePredictions, holdModel, predictStaged, readChangedSince } from '../../sql/predictions.ts';
-import type { IdRange } from '../../sql/stored-rows.ts';
 import { stageVerdicts } from '../../sql/verdict-rows.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
-import { describeRange, imageParts } from '../stored/image-parts.ts';
+import { describeRange, type ImagePart, imageParts } from '../stored/image-parts.ts';
 import type { Parameters } from './request.ts';
 import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
 
@@ -13,7 +12,7 @@ import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts
  * Fills imagehub.predictions with what another model than the live one says about stored images. Counts: images; of
  * these different (another class than the image's prediction) and failed (the model cannot classify them).
  */
-export const PREDICT: JobKind<Parameters, IdRange> = {
+export const PREDICT: JobKind<Parameters, ImagePart> = {
   kind: 'predict',
   cut: (context, request) =>
     imageParts(context, request, {
@@ -34,7 +33,7 @@ const outdated = ({ model }: Parameters): string =>
   `not exists (select from imagehub.predictions p where p.model_id = ${model} and p.id = i.id
      and p.sha256 is not distinct from i.sha256 and (i.sha256 is not null or p.predicted_at >= i.ingested_at))`;
 
-async function predictPart(bench: Bench, attempt: Attempt<Parameters, IdRange>) {
+async function predictPart(bench: Bench, attempt: Attempt<Parameters, ImagePart>) {
   const { job } = attempt;
   const { model } = job.parameters;
   const condition = job.parameters.onlyOutdated ? outdated(job.parameters) : undefined;

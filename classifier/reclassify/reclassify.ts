@@ -12,16 +12,15 @@ import {
   writeStaged,
 } from '../../sql/live-verdicts.ts';
 import { arePredicted, ensurePredictions } from '../../sql/predictions.ts';
-import type { IdRange } from '../../sql/stored-rows.ts';
 import { copyReplaced, stageVerdicts } from '../../sql/verdict-rows.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
-import { describeRange, imageParts } from '../stored/image-parts.ts';
+import { describeRange, type ImagePart, imageParts } from '../stored/image-parts.ts';
 import type { Parameters } from './request.ts';
 import { openSweeper } from './vacuum.ts';
 import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
 
 /** @param sweep whether to vacuum the table on the way, see `openSweeper` */
-export const reclassifyKind = ({ sweep }: { sweep: boolean }): JobKind<Parameters, IdRange> => ({
+export const reclassifyKind = ({ sweep }: { sweep: boolean }): JobKind<Parameters, ImagePart> => ({
   kind: 'reclassify',
   cut: (context, request) =>
     imageParts(context, request, {
@@ -57,7 +56,7 @@ const outdated = (dataset: string, { model }: Parameters, attempts: number): str
 
 async function reclassifyPart(
   bench: Bench,
-  attempt: Attempt<Parameters, IdRange>,
+  attempt: Attempt<Parameters, ImagePart>,
   onWritten: (rows: number) => void,
 ): Promise<WritePart> {
   const { job } = attempt;

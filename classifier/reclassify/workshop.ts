@@ -2,11 +2,11 @@ import type { Attempt, Job, JobContext } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
-import { keptSelection } from '../../sql/selection.ts';
-import { type IdRange, storedRows } from '../../sql/stored-rows.ts';
+import { storedRows } from '../../sql/stored-rows.ts';
 import { READ_COLUMNS } from '../../sql/verdict-rows.ts';
 import { loadModelRef, type ModelRef } from '../model-ref.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
+import { type ImagePart, partRows } from '../stored/image-parts.ts';
 import { type Judge, type JudgeTask, openJudge } from './judge.ts';
 import { type Judged, judgeRows } from './judge-rows.ts';
 import type { Parameters } from './request.ts';
@@ -46,7 +46,7 @@ export interface JudgedPart extends Judged {
 /** Reads the images of a part and gives them their verdicts. @param condition only images that it holds for */
 export async function judgePart(
   { context, model, judge }: Bench,
-  { job, what, signal, stopping }: Attempt<Parameters, IdRange>,
+  { job, what, signal, stopping }: Attempt<Parameters, ImagePart>,
   { condition, live }: { condition: string | undefined; live: boolean },
 ): Promise<JudgedPart> {
   const { pool, log } = context;
@@ -63,9 +63,8 @@ export async function judgePart(
     {
       dataset: dataset.name,
       columns: READ_COLUMNS,
-      selection: keptSelection(job.parameters),
       condition,
-      ...what,
+      ...partRows(job.parameters, what),
     },
     TASK_LIMITS,
   );

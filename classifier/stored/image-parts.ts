@@ -1,7 +1,12 @@
 import type { JobContext, JobRequest, Part } from '../../jobs/job.ts';
 import { cutImages } from '../../sql/cut-images.ts';
-import { type KeptSelection, keptSelection } from '../../sql/selection.ts';
+import { type DrawnHashes, type KeptSelection, keptSelection, type Selection } from '../../sql/selection.ts';
 import type { IdRange } from '../../sql/stored-rows.ts';
+
+/** A range of ids; with what a sample by class was drawn as the job was cut, so that all parts are of one sample. */
+export interface ImagePart extends IdRange {
+  drawn?: DrawnHashes;
+}
 
 /**
  * The images of a job as ranges of ids.
@@ -11,15 +16,21 @@ export async function imageParts(
   { pool }: Pick<JobContext, 'pool'>,
   { dataset, parameters, throttle = null }: JobRequest<KeptSelection>,
   { condition, most }: { condition?: string | undefined; most?: number },
-): Promise<Part<IdRange>[]> {
-  const ranges = await cutImages(pool, dataset, {
+): Promise<Part<ImagePart>[]> {
+  const { ranges, drawn } = await cutImages(pool, dataset, {
     selection: keptSelection(parameters),
     throttle,
     ...(most !== undefined && { most }),
     ...(condition !== undefined && { condition }),
   });
-  return ranges.map(({ range, images }) => ({ what: range, units: images }));
+  return ranges.map(({ range, images }) => ({ what: { ...range, ...(drawn && { drawn }) }, units: images }));
 }
+
+/** What a part of a job reads, as `storedRows` takes it. */
+export const partRows = (
+  parameters: KeptSelection,
+  { drawn, ...range }: ImagePart,
+): IdRange & { selection: Selection } => ({ ...range, selection: { ...keptSelection(parameters), drawn } });
 
 /** `images a.png to b.png` */
 export const describeRange = ({ from, before, through }: IdRange): string =>

@@ -43,7 +43,22 @@ describe('imagehub drift', () => {
     expect(several.stdout.match(/^│ 20/gm)).toHaveLength(2);
   });
 
+  test('takes a sample, and so do monitors', async () => {
+    const sampling = ['--sample', '0.5', '--seed', '7', '--by-class', '--json'];
+    const json = await imagehub(['drift', 'mnist', ...sampling], options);
+    const [report] = JSON.parse(json.stdout) as DriftReport[];
+    // 1200 images of both sides, none labelled.
+    expect(report!.reference.images + report!.window.images).toBe(600);
+    const args = ['drift', 'watch', 'add', 'mnist', '--every', '1h', '--reference-until', '1d', ...sampling];
+    const { monitor, reference } = JSON.parse((await imagehub(args, options)).stdout) as MonitorState;
+    expect(reference).toMatchObject({ kind: 'span', sample: { share: 0.5, seed: 7, byClass: true } });
+    const list = await imagehub(['drift', 'watch', 'list'], options);
+    expect(list.stdout.replace(/\s+/g, ' ')).toMatch(/a sample of 0\.5 of each class by seed 7/);
+    await imagehub(['drift', 'watch', 'remove', String(monitor)], options);
+  });
+
   test.each([
+    [['drift', 'mnist', '--seed', '7'], '--seed is for --sample'],
     [['drift', 'mnist', '--window', 'soon'], 'no length of time'],
     [['drift', 'mnist', '--since', '1h', '--until', '2h'], 'begins at'],
     [['drift', 'mnist', '--reference', 'training', '--reference-since', '1d'], 'cannot be used with'],

@@ -18,6 +18,7 @@ const NOT_HAPPENED = [
   'imagehub_image_fetch_bytes_total',
   'imagehub_image_fetches_total',
   'imagehub_shadow_predictions_total',
+  'imagehub_ingested_features_total',
   'imagehub_write_retries_total',
 ];
 let pipeline: TestPipeline;

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
 import sharp from 'sharp';
+import type { BackboneRef } from '../../classifier/features/backbone.ts';
 import type { ModelRef } from '../../classifier/model-ref.ts';
 import { loadConfig } from '../../config.ts';
 import { unpack } from '../../ingest/batch-task.ts';
@@ -35,6 +36,7 @@ const task = {
   model: null,
   promotionNo: 0,
   shadow: null,
+  backbone: null,
   source: { topic: 'topic', partition: 0, epoch: 0 },
   maxPixels: 1e9,
 };
@@ -106,7 +108,7 @@ describe('images in isolation', () => {
     expect(result.shadow!.ends).toHaveLength(4);
     const error = expect.stringContaining('longer than 4 s');
     expect(result.shadow!.failed).toMatchObject({ count: 2, text: error });
-    expect(result.accused).toEqual([{ id: shadow.id, error }]);
+    expect(result.accused).toEqual([{ suspect: 'shadow', id: shadow.id, error }]);
 
     // From now on it is not tried in this process.
     const workers = new Workers({ ...loadConfig({}), workers: 1 }, log);
@@ -115,6 +117,29 @@ describe('images in isolation', () => {
     await workers.close();
     expect(inThread.rows.ends).toHaveLength(4);
     expect(inThread.shadow!.failed).toEqual({ count: 4, text: result.accused[0]!.error });
+  });
+
+  test('a backbone over which a child hangs is left out: features are missing, and nothing else', async () => {
+    const { id, onnx, manifest } = SLOW_MODEL;
+    const output = { name: manifest.output.name };
+    const backbone: BackboneRef = {
+      ...{ id, name: 'slow', sha256: 'f', onnx, features: 10, precision: 'float16' },
+      manifest: { input: manifest.input, output },
+    };
+    const images = [0, 2, 5, 4].map(numberedDigit);
+    const result = await processIsolated({ ...task, backbone }, messagesOf(images), LIMIT_MS);
+    expect(result.failures).toEqual([]);
+    expect(result.rows.ends).toHaveLength(4);
+    expect(result.features!.ends).toHaveLength(4);
+    const error = expect.stringContaining('longer than 4 s');
+    expect(result.features).toMatchObject({ failed: null, missing: { count: 2, text: error } });
+    expect(result.accused).toEqual([{ suspect: 'backbone', id, error }]);
+
+    const workers = new Workers({ ...loadConfig({}), workers: 1 }, log);
+    workers.backboneGuard.accuse(result.accused[0]!);
+    const inThread = await workers.ingest({ ...task, backbone, messages: messagesOf(images) }, false);
+    await workers.close();
+    expect(inThread.features).toMatchObject({ failed: null, missing: { count: 4, text: error } });
   });
 
   test('a live model over which a child hangs costs that image its prediction, and no image before it anything', async () => {
@@ -140,7 +165,7 @@ describe('images in isolation', () => {
       { prediction: -1, error: null },
     ]);
     expect(result.classifyError).toEqual({ count: 1, text });
-    expect(result.accused).toEqual([{ id: SLOW_MODEL.id, error: text }]);
+    expect(result.accused).toEqual([{ suspect: 'model', id: SLOW_MODEL.id, error: text }]);
     // One that hung, one for that image without the model, one for those behind.
     expect(children.size).toBe(3);
 

@@ -24,6 +24,7 @@ function batchOf(fates: { id: string | null; fate: Fate }[]): {
   const result: BatchResult = {
     rows: { ...pack(rows.map((i) => Uint8Array.of(i))), messages: Uint32Array.from(rows) },
     shadow: null,
+    features: { ...pack(rows.map((i) => Uint8Array.of(i, i))), failed: null, missing: null },
     tombstones: of('tombstone').map((i) => ({ id: fates[i]!.id ?? '', offset: 100 + 2 * i, timestamp: 0 })),
     failures: of('failed').map((index) => ({ index, stage: 'decode', reason: 'damaged', detail: '' })),
     superseded: 0,
@@ -53,6 +54,7 @@ test('of each image the last message that did not fail counts, be it a row or a 
       const rows = expected.filter((i) => fates[i]!.fate === 'row');
       expect([...kept.rows.messages]).toEqual(rows);
       expect(unpack(kept.rows).map((bytes) => [...bytes])).toEqual(rows.map((i) => [i]));
+      expect(unpack(kept.features!).map((bytes) => [...bytes])).toEqual(rows.map((i) => [i, i]));
       expect(kept.tombstones.map(({ offset }) => (offset - 100) / 2)).toEqual(
         expected.filter((i) => fates[i]!.fate === 'tombstone'),
       );

@@ -16,6 +16,7 @@ const dataset = (overrides: Partial<Dataset> = {}): Dataset => ({
   liveModelId: null,
   shadowModelId: null,
   promotionNo: 0,
+  featuresBackbone: null,
   ...overrides,
 });
 

@@ -49,6 +49,7 @@ test('rows written into used memory, larger or too small, are the same as in fre
         model: null,
         promotionNo: 0,
         shadow: null,
+        backbone: null,
         source: { topic: 'topic', partition: 0, epoch: 0 },
         maxPixels: 1e9,
         messages,

@@ -46,6 +46,7 @@ export function featureGraph(seed: number): Uint8Array {
 /** A database with labelled digits in dataset `digits`, and backbones. */
 export interface FeatureHub extends AsyncDisposable {
   pool: TestDatabase['pool'];
+  url: string;
   desk: JobDesk;
   /** Adds `featureGraph` of a seed. */
   backbone(name: string, seed: number, precision?: Precision): Promise<StoredBackbone>;
@@ -76,6 +77,7 @@ export async function featureHub(
   };
   return {
     pool,
+    url: database.url,
     desk,
     add,
     async backbone(name, seed, precision) {

@@ -78,6 +78,29 @@ describe('distributions', () => {
     ]);
   });
 
+  test('of a sample are those of a part of both sides, the same for the same seed', async () => {
+    // Class 9 is rare, and labelled.
+    const rows = [
+      ...predictions([2000, 2000]).map((row) => ({ ...row, known_label: row.prediction! })),
+      ...Array.from({ length: 5 }, () => ({ prediction: 9, known_label: 9 })),
+    ];
+    const name = await dataset(rows, rows);
+    const sample = { share: 0.1, seed: 7, byClass: false };
+    const tenth = await compare(name, { sample });
+    expect(tenth.comparedWith).toBe(`images until ${hour(1).toISOString()}, a sample of 0.1 by seed 7`);
+    for (const { images } of [tenth.reference, tenth.window]) {
+      // Four standard deviations.
+      expect(Math.abs(images - 400.5)).toBeLessThan(80);
+    }
+    expect((await compare(name, { sample })).measures).toEqual(tenth.measures);
+    const other = await compare(name, { sample: { ...sample, seed: 8 } });
+    expect(other.measures).not.toEqual(tenth.measures);
+    const byClass = await compare(name, { sample: { ...sample, byClass: true } });
+    expect(byClass.reference.images + byClass.window.images).toBe(400 + 400 + 1);
+    const stored = await db.pool.query('select from imagehub.drift_reports where dataset = $1', [name]);
+    expect(stored.rowCount).toBe(3);
+  });
+
   test('of numbers are binned by the reference, and compared, as numpy and scipy do', async () => {
     const rows = (side: 'reference' | 'window') =>
       samples.confidence[side].map((confidence, i) => ({

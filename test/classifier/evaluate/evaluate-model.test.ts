@@ -14,7 +14,7 @@ import type { HubPool } from '../../../sql/database.ts';
 import { dropDataset, getDataset } from '../../../sql/datasets.ts';
 import { getEvaluation, listEvaluations } from '../../../sql/evaluations.ts';
 import { getModel, readModelBytes } from '../../../sql/models.ts';
-import type { Selection } from '../../../sql/selection.ts';
+import { type Selection, selectionSql } from '../../../sql/selection.ts';
 import { insertDigits } from '../../support/digit-rows.ts';
 import { addLinearModel, storedClassifier } from '../../support/evaluating.ts';
 import { digitsDataset, insertImage } from '../../support/image-rows.ts';
@@ -282,4 +282,33 @@ test('an evaluation that is interrupted, or fails on every image, is on record a
   expect(runs.map(({ state }) => state)).toEqual(['failed', 'cancelled']);
   await dropDataset(db.pool, 'mnist');
   expect((await db.pool.query('select from imagehub.evaluation_sets')).rowCount).toBe(0);
+});
+
+test('of a sample by class that is judged which the model has not seen: nothing else is drawn in its place', async () => {
+  await using db = await scene(300);
+  const { pool } = db;
+  const { model } = await trainOn(pool, `id < 'd/2'`, { validationSplit: 0 });
+  const sample = { share: 0.5, seed: 3, byClass: true };
+  for (const reuse of [false, true]) {
+    const progress: number[] = [];
+    const onProgress = (done: number, total: number) => progress.push(done / total);
+    const evaluation = await evaluate(pool, model, { sample }, { reuse, onProgress });
+    const { rows } = await pool.query<{ id: string }>(
+      `select i.id from ${selectionSql('mnist', { sample })} and i.id >= 'd/2' order by i.id`,
+    );
+    expect(evaluation).toMatchObject({
+      selected: 150,
+      images: rows.length,
+      trained: { images: 150 - rows.length },
+    });
+    expect(progress.at(-1)).toBe(1);
+    // Half of them are stored now, as reused ones are looked up by themselves.
+    await pool.query(`select imagehub.ensure_predictions($1)`, [model]);
+    await pool.query(
+      `insert into imagehub.predictions (model_id, id, sha256, prediction, confidence, scores, source)
+       select $1, i.id, i.sha256, 1, 1, array_fill(0.1::real, array[10]), 'predict' from mnist i
+        where hashtext(i.id) % 2 = 0 on conflict do nothing`,
+      [model],
+    );
+  }
 });

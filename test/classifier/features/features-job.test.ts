@@ -81,7 +81,7 @@ test('features are what the backbone gives, and are computed once for the same b
 test('an image that the backbone hangs over has none, and its neighbours have theirs', async () => {
   await using hub = await featureHub(6, {}, { decodeTimeoutMs: 500 });
   const options = { scale: 'none', colour: 'grey', size: '28x28' };
-  const { backbone } = await hub.add('slow', slowModel({ times: 3 }), { options });
+  const { backbone } = await hub.add('slow', slowModel({ times: 8 }), { options });
   const white = encodeGreyPng(new Uint8Array(SIDE * SIDE).fill(255), SIDE, SIDE);
   await hub.pool.query(`update digits set image_base64 = $1, sha256 = sha256($2) where id = 'd/2'`, [
     white.toString('base64'),

@@ -10,6 +10,7 @@ import { type HubPool, type Pool, transaction } from '../../../sql/database.ts';
 import { getDataset } from '../../../sql/datasets.ts';
 import { listImpacts, readImpact, deleteImpact } from '../../../sql/impacts.ts';
 import { listRuns } from '../../../sql/runs.ts';
+import { selectionSql } from '../../../sql/selection.ts';
 import { constantModel } from '../../support/constant-model.ts';
 import { digitPixels, digitPng } from '../../support/digits.ts';
 import { storedClassifier } from '../../support/evaluating.ts';
@@ -570,4 +571,21 @@ test('from the command line an impact is measured, listed, shown and deleted', a
     stderr: expect.stringContaining(`has no impact ${number}`),
   });
   expect((await run('mnist')).stderr).toContain('--candidate');
+});
+
+test('of a sample by class each image is compared once, wherever its predictions come from', async () => {
+  await using hub = await scene();
+  for (const seed of [1, 2, 3, 4]) {
+    const sample = { share: 0.3, seed, byClass: true };
+    const { rows } = await hub.pool.query<{ id: string }>(
+      `select i.id from ${selectionSql('mnist', { sample })} order by i.id`,
+    );
+    const report = await hub.measure({ selection: { sample }, keepAll: true });
+    expect(report).toMatchObject({ selected: rows.length, images: rows.length, left: 0 });
+    const { rows: kept } = await hub.pool.query<{ id: string }>(
+      'select id from imagehub.impact_images where impact_no = $1 order by id',
+      [report.impact],
+    );
+    expect(kept).toEqual(rows);
+  }
 });

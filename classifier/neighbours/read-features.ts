@@ -1,0 +1,91 @@
+import { HubError } from '../../errors.ts';
+import type { StoredBackbone } from '../../sql/backbones.ts';
+import type { Pool } from '../../sql/database.ts';
+import { checkCondition, describeSelection, type Selection, selectionError } from '../../sql/selection.ts';
+import {
+  backbonesUsed,
+  countFeatures,
+  type FeatureCounts,
+  type FeatureRow,
+  readFeatureRows,
+} from '../../sql/stored-features.ts';
+import { streamSnapshot } from '../../sql/stream-snapshot.ts';
+
+export interface NeighbourContext {
+  pool: Pool;
+  signal?: AbortSignal | undefined;
+  /** Images read so far. */
+  onRead?: ((images: number) => void) | undefined;
+}
+
+export interface SelectedFeatures {
+  dataset: string;
+  backbone: StoredBackbone;
+  selection: Selection;
+  /** Called before the first row, where somebody wants to know. */
+  onCounts?: ((counts: FeatureCounts[]) => void) | undefined;
+}
+
+/**
+ * The selected images with their features, as a stream from one snapshot in no order.
+ * @throws HubError USAGE when the selection's condition cannot be used; INTERRUPTED
+ */
+export async function* selectedFeatures(
+  { pool, signal, onRead }: NeighbourContext,
+  { dataset, backbone, selection, onCounts }: SelectedFeatures,
+): AsyncGenerator<FeatureRow[]> {
+  const request = { dataset, backbone: backbone.id, selection };
+  let read = 0;
+  try {
+    yield* streamSnapshot(pool, async function* (client) {
+      await checkCondition(client, dataset, selection);
+      onCounts?.(await countFeatures(client, request));
+      for await (const rows of readFeatureRows(client, request)) {
+        if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while features were read.');
+        yield rows;
+        read += rows.length;
+        onRead?.(read);
+      }
+    });
+  } catch (error) {
+    throw selectionError(error, dataset, selection);
+  }
+}
+
+/** What to run for the features that are missing. */
+export const computeHint = (dataset: string, { name }: Pick<StoredBackbone, 'name'>): string =>
+  `imagehub features ${dataset} --backbone ${name}`;
+
+/** Why nothing can be compared where no selected image has features. */
+export async function noFeatures(
+  pool: Pool,
+  { dataset, backbone, selection }: SelectedFeatures,
+  { images, failed }: { images: number; failed: number },
+): Promise<HubError> {
+  const shown = describeSelection(selection);
+  const which = shown ? ` (${shown})` : '';
+  if (images === 0) {
+    return new HubError('USAGE', `There are no images in ${dataset}${which}.`, {
+      hint: shown ? 'Choose others.' : `Send some: imagehub send ${dataset} …`,
+    });
+  }
+  if (failed === images) {
+    return new HubError(
+      'USAGE',
+      `Backbone ${backbone.name} failed on all ${images} images in ${dataset}${which}.`,
+      {
+        hint: `See why: select id, error from imagehub.features where dataset = '${dataset}'`,
+      },
+    );
+  }
+  const others = (await backbonesUsed(pool, dataset)).filter((name) => name !== backbone.name);
+  return new HubError(
+    'USAGE',
+    `None of the ${images} images in ${dataset}${which} has features by ${backbone.name}.`,
+    {
+      hint:
+        `Compute them first: ${computeHint(dataset, backbone)}` +
+        (others.length > 0 ? `; or take those that are there: --backbone ${others.join(', ')}.` : ''),
+    },
+  );
+}

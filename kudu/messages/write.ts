@@ -1,0 +1,62 @@
+import { type AppStatus, decodeAppStatus } from './app-status.ts';
+import type { ColumnSchemaMessage } from './column-schema.ts';
+import { MessageWriter, readFields, readFixed64, required } from './fields.ts';
+import { encodeRowOperations, type RowOperationsMessage } from './row-operations.ts';
+import { encodeSchema } from './schema.ts';
+import { decodeServiceError, type ServiceError } from './service-error.ts';
+
+/*
+ * tserver/tserver.proto
+ *   WriteRequestPB  { bytes tablet_id = 1; SchemaPB schema = 2; RowOperationsPB row_operations = 3;
+ *                     ExternalConsistencyMode external_consistency_mode = 4; fixed64 propagated_timestamp = 5;
+ *                     SignedTokenPB authz_token = 6 }
+ *   WriteResponsePB { TabletServerErrorPB error = 1; repeated PerRowErrorPB per_row_errors = 2; fixed64 timestamp = 3 }
+ *   PerRowErrorPB   { int32 row_index = 1; AppStatusPB error = 2 }
+ */
+export interface WriteRequest {
+  tabletId: string;
+  /** Without ids: the server refuses them. */
+  columns: readonly ColumnSchemaMessage[];
+  operations: RowOperationsMessage;
+  propagatedTimestamp: bigint | undefined;
+  /** A SignedTokenPB as the master gave it. */
+  authorization: Uint8Array | undefined;
+}
+
+export interface WriteResponse {
+  error?: ServiceError;
+  rowErrors: { row: number; status: AppStatus }[];
+  /** The hybrid time of the write: microseconds × 4096 + a counter. */
+  timestamp: bigint | undefined;
+}
+
+/** ExternalConsistencyMode */
+const CLIENT_PROPAGATED = 1;
+
+export const encodeWrite = (request: WriteRequest): Uint8Array =>
+  new MessageWriter()
+    .string(1, request.tabletId)
+    .bytes(2, encodeSchema(request.columns))
+    .bytes(3, encodeRowOperations(request.operations))
+    .int(4, CLIENT_PROPAGATED)
+    .fixed64(5, request.propagatedTimestamp)
+    .bytes(6, request.authorization)
+    .finish();
+
+export function decodeWrite(bytes: Uint8Array): WriteResponse {
+  const response: WriteResponse = { rowErrors: [], timestamp: undefined };
+  readFields(bytes, {
+    1: (reader) => (response.error = decodeServiceError(reader.bytes())),
+    2: (error) => {
+      let row: number | undefined;
+      let status: AppStatus | undefined;
+      readFields(error.bytes(), {
+        1: (reader) => (row = reader.int32()),
+        2: (reader) => (status = decodeAppStatus(reader.bytes())),
+      });
+      response.rowErrors.push({ row: required(row, 'row_index'), status: required(status, 'error') });
+    },
+    3: (reader) => (response.timestamp = readFixed64(reader)),
+  });
+  return response;
+}

@@ -1,0 +1,58 @@
+import { KuduError } from '../errors.ts';
+import { type Address, addressText } from './address.ts';
+import { Connection } from './connection.ts';
+
+/** One connection per server, opened when it is needed and opened anew after it broke. */
+export class ConnectionPool {
+  readonly #user: string;
+  readonly #connectMs: number;
+  readonly #connections = new Map<string, Promise<Connection>>();
+  #closed = false;
+
+  /** @param connectMs how long connecting and negotiating may take */
+  constructor(user: string, connectMs: number) {
+    this.#user = user;
+    this.#connectMs = connectMs;
+  }
+
+  /**
+   * A connection that was sound a moment ago; never close it.
+   * @throws KuduError as `Connection.open` does; CLOSED
+   */
+  async connection(address: Address): Promise<Connection> {
+    const key = addressText(address);
+    for (;;) {
+      if (this.#closed) throw new KuduError('CLOSED', 'The client was closed.');
+      const opening = this.#connections.get(key) ?? this.#open(key, address);
+      const connection = await opening;
+      if (!connection.broken) return connection;
+      if (this.#connections.get(key) === opening) this.#connections.delete(key);
+    }
+  }
+
+  /** Closes every connection; what is in flight fails with CLOSED. */
+  close(): void {
+    this.#closed = true;
+    for (const opening of this.#connections.values()) {
+      opening.then(
+        (connection) => connection.close(),
+        () => undefined,
+      );
+    }
+    this.#connections.clear();
+  }
+
+  #open(key: string, address: Address): Promise<Connection> {
+    const opening = Connection.open(address, this.#user, this.#connectMs);
+    this.#connections.set(key, opening);
+    opening.then(
+      (connection) => {
+        if (this.#closed) connection.close();
+      },
+      () => {
+        if (this.#connections.get(key) === opening) this.#connections.delete(key);
+      },
+    );
+    return opening;
+  }
+}

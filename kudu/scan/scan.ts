@@ -1,0 +1,129 @@
+import type { RecordBatch, Schema as ArrowSchema } from 'apache-arrow';
+import type { Tablet } from '../client/tablet.ts';
+import { Deadline } from '../rpc/backoff.ts';
+import { TabletPruner } from '../partition/pruner.ts';
+import type { Schema } from '../schema/schema.ts';
+import type { ScanOptions } from './options.ts';
+import { type ScannedTable, type ScanPlan, scanPlan } from './plan.ts';
+import { TabletScanner } from './tablet-scanner.ts';
+
+/**
+ * A scan of a table: `for await (const batch of scan)` gives Arrow record batches, none of them empty. The next batch is
+ * asked for while the consumer works on one; leaving the loop closes what is open on the servers.
+ */
+export class Scan implements AsyncIterable<RecordBatch> {
+  readonly #plan: ScanPlan;
+
+  /** @throws KuduError INVALID_ARGUMENT for columns, conditions and settings that cannot be */
+  constructor(table: ScannedTable, options: ScanOptions = {}) {
+    this.#plan = scanPlan(table, options);
+  }
+
+  /** The columns that come, in order. */
+  get schema(): Schema {
+    return this.#plan.projection;
+  }
+
+  /** The same as Arrow has it. */
+  get arrowSchema(): ArrowSchema {
+    return this.#plan.arrow;
+  }
+
+  /** The moment that is read (see `ScanOptions.snapshot`), known from the first batch on; undefined if it is no snapshot. */
+  get snapshot(): bigint | undefined {
+    return this.#plan.snapshot;
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<RecordBatch, void, undefined> {
+    let { limit: left } = this.#plan.settings;
+    if (left === 0) return;
+    for await (const batch of this.#batches(() => left)) {
+      // Scanners that run side by side, or ahead, do not know of each other's rows.
+      const taken = batch.numRows > left ? batch.slice(0, left) : batch;
+      left -= taken.numRows;
+      yield taken;
+      if (left === 0) return;
+    }
+  }
+
+  /** @param left how many rows are still wanted */
+  async *#batches(left: () => number): AsyncGenerator<RecordBatch, void, undefined> {
+    const { settings } = this.#plan;
+    const tablets = this.#tablets();
+    const readers: Reader[] = [];
+    let more = true;
+    const start = async () => {
+      while (more && readers.length < settings.parallel) {
+        const { value, done } = await tablets.next();
+        more = !done;
+        if (value) readers.push(new Reader(this.#plan, value, left()));
+        // The first server's answer says which snapshot the others are to read.
+        if (settings.read === 'snapshot' && this.#plan.snapshot === undefined) return;
+      }
+    };
+    try {
+      for (;;) {
+        await start();
+        if (readers.length === 0) return;
+        const reader = await Promise.race(readers.map((one) => one.settled()));
+        const batch = await reader.take();
+        if (batch) {
+          yield batch;
+          continue;
+        }
+        readers.splice(readers.indexOf(reader), 1);
+        await reader.close();
+      }
+    } finally {
+      await Promise.all(readers.map((reader) => reader.close()));
+    }
+  }
+
+  async *#tablets(): AsyncGenerator<Tablet, void, undefined> {
+    const { table, predicates } = this.#plan;
+    const pruner = new TabletPruner(table.partitionSchema, predicates);
+    if (pruner.keepsNone) return;
+    const all = new Uint8Array();
+    const deadline = () => new Deadline(table.context.operationMs);
+    for await (const tablet of table.locations.range(all, all, deadline)) {
+      if (pruner.keeps(tablet)) yield tablet;
+    }
+  }
+}
+
+/** One tablet's batches, always one ahead of its consumer. */
+class Reader {
+  readonly #scanner: TabletScanner;
+  #coming: Promise<RecordBatch | null>;
+
+  constructor(plan: ScanPlan, tablet: Tablet, limit: number) {
+    this.#scanner = new TabletScanner(plan, tablet);
+    this.#scanner.limit = limit;
+    this.#coming = this.#ahead();
+  }
+
+  /** Resolves to this reader as soon as `take` need not wait. */
+  async settled(): Promise<this> {
+    await this.#coming.catch(() => undefined);
+    return this;
+  }
+
+  /** The next batch, null at the end; the one after it is asked for at once. */
+  async take(): Promise<RecordBatch | null> {
+    const batch = await this.#coming;
+    if (batch) this.#coming = this.#ahead();
+    return batch;
+  }
+
+  async close(): Promise<void> {
+    await this.#coming.catch(() => undefined);
+    await this.#scanner.close();
+  }
+
+  #ahead(): Promise<RecordBatch | null> {
+    const coming = this.#scanner.next();
+    // Whoever takes it hears of it; until then it is not unhandled.
+    coming.catch(() => undefined);
+    return coming;
+  }
+}
