@@ -1,6 +1,5 @@
 import { type Command, Option } from 'commander';
 import { promote, type PromotionResult } from '../classifier/registry.ts';
-import { FEATURE_DEFAULTS } from '../classifier/subject/features.ts';
 import {
   BINARISE_THRESHOLD,
   TRAINING,
@@ -13,6 +12,7 @@ import type { Size } from '../classifier/training-data.ts';
 import { HubError } from '../errors.ts';
 import { actingUser } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
+import { featureDefaultsText } from './feature-defaults.ts';
 import { openHub } from './hub.ts';
 import { computeMissing } from './missing-features.ts';
 import { note, report } from './output.ts';
@@ -64,11 +64,7 @@ export const trainCommand: RegisterCommand = (program) => {
     .option('--limit <n>', 'At most so many images, drawn by the seed.')
     .option(
       '--backbone <name>',
-      'Train on its features, with other defaults: ' +
-        Object.entries(FEATURE_DEFAULTS)
-          .map(([name, value]) => `--${name} ${String(value) || 'none'}`)
-          .join(' ') +
-        '. Those not stored are computed first.',
+      `Train on its features, ${featureDefaultsText()} Those not stored are computed first.`,
     )
     .option('--resume <run>', 'Go on with an interrupted run where it stood, with its settings.')
     .option('--promote', 'Make the model live when it is done.')

@@ -35,7 +35,7 @@ export async function openCellRun(
     sweep,
     cell: place,
     window: label,
-    sizes: [training.width * training.height, ...options.hidden, classes.length],
+    sizes: [training.width, ...options.hidden, classes.length],
     images: training.labels.length,
     testImages: test?.labels.length ?? null,
     skipped: training.skipped,

@@ -245,6 +245,14 @@ export function validationImages(
   return validationSplit === 0 ? 0 : Math.min(images - 1, Math.max(1, Math.round(images * validationSplit)));
 }
 
+/** The places of the samples that a training with these settings learns from. */
+export function trainedOn(
+  count: number,
+  { seed, validationSplit }: Pick<TrainingOptions, 'seed' | 'validationSplit'>,
+): Uint32Array {
+  return splitSamples(count, validationSplit, generator(seed).next).training.sort();
+}
+
 /** The places of the samples that a training with these settings keeps out, to validate the network. */
 export function heldOut(
   count: number,
