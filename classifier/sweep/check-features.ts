@@ -7,6 +7,7 @@ import { countFeatures } from '../../sql/stored-features.ts';
 import { computeHint } from '../features/backbone.ts';
 import { expandGrid } from './grid.ts';
 import { defaultsOf, type SweepSpec } from './spec.ts';
+import { trainedSelection } from './sweep-data.ts';
 
 /**
  * Refuses a sweep over features that are not all there, before its cells fail one by one. Which images a limit draws is not
@@ -44,18 +45,12 @@ export async function checkFeatures(
 
 /** What a sweep reads; its conditions have been checked. */
 function selections(spec: SweepSpec): Selection[] {
-  const { sample, testWhere } = spec;
   const [since, until] = [spec.since, spec.until].map((time) => (time === null ? null : new Date(time)));
-  const seeds = sample
-    ? [...new Set(expandGrid(spec.grid, defaultsOf(spec)).map(({ seed }) => seed))]
-    : [undefined];
+  const seeds = new Set(expandGrid(spec.grid, defaultsOf(spec)).map(({ seed }) => seed));
+  // Without a sample all seeds draw the same.
+  const drawn = spec.sample ? [...seeds] : [0];
   const trained = (spec.where.length > 0 ? spec.where : [null]).flatMap((where) =>
-    seeds.map((seed) => ({
-      where,
-      since: since!,
-      until: until!,
-      ...(sample && seed !== undefined && { sample: { ...sample, seed } }),
-    })),
+    drawn.map((seed) => trainedSelection(spec, { where, since: since!, until: until! }, seed)),
   );
-  return [...trained, ...(testWhere === null ? [] : [{ where: testWhere }])];
+  return [...trained, ...(spec.testWhere === null ? [] : [{ where: spec.testWhere }])];
 }

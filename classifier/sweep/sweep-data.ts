@@ -90,23 +90,11 @@ export class SweepData {
     }
   }
 
-  async #read({ where, since, until }: Selection, seed: number): Promise<WindowData> {
-    const { testWhere, limit, sample } = this.#spec;
+  async #read(selection: Selection, seed: number): Promise<WindowData> {
+    const { testWhere, limit } = this.#spec;
     const size = sizeOf(this.#spec.size);
-    // The line breaks end comments in the conditions.
-    const conditions = [
-      ...(where ? [`(${where}\n)`] : []),
-      ...(testWhere === null ? [] : [`(${testWhere}\n) is not true`]),
-    ];
-    const training = await this.#images({
-      where: conditions.join(' and ') || null,
-      since,
-      until,
-      limit,
-      seed,
-      sample: sample && { ...sample, seed },
-      size,
-    });
+    const trained = trainedSelection(this.#spec, selection, seed);
+    const training = await this.#images({ ...trained, limit, seed, size });
     if (testWhere === null) return { training, test: null, sha256: training.sha256 };
     this.#test ??= this.#images({
       where: testWhere,
@@ -136,6 +124,21 @@ export class SweepData {
     const { width, height, ...data } = await readTrainingData(this.#pool, this.#dataset, options);
     return { ...data, width: width * height, size: { width, height } };
   }
+}
+
+/** Of a window what is trained on: not what is measured on, and of the rest the sample. @param seed draws it */
+export function trainedSelection(
+  { testWhere, sample }: Pick<SweepSpec, 'testWhere' | 'sample'>,
+  { where, since, until }: Selection,
+  seed: number,
+): Selection {
+  // The line breaks end comments in the conditions.
+  const conditions = [
+    ...(where ? [`(${where}\n)`] : []),
+    ...(testWhere === null ? [] : [`(${testWhere}\n) is not true`]),
+  ];
+  const selection = { where: conditions.join(' and ') || null, since, until };
+  return sample ? { ...selection, sample: { ...sample, seed } } : selection;
 }
 
 /** `28x28` as a size; null: that of the first image. */
