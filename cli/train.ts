@@ -108,6 +108,7 @@ async function train(dataset: string, options: Options, command: Command): Promi
     shown.stop();
   }
   warnOfSkipped(result);
+  warnOfHeldOut(result);
   if (options.promote) {
     result.promotion = await promote(hub.pool, dataset, result.model, `trained by run ${result.run}`, {
       by: actingUser(undefined),
@@ -174,6 +175,13 @@ function warnOfSkipped({ parameters: { skipped } }: TrainedModel): void {
   for (const { id, reason } of skipped.examples) note(`  ${id}: ${reason}`);
   if (skipped.count > skipped.examples.length)
     note(`  … and ${skipped.count - skipped.examples.length} more`);
+}
+
+function warnOfHeldOut({ parameters: { heldOutClasses } }: TrainedModel): void {
+  if (heldOutClasses.length === 0) return;
+  note(
+    `All images of ${heldOutClasses.join(', ')} were kept out for validation, so that the model cannot know ${heldOutClasses.length === 1 ? 'that class' : 'those classes'}: label more, or train with --validation 0 or another --seed.`,
+  );
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;

@@ -147,6 +147,15 @@ class Collector {
         { hint: `Compute them first: ${computeHint(name, this.#backbone)}` },
       );
     }
+    if (images === 0) {
+      const { count, examples } = this.#skipped;
+      const [first] = examples;
+      throw new HubError(
+        'USAGE',
+        `Backbone ${this.#backbone.name} failed on all ${count} labelled images in ${name}; ${first!.id}: ${first!.reason}`,
+        { hint: 'Train on others with --where, or take another backbone.' },
+      );
+    }
     const inputs = this.#inputs.subarray(0, images * features);
     const labels = this.#labels.subarray(0, images);
     const sha256 = createHash('sha256').update(`${network}\n`).update(labels).update(inputs).digest('hex');

@@ -261,6 +261,18 @@ export function heldOut(
   return splitSamples(count, validationSplit, generator(seed).next).validation;
 }
 
+/**
+ * Classes whose samples are all kept out, as can be where there are few of them: the network never sees one, and the
+ * figures of its validation count it as wrong.
+ */
+export function heldOutClasses(
+  { labels }: { labels: Int32Array },
+  options: Pick<TrainingOptions, 'seed' | 'validationSplit'>,
+): number[] {
+  const seen = new Set(Array.from(trainedOn(labels.length, options), (place) => labels[place]!));
+  return [...new Set(labels)].filter((label) => !seen.has(label)).sort((a, b) => a - b);
+}
+
 /** Cuts the samples at random; both parts get at least one when the share is neither 0 nor 1. */
 function splitSamples(
   count: number,
