@@ -91,6 +91,12 @@ export const SETTINGS = {
     'Port the local Elasticsearch takes if it is free, else any free one (0: always any).',
   ),
 
+  kuduPort: setting(
+    'IMAGEHUB_KUDU_PORT',
+    integer(0, 65535).default(7051),
+    'Port the local Kudu master takes if it is free, else any free one (0: always any).',
+  ),
+
   group: setting('IMAGEHUB_GROUP', text.default('imagehub'), 'Kafka consumer group of the ingest processes.'),
   topicPartitions: setting(
     'IMAGEHUB_TOPIC_PARTITIONS',

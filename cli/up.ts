@@ -1,7 +1,7 @@
 import { resolve } from 'node:path';
 import { type Config, hidePassword } from '../config.ts';
 import { HubError } from '../errors.ts';
-import { checkElasticsearch, checkKafka, checkPostgres } from '../stack/check.ts';
+import { checkElasticsearch, checkKafka, checkKudu, checkPostgres } from '../stack/check.ts';
 import { dockerUp } from '../stack/docker.ts';
 import { hostList, locateServers, type Servers } from '../stack/servers.ts';
 import { startStack } from '../stack/start.ts';
@@ -15,6 +15,7 @@ interface UpOptions {
   detach?: boolean;
   docker?: boolean;
   embedded?: boolean;
+  kudu?: boolean;
   json?: boolean;
 }
 
@@ -33,12 +34,16 @@ export const upCommand: RegisterCommand = (program) => {
     .description('start the local servers (Postgres, Kafka, Elasticsearch), or join those that run already')
     .option('-d, --detach', 'leave them running in the background; imagehub down stops them')
     .option('--embedded', 'Postgres alone: no topic and no search index, everything else works')
+    .option('--kudu', 'Kudu too: a master and a tablet server (Linux on x86-64)')
     .option('--docker', 'use docker-compose.yml instead of native processes')
     .option('--json', 'one JSON document on standard output')
     .action(async (options: UpOptions) => {
       const { config } = commandContext();
       if (options.docker && options.embedded) {
         throw new HubError('USAGE', '--docker and --embedded exclude each other.');
+      }
+      if (options.docker && options.kudu) {
+        throw new HubError('USAGE', 'docker-compose.yml has no Kudu: use --kudu without --docker.');
       }
       const signal = interruptSignal();
       if (config.postgresUrl !== undefined) {
@@ -57,6 +62,7 @@ async function upNatively(config: Config, options: UpOptions, signal: AbortSigna
     log: note,
     signal,
     ...(options.embedded ? { only: ['postgres'] } : {}),
+    ...(options.kudu ? { kudu: true } : {}),
   });
   if (options.detach) await stack.release();
   // What the settings name goes before what runs here, for us as for every command.
@@ -128,6 +134,8 @@ async function checkNamed(config: Config): Promise<void> {
   const brokers = hostList(config.kafkaBrokers);
   if (brokers) await checkKafka(config, brokers);
   if (config.elasticsearchUrl !== undefined) await checkElasticsearch(config, config.elasticsearchUrl);
+  const masters = hostList(config.kuduMasters);
+  if (masters) await checkKudu(masters);
 }
 
 const hidePasswords = (servers: Servers): Servers => ({
@@ -153,6 +161,7 @@ function describe({ servers, started, home, notes }: UpReport): string {
     `  Postgres       psql ${servers.postgres}`,
     `  Kafka          ${servers.kafka?.join(',') ?? 'none'}`,
     `  Elasticsearch  ${servers.elasticsearch ?? 'none'}`,
+    ...(servers.kudu ? [`  Kudu           ${servers.kudu.join(',')}`] : []),
     ...(home ? [`  data and logs  ${home}`] : []),
     ...notes,
     'Next:',

@@ -19,6 +19,7 @@ export type { Table, TabletDescription } from './client/table.ts';
 export type { Row } from './encoding/key.ts';
 export { KuduError, type KuduErrorCode } from './errors.ts';
 export type { TableInfo } from './messages/list-tables.ts';
+export type { TabletServerEntry } from './messages/list-tablet-servers.ts';
 export type { Column, ColumnSpec } from './schema/column.ts';
 export type { Schema } from './schema/schema.ts';
 export type { ColumnType, Compression, Encoding } from './schema/types.ts';

@@ -1,8 +1,8 @@
-import { connect } from 'node:net';
 import type { Config } from '../config.ts';
 import { errorText, HubError } from '../errors.ts';
 import { elasticsearchError, openElasticsearch } from '../indexer/elasticsearch.ts';
 import { BRIEF, createKafka, kafkaError } from '../ingest/kafka.ts';
+import { connect as connectKudu, KuduError } from '../kudu/index.ts';
 import { createLogger } from '../log.ts';
 import { checkConnection, openPool } from '../sql/database.ts';
 
@@ -41,21 +41,12 @@ export async function checkElasticsearch(config: Config, url: string): Promise<v
   }
 }
 
-/** Whether something listens at `host:port`. @throws HubError SERVER_UNREACHABLE */
-export function checkListening(address: string): Promise<void> {
-  const [, host, port] = /^(.*):(\d+)$/.exec(address) ?? [null, address, '7051'];
-  return new Promise((resolve, reject) => {
-    const fail = (error: unknown) => {
-      socket.destroy();
-      const message = `Nothing can be reached at ${address}: ${errorText(error)}`;
-      reject(new HubError('SERVER_UNREACHABLE', message, { cause: error }));
-    };
-    const socket = connect({ host: host!, port: Number(port), timeout: ANSWER_LIMIT_MS });
-    socket.once('error', fail);
-    socket.once('timeout', () => fail(new Error('no answer')));
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve();
-    });
-  });
+/** Asks the masters which of them leads. @throws HubError SERVER_UNREACHABLE, ACCESS_DENIED */
+export async function checkKudu(masters: string[]): Promise<void> {
+  try {
+    (await connectKudu({ masters, operationMs: ANSWER_LIMIT_MS })).close();
+  } catch (error) {
+    const denied = error instanceof KuduError && error.code === 'NOT_AUTHORIZED';
+    throw new HubError(denied ? 'ACCESS_DENIED' : 'SERVER_UNREACHABLE', errorText(error), { cause: error });
+  }
 }

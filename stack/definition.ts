@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts';
 
-export type ServerName = 'postgres' | 'kafka' | 'elasticsearch';
+/** Kudu is two processes: its master, which clients are told of, and a tablet server, which they find by it. */
+export type ServerName = 'postgres' | 'kafka' | 'elasticsearch' | 'kudu' | 'kudu-tserver';
 
 /** What every step of a start gets. */
 export interface StartContext {
@@ -9,6 +10,8 @@ export interface StartContext {
   folder: string;
   /** A line of progress for people. */
   log(line: string): void;
+  /** Where another server of the same start is, once it answers. */
+  urlOf(name: ServerName): Promise<string>;
   /** Aborts when the start is interrupted; every step ends its processes then. */
   signal: AbortSignal;
 }

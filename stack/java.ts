@@ -14,7 +14,9 @@ const execute = promisify(execFile);
 /** Kafka 4.1 and Elasticsearch 8.19 need this Java or newer. */
 const OLDEST_JAVA = 17;
 
-const tool = (name: string) => (process.env.JAVA_HOME ? join(process.env.JAVA_HOME, 'bin', name) : name);
+/** A program of the JDK. */
+export const tool = (name: string) =>
+  process.env.JAVA_HOME ? join(process.env.JAVA_HOME, 'bin', name) : name;
 
 export const java = (): string => tool('java');
 
@@ -57,9 +59,14 @@ export const ELASTICSEARCH_VERSION = '8.19.0';
 export const KAFKA_FOLDER = `kafka-${KAFKA_VERSION}`;
 export const ELASTICSEARCH_FOLDER = `elasticsearch-${ELASTICSEARCH_VERSION}`;
 
+export const KUDU_VERSION = '1.18.0';
+export const KUDU_FOLDER = `kudu-${KUDU_VERSION}`;
+
 /** Whether everything was downloaded before, so that Maven is not needed. */
-export const artefactsCached = (config: Pick<Config, 'cache'>): boolean =>
-  [KAFKA_FOLDER, ELASTICSEARCH_FOLDER].every((folder) => existsSync(join(cacheFolder(config), folder)));
+export const artefactsCached = (
+  config: Pick<Config, 'cache'>,
+  folders = [KAFKA_FOLDER, ELASTICSEARCH_FOLDER],
+): boolean => folders.every((folder) => existsSync(join(cacheFolder(config), folder)));
 
 export const classPath = (...entries: string[]): string => entries.join(delimiter);
 

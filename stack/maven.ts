@@ -8,12 +8,14 @@ import { withLock } from './lock.ts';
 import { interrupted, runTool } from './processes.ts';
 import type { StartContext } from './definition.ts';
 
+export type DownloadContext = Pick<StartContext, 'config' | 'log' | 'signal'>;
+
 export interface Artefacts {
   /** Folder name in the cache; changes whenever `coordinates` or the layout do. */
   folder: string;
   /** What people call it, for the progress line. */
   title: string;
-  /** `group:artifact:version` of each dependency; their run-time dependencies come with them. */
+  /** `group:artifact:version`, and `:classifier` where there is one, of each dependency; their run-time dependencies come with them. */
   coordinates: string[];
   /** About how much is downloaded, for the progress line. */
   megabytes: number;
@@ -29,7 +31,7 @@ const ATTEMPTS = 4;
  * time on the machine; the folder appears by a rename, so it is complete or not there.
  * @throws HubError STACK_FAILED when Maven cannot get them.
  */
-export async function mavenArtefacts(artefacts: Artefacts, context: StartContext): Promise<string> {
+export async function mavenArtefacts(artefacts: Artefacts, context: DownloadContext): Promise<string> {
   const cache = cacheFolder(context.config);
   const folder = join(cache, artefacts.folder);
   if (existsSync(folder)) return folder;
@@ -49,7 +51,7 @@ export async function mavenArtefacts(artefacts: Artefacts, context: StartContext
   return folder;
 }
 
-async function download(artefacts: Artefacts, folder: string, context: StartContext): Promise<void> {
+async function download(artefacts: Artefacts, folder: string, context: DownloadContext): Promise<void> {
   const { title, megabytes, coordinates } = artefacts;
   context.log(`Downloading ${title} with Maven, about ${megabytes} MB, once …`);
   const draft = `${folder}.download`;
@@ -87,8 +89,8 @@ async function download(artefacts: Artefacts, folder: string, context: StartCont
 
 function pomFor(coordinates: string[]): string {
   const dependencies = coordinates.map((coordinate) => {
-    const [group, artifact, version] = coordinate.split(':');
-    return `<dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version></dependency>`;
+    const [group, artifact, version, classifier] = coordinate.split(':');
+    return `<dependency><groupId>${group}</groupId><artifactId>${artifact}</artifactId><version>${version}</version>${classifier ? `<classifier>${classifier}</classifier>` : ''}</dependency>`;
   });
   return `<project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>

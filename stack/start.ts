@@ -9,6 +9,7 @@ import type { Config } from '../config.ts';
 import { HubError } from '../errors.ts';
 import type { ServerName } from './definition.ts';
 import { artefactsCached, hasMaven, javaMissing } from './java.ts';
+import { kuduMissing } from './kudu.ts';
 import type { FromSupervisor, ToSupervisor } from './messages.ts';
 import { interrupted, isAlive, lastLines } from './processes.ts';
 import type { Servers } from './servers.ts';
@@ -19,8 +20,10 @@ export interface StartOptions {
   log?: (line: string) => void;
   /** Aborting it stops the start, or later the stack. */
   signal?: AbortSignal;
-  /** Which servers to start; without it all that this machine can run. */
+  /** Which servers to start; without it Postgres, Kafka and Elasticsearch as far as this machine can run them. */
   only?: ServerName[];
+  /** Kudu too. */
+  kudu?: boolean;
 }
 
 export interface Stack {
@@ -39,6 +42,7 @@ export interface Stack {
 }
 
 const ALL: ServerName[] = ['postgres', 'kafka', 'elasticsearch'];
+const KUDU: ServerName[] = ['kudu', 'kudu-tserver'];
 const POLL_MS = 200;
 
 /**
@@ -49,12 +53,15 @@ const POLL_MS = 200;
 export async function startStack(given: Config, options: StartOptions = {}): Promise<Stack> {
   const { log = () => undefined, signal } = options;
   const config = { ...given, home: resolve(given.home) };
-  const { wanted, notes } = await choose(config, options.only);
+  const { wanted, notes } = await choose(config, options);
   for (let announced = ''; ; await sleep(POLL_MS)) {
     if (signal?.aborted) throw interrupted();
     const state = await readState(config);
     if (state && isAlive(state.owner)) {
-      if (state.phase === 'running' && state.servers) return joinedStack(state, state.servers);
+      if (state.phase === 'running' && state.servers) {
+        if (wanted.includes('kudu') && !state.servers.kudu) throw withoutKudu(config);
+        return joinedStack(state, state.servers);
+      }
       const what = state.phase === 'stopping' ? 'stopping' : 'starting';
       if (announced !== what) log(`Another imagehub is ${what} them (process ${state.owner.pid}); waiting …`);
       announced = what;
@@ -71,24 +78,32 @@ export async function startStack(given: Config, options: StartOptions = {}): Pro
 }
 
 /** What there is to start, and, where this machine cannot run some of it, what that means. */
-async function choose(config: Config, only: ServerName[] | undefined) {
+async function choose(config: Config, { only, kudu = false }: StartOptions) {
   const elsewhere: Partial<Record<ServerName, string | undefined>> = {
     kafka: config.kafkaBrokers,
     elasticsearch: config.elasticsearchUrl,
   };
   const asked = only ?? ALL.filter((name) => elsewhere[name] === undefined);
-  const missing = asked.some((name) => name !== 'postgres') ? await jvmServersMissing(config) : null;
+  const withKudu = kudu && config.kuduMasters === undefined && !asked.includes('kudu');
+  if (withKudu || asked.includes('kudu')) {
+    const reason = await kuduMissing(config);
+    if (reason !== null) throw new HubError('STACK_FAILED', `${reason}.`, { hint: 'Start without Kudu.' });
+  }
+  const missing = asked.some((name) => name === 'kafka' || name === 'elasticsearch')
+    ? await jvmServersMissing(config)
+    : null;
   if (missing !== null && only) {
     throw new HubError('STACK_FAILED', `${missing}.`, { hint: 'Install it, or start Postgres alone.' });
   }
-  const wanted = missing === null ? asked : asked.filter((name) => name === 'postgres');
+  const runnable = missing === null ? asked : asked.filter((name) => name === 'postgres');
+  const wanted = withKudu ? [...runnable, ...KUDU] : runnable;
   const absent = ALL.filter((name) => !wanted.includes(name) && elsewhere[name] === undefined);
-  const notes = [...(missing === null ? [] : [`${missing}.`]), ...absent.map((name) => WITHOUT[name])];
+  const notes = [...(missing === null ? [] : [`${missing}.`]), ...absent.map((name) => WITHOUT[name]!)];
   return { wanted, notes };
 }
 
 /** What it means that a server is not there. */
-const WITHOUT: Record<ServerName, string> = {
+const WITHOUT: Partial<Record<ServerName, string>> = {
   postgres: 'Without Postgres: there is no image table.',
   kafka: 'Without Kafka (embedded mode): there is no topic; senders feed the pipeline directly.',
   elasticsearch: 'Without Elasticsearch: there is no search index; everything else works.',
@@ -99,6 +114,11 @@ async function jvmServersMissing(config: Config): Promise<string | null> {
   if (java !== null || artefactsCached(config) || (await hasMaven())) return java;
   return 'Maven is not installed (mvn downloads the servers once)';
 }
+
+const withoutKudu = ({ home }: Config) =>
+  new HubError('CONFLICT', `The servers of ${home} run already, without Kudu.`, {
+    hint: 'Stop them first with: imagehub down',
+  });
 
 function joinedStack(state: StackState, servers: Servers): Stack {
   const nothing = () => Promise.resolve();

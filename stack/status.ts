@@ -1,25 +1,17 @@
 import { type Config, hidePassword } from '../config.ts';
 import { errorText, HubError } from '../errors.ts';
-import { checkElasticsearch, checkKafka, checkListening, checkPostgres } from './check.ts';
-import type { ServerName } from './definition.ts';
+import { checkElasticsearch, checkKafka, checkKudu, checkPostgres } from './check.ts';
 import { isAlive } from './processes.ts';
 import { hostList, localServers, type Servers } from './servers.ts';
 import { readState } from './state.ts';
 
 /**
- * running: it answered a real request just now; reachable: something listens there; starting, stopped: the local
+ * running: it answered a real request just now; starting, stopped: the local
  * server is; unreachable, access denied: it should be there; not configured: no settings name one and the stack
  * here runs without it; not started: nothing here starts one.
  */
 export type ServerState =
-  | 'running'
-  | 'reachable'
-  | 'starting'
-  | 'stopped'
-  | 'unreachable'
-  | 'access denied'
-  | 'not configured'
-  | 'not started';
+  'running' | 'starting' | 'stopped' | 'unreachable' | 'access denied' | 'not configured' | 'not started';
 
 export interface ServerStatus {
   /** What clients connect to: brokers and masters comma-separated; null when there is none. */
@@ -39,7 +31,7 @@ export async function stackStatus(config: Config): Promise<StackStatus> {
   const local = isLocal ? await localServers(config) : null;
 
   const probe = async (
-    name: ServerName,
+    name: keyof Servers,
     configured: string | undefined,
     check: (url: string) => Promise<void>,
   ): Promise<ServerStatus> => {
@@ -52,7 +44,9 @@ export async function stackStatus(config: Config): Promise<StackStatus> {
     return died && status.state === 'unreachable' ? { ...status, state: 'stopped' } : status;
   };
 
-  const absence = (name: ServerName): ServerState => {
+  const absence = (name: keyof Servers): ServerState => {
+    // It is started only by those who ask for it.
+    if (name === 'kudu' && state?.processes.kudu === undefined) return 'not started';
     if (!isLocal || (local !== null && local[name] === null)) return 'not configured';
     return state?.phase === 'starting' && isAlive(state.owner) ? 'starting' : 'stopped';
   };
@@ -61,9 +55,7 @@ export async function stackStatus(config: Config): Promise<StackStatus> {
     probe('postgres', config.postgresUrl, checkPostgres),
     probe('kafka', config.kafkaBrokers, (brokers) => checkKafka(config, hostList(brokers)!)),
     probe('elasticsearch', config.elasticsearchUrl, (url) => checkElasticsearch(config, url)),
-    config.kuduMasters === undefined
-      ? ({ url: null, state: 'not started' } as const)
-      : probeUrl(config.kuduMasters, config.kuduMasters, checkAnyListening, 'reachable'),
+    probe('kudu', config.kuduMasters, (masters) => checkKudu(hostList(masters)!)),
   ]);
   return { postgres, kafka, elasticsearch, kudu };
 }
@@ -72,21 +64,13 @@ async function probeUrl(
   url: string,
   shown: string,
   check: (url: string) => Promise<void>,
-  good: ServerState = 'running',
 ): Promise<ServerStatus> {
   try {
     await check(url);
-    return { url: shown, state: good };
+    return { url: shown, state: 'running' };
   } catch (error) {
     const state =
       error instanceof HubError && error.code === 'ACCESS_DENIED' ? 'access denied' : 'unreachable';
     return { url: shown, state, problem: errorText(error) };
   }
-}
-
-/** One master that answers is enough for a client to find the others. */
-async function checkAnyListening(addresses: string): Promise<void> {
-  const tries = await Promise.allSettled(hostList(addresses)!.map(checkListening));
-  const failed = tries.find((one) => one.status === 'rejected');
-  if (failed && tries.every((one) => one.status === 'rejected')) throw failed.reason;
 }

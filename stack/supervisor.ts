@@ -16,11 +16,21 @@ import { type Launched, launch } from './launch.ts';
 import { claim, self } from './lock.ts';
 import type { FromSupervisor, ToSupervisor } from './messages.ts';
 import { freePort } from './ports.ts';
+import { kudu, kuduTserver } from './kudu.ts';
 import { postgres } from './postgres.ts';
 import { interrupted, stopProcess } from './processes.ts';
 import { stateFile, type StackState, stopLeftovers, writeState } from './state.ts';
 
-const DEFINITIONS: Record<ServerName, ServerDefinition> = { postgres, kafka, elasticsearch };
+const DEFINITIONS: Record<ServerName, ServerDefinition> = {
+  postgres,
+  kafka,
+  elasticsearch,
+  kudu,
+  'kudu-tserver': kuduTserver,
+};
+
+/** The addresses of servers that answer, for those that need another one's. */
+const addresses = new Map<ServerName, PromiseWithResolvers<string>>();
 
 /** A server that dies again this soon after a start, this often, is left dead. */
 const SHORT_LIFE_MS = 30_000;
@@ -92,17 +102,32 @@ async function main({ config, wanted, notes }: ToSupervisor & { type: 'start' })
   rmSync(stateFile(config), { force: true });
 }
 
+function addressOf(name: ServerName): PromiseWithResolvers<string> {
+  const address = addresses.get(name) ?? Promise.withResolvers<string>();
+  addresses.set(name, address);
+  return address;
+}
+
+/** Resolves when the server answers; gives up when the start does. */
+const urlOf = (name: ServerName): Promise<string> =>
+  Promise.race([
+    addressOf(name).promise,
+    aborted.then(() => {
+      throw interrupted();
+    }),
+  ]);
+
 const isInterrupt = (error: unknown) => error instanceof HubError && error.code === 'INTERRUPTED';
 
 /** Writes the state, with the addresses that clients look up in it. */
 function save(config: Config, state: StackState): void {
-  const { postgres: database, kafka: broker, elasticsearch: index } = state.processes;
+  const { postgres: database, kafka: broker, elasticsearch: index, kudu: master } = state.processes;
   if (state.phase === 'running' && database) {
     state.servers = {
       postgres: database.url,
       kafka: broker ? [broker.url] : null,
       elasticsearch: index?.url ?? null,
-      kudu: null,
+      kudu: master ? [master.url] : null,
     };
   }
   writeState(config, state);
@@ -114,7 +139,7 @@ async function startServer(definition: ServerDefinition, config: Config, state: 
   const folder = join(config.home, name);
   const logFile = join(config.home, 'logs', `${name}.log`);
   await mkdir(folder, { recursive: true });
-  const context: StartContext = { config, folder, log, signal: stopping.signal };
+  const context: StartContext = { config, folder, log, urlOf, signal: stopping.signal };
   try {
     const prepared = await definition.prepare(context);
     const begin = (port: number) =>
@@ -139,6 +164,7 @@ async function startServer(definition: ServerDefinition, config: Config, state: 
     let started = performance.now();
     const launched = await begin(await freePort(definition.usualPort(config)));
     state.processes[name]!.state = 'running';
+    addressOf(name).resolve(prepared.url(launched.port));
     log(
       `${title} answers on port ${launched.port} after ${((performance.now() - started) / 1000).toFixed(1)} s.`,
     );

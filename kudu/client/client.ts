@@ -2,6 +2,11 @@ import { userInfo } from 'node:os';
 import { KuduError } from '../errors.ts';
 import { decodeDeleteTable, encodeDeleteTable } from '../messages/delete-table.ts';
 import { decodeListTables, encodeListTables, type TableInfo } from '../messages/list-tables.ts';
+import {
+  decodeListTabletServers,
+  encodeListTabletServers,
+  type TabletServerEntry,
+} from '../messages/list-tablet-servers.ts';
 import { parseAddress } from '../rpc/address.ts';
 import { Deadline } from '../rpc/backoff.ts';
 import { ConnectionPool } from '../rpc/pool.ts';
@@ -124,6 +129,18 @@ export class Client implements Disposable {
       repeatable: true,
     });
     return tables.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The tablet servers that ever reported to the master, with the time since they last did. */
+  async listTabletServers(): Promise<TabletServerEntry[]> {
+    const { servers } = await this.context.masters.call({
+      method: 'ListTabletServers',
+      body: encodeListTabletServers(),
+      decode: decodeListTabletServers,
+      deadline: this.#deadline(),
+      repeatable: true,
+    });
+    return servers;
   }
 
   /** Begins to collect writes. */

@@ -21,6 +21,8 @@ export interface OwnServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
+const alone = () => Promise.reject(new Error('There are no other servers.'));
+
 /** @param args more arguments of its command line */
 async function ownServer(definition: ServerDefinition, args: string[]): Promise<OwnServer> {
   const home = await temporaryFolder();
@@ -28,7 +30,7 @@ async function ownServer(definition: ServerDefinition, args: string[]): Promise<
   await mkdir(folder);
   const config = { ...loadConfig({ IMAGEHUB_CACHE: process.env.IMAGEHUB_CACHE }), home: home.path };
   const { signal } = new AbortController();
-  const prepared = await definition.prepare({ config, folder, log: () => undefined, signal });
+  const prepared = await definition.prepare({ config, folder, log: () => undefined, urlOf: alone, signal });
   const port = await freePort();
   let running: Launched | null = null;
   const kill = () => {
