@@ -27,7 +27,6 @@ async function kafkaClasses(): Promise<string> {
     },
     {
       config: loadConfig(),
-      folder: '',
       log: (line) => console.error(line),
       signal: new AbortController().signal,
     },
