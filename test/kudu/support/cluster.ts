@@ -39,7 +39,7 @@ export async function ownCluster(tabletServers: number, flags: string[] = []): P
   const masters = [`${LOCALHOST}:${masterPort}`];
   const startTabletServer = (port: number) =>
     start('tserver', port, [`--tserver_master_addrs=${masters[0]}`, '--heartbeat_interval_ms=200', ...flags]);
-  await start('master', masterPort, []);
+  await start('master', masterPort, ['--default_num_replicas=1']);
   const ports: number[] = [];
   for (let count = 0; count < tabletServers; count++) {
     const port = await freePort();
