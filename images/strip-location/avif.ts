@@ -1,5 +1,5 @@
 import { notRemovable } from './refusal.ts';
-import { stripTiff } from './exif.ts';
+import { stripExif } from './jpeg.ts';
 import { stripXmp } from './xmp.ts';
 
 /**
@@ -33,7 +33,7 @@ export function stripAvif(bytes: Buffer): void {
     else if (to - from > 4) {
       // `offset:u32` of the TIFF header behind it
       const tiff = from + 4 + bytes.readUInt32BE(from);
-      if (tiff < to) stripTiff(bytes.subarray(tiff, to));
+      if (tiff < to) stripExif(bytes.subarray(tiff, to));
     }
   }
 }

@@ -3,6 +3,8 @@ import { stripXmp } from './xmp.ts';
 
 const TAG = {
   subDirectories: 0x14a,
+  preview: 0x201,
+  previewLength: 0x202,
   xmp: 0x2bc,
   exif: 0x8769,
   gps: 0x8825,
@@ -31,20 +33,22 @@ type Range = [from: number, to: number];
  *
  * A pointer that leads nowhere is removed all the same; what is no TIFF structure is left alone.
  * @param bytes a block from its byte order (`II*\0`, `MM\0*`) to its end, to be changed
+ * @returns views of the previews in it, JPEGs that may have EXIF of their own
  * @throws BadImage location-not-removed where the place lies in the same bytes as something else
  */
-export function stripTiff(bytes: Buffer): void {
+export function stripTiff(bytes: Buffer): Buffer[] {
   const order = bytes.toString('latin1', 0, 4);
-  if ((order !== 'II*\0' && order !== 'MM\0*') || bytes.length < HEADER_BYTES) return;
+  if ((order !== 'II*\0' && order !== 'MM\0*') || bytes.length < HEADER_BYTES) return [];
   const tiff = new Tiff(bytes, order === 'II*\0');
-  const { directories, pointers, xmp } = walk(tiff);
+  const { directories, pointers, xmp, previews } = walk(tiff);
   for (const [from, to] of xmp) stripXmp(bytes, from, to);
-  if (pointers.length === 0) return;
+  if (pointers.length === 0) return previews;
   const places = pointers.flatMap(({ entry }) => rangesOf(tiff, tiff.target(entry)));
   refuseShared(places, [[0, HEADER_BYTES], ...directories.flatMap((at) => rangesOf(tiff, at))]);
   for (const [from, to] of places) bytes.fill(0, from, to);
   // From the last to the first, so that those before stay where they are.
   for (const { directory, entry } of pointers.toReversed()) removeEntry(tiff, directory, entry);
+  return previews;
 }
 
 /** Numbers beyond the end are 0. */
@@ -111,14 +115,20 @@ interface Found {
   /** GPS tags, in the order of the file within each directory. */
   pointers: { directory: number; entry: number }[];
   xmp: Range[];
+  previews: Buffer[];
 }
 
 function walk(tiff: Tiff): Found {
-  const found: Found = { directories: [], pointers: [], xmp: [] };
+  const found: Found = { directories: [], pointers: [], xmp: [], previews: [] };
   const seen = new Set<number>();
   const waiting = [tiff.u32(4)];
   let entries = 0;
-  let xmpBytes = 0;
+  let within = 0;
+  // Only overlapping ones are longer together.
+  const take = (length: number) => {
+    within += length;
+    if (within > tiff.bytes.length) throw notRemovable('it has more XMP and previews than bytes');
+  };
   const count = (more: number) => {
     entries += more;
     if (entries > MOST_ENTRIES) throw notRemovable('its EXIF has more entries than anybody writes');
@@ -137,9 +147,7 @@ function walk(tiff: Tiff): Found {
       } else if (tag === TAG.xmp) {
         const [from, to] = tiff.value(entry);
         found.xmp.push([from, to]);
-        xmpBytes += to - from;
-        // Only overlapping ones are that long together.
-        if (xmpBytes > tiff.bytes.length) throw notRemovable('it has more XMP than bytes');
+        take(to - from);
       } else if (tag === TAG.exif || tag === TAG.interoperability) {
         waiting.push(tiff.target(entry));
       } else if (tag === TAG.subDirectories) {
@@ -148,9 +156,22 @@ function walk(tiff: Tiff): Found {
         waiting.push(...targets);
       }
     }
+    const preview = previewOf(tiff, all);
+    take(preview.length);
+    if (preview.length > 0) found.previews.push(preview);
     waiting.push(tiff.u32(directory + 2 + tiff.u16(directory) * ENTRY_BYTES));
   }
   return found;
+}
+
+/** The JPEG that a directory names as its small picture; empty: none. */
+function previewOf(tiff: Tiff, entries: number[]): Buffer {
+  const numberOf = (tag: number) => {
+    const entry = entries.find((at) => tiff.u16(at) === tag);
+    return entry === undefined ? 0 : tiff.target(entry);
+  };
+  const from = numberOf(TAG.preview);
+  return tiff.bytes.subarray(from, from === 0 ? 0 : from + numberOf(TAG.previewLength));
 }
 
 /** What a directory takes: its table, values and the parts of the picture that it names. */
@@ -209,8 +230,8 @@ function removeEntry(tiff: Tiff, directory: number, entry: number): void {
 const EXIF_PREFIX = 'Exif\0\0';
 
 /** The same for an EXIF block that may begin with `Exif\0\0`. */
-export function stripExif(block: Buffer): void {
-  stripTiff(
+export function stripExifBlock(block: Buffer): Buffer[] {
+  return stripTiff(
     block.toString('latin1', 0, EXIF_PREFIX.length) === EXIF_PREFIX
       ? block.subarray(EXIF_PREFIX.length)
       : block,

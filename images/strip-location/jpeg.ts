@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { stripExif } from './exif.ts';
+import { stripExifBlock } from './exif.ts';
 import { notRemovable } from './refusal.ts';
 import { stripXmp } from './xmp.ts';
 
@@ -36,11 +36,14 @@ export function stripJpeg(bytes: Buffer): Buffer {
 function nextPicture(bytes: Buffer, from: number): number {
   let at = from;
   while (bytes[at] === 0) at++;
-  return bytes[at] === 0xff && bytes[at + 1] === SOI && bytes[at + 2] === 0xff ? at : bytes.length;
+  return isPicture(bytes, at) ? at : bytes.length;
 }
 
+const isPicture = (bytes: Buffer, at: number): boolean =>
+  bytes[at] === 0xff && bytes[at + 1] === SOI && bytes[at + 2] === 0xff;
+
 /** @returns where the picture that begins at `start` ends; null: it does not */
-function stripPicture(bytes: Buffer, start: number): number | null {
+function stripPicture(bytes: Buffer, start: number, withPreviews = true): number | null {
   const extended: Range[] = [];
   const packets: Range[] = [];
   let end: number | null = null;
@@ -63,7 +66,10 @@ function stripPicture(bytes: Buffer, start: number): number | null {
     }
     if (at + 4 > bytes.length) break;
     const segmentEnd = at + 2 + bytes.readUInt16BE(at + 2);
-    if (marker === APP1) stripApp1(bytes.subarray(0, segmentEnd), at + 4, packets, extended);
+    if (marker === APP1) {
+      const strip = withPreviews ? stripExif : stripExifBlock;
+      stripApp1(bytes.subarray(0, segmentEnd), at + 4, packets, extended, strip);
+    }
     at = marker === SOS ? at + 4 : segmentEnd;
   }
   stripExtended(bytes, packets, extended);
@@ -72,9 +78,20 @@ function stripPicture(bytes: Buffer, start: number): number | null {
 
 type Range = [from: number, to: number];
 
-function stripApp1(bytes: Buffer, body: number, packets: Range[], extended: Range[]): void {
+/** Takes the place out of an EXIF block, or a TIFF file, and of the previews in it, in place. Previews of previews stay alone. */
+export function stripExif(block: Buffer): void {
+  for (const preview of stripExifBlock(block)) if (isPicture(preview, 0)) stripPicture(preview, 0, false);
+}
+
+function stripApp1(
+  bytes: Buffer,
+  body: number,
+  packets: Range[],
+  extended: Range[],
+  strip: (block: Buffer) => unknown,
+): void {
   const begins = (prefix: string) => bytes.toString('latin1', body, body + prefix.length) === prefix;
-  if (begins(EXIF)) stripExif(bytes.subarray(body));
+  if (begins(EXIF)) strip(bytes.subarray(body));
   if (begins(XMP)) {
     packets.push([body + XMP.length, bytes.length]);
     stripXmp(bytes, body + XMP.length, bytes.length);

@@ -1,5 +1,5 @@
 import { crc32, deflateSync, inflateSync } from 'node:zlib';
-import { stripExif } from './exif.ts';
+import { stripExif } from './jpeg.ts';
 import { notRemovable } from './refusal.ts';
 import { stripXmp } from './xmp.ts';
 

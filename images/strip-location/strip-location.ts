@@ -1,8 +1,7 @@
 import type { ExifFacts } from '../exif.ts';
 import { stripAvif } from './avif.ts';
-import { stripTiff } from './exif.ts';
 import { stripGif } from './gif.ts';
-import { stripJpeg } from './jpeg.ts';
+import { stripExif, stripJpeg } from './jpeg.ts';
 import { stripPng } from './png.ts';
 import { notRemovable } from './refusal.ts';
 import { stripWebp } from './webp.ts';
@@ -12,7 +11,7 @@ const FORMATS: { begins: RegExp; strip: (bytes: Buffer) => Buffer | void }[] = [
   { begins: /^\xff\xd8\xff/, strip: stripJpeg },
   { begins: /^\x89PNG/, strip: stripPng },
   { begins: /^RIFF.{4}WEBP/s, strip: stripWebp },
-  { begins: /^(II\*\0|MM\0\*)/, strip: stripTiff },
+  { begins: /^(II\*\0|MM\0\*)/, strip: stripExif },
   { begins: /^.{4}ftyp/s, strip: stripAvif },
   { begins: /^GIF8/, strip: stripGif },
 ];

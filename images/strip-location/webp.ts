@@ -1,4 +1,4 @@
-import { stripExif } from './exif.ts';
+import { stripExif } from './jpeg.ts';
 import { stripXmp } from './xmp.ts';
 
 const FIRST_CHUNK = 12;

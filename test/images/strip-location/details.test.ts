@@ -203,6 +203,23 @@ describe('a JPEG', () => {
     expect(stripped.equals(Buffer.concat([clean, gap, clean]))).toBe(true);
   });
 
+  test('loses the place of the preview in its EXIF', async () => {
+    const plain = await jpeg();
+    const preview = withExifSegment(plain, BLOCK);
+    const withPreview = (small: Buffer) => {
+      const block = (at: number) =>
+        exifBlock({
+          image: [...IMAGE, { tag: 0x201, long: at }, { tag: 0x202, long: small.length }],
+          gps: GPS,
+        });
+      return withExifSegment(plain, Buffer.concat([block(block(0).length), small]));
+    };
+    const stripped = stripLocation(withPreview(preview));
+    const clean = stripLocation(withPreview(withExifSegment(plain, stripLocation(BLOCK))));
+    expect(stripped.equals(clean)).toBe(true);
+    expect(stripped.includes(Buffer.from([0, 0, 4, 0xd2]))).toBe(false); // 1234
+  });
+
   test('loses what else lies behind the picture, such as a video', async () => {
     const plain = await jpeg();
     const video = Buffer.from('\0\0\0\x18ftypmp42\xa9xyz+48.5+009.2/', 'latin1');
