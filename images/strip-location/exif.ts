@@ -88,7 +88,8 @@ class Tiff {
 
   /** What an entry points to. */
   target(entry: number): number {
-    return this.numbers(entry)[0] ?? this.u32(entry + 8);
+    const [from] = this.value(entry);
+    return this.u16(entry + 2) === SHORT ? this.u16(from) : this.u32(from);
   }
 
   /** An entry's whole numbers; none of other types. */
