@@ -5,6 +5,7 @@ import { TabletPruner } from '../partition/pruner.ts';
 import type { Schema } from '../schema/schema.ts';
 import type { ScanOptions } from './options.ts';
 import { type ScannedTable, type ScanPlan, scanPlan } from './plan.ts';
+import { type CellValue, rowsOf } from './rows.ts';
 import { TabletScanner } from './tablet-scanner.ts';
 
 /**
@@ -46,6 +47,11 @@ export class Scan implements AsyncIterable<RecordBatch> {
     }
   }
 
+  /** Row by row, as objects. */
+  async *rows(): AsyncGenerator<Record<string, CellValue>, void, undefined> {
+    for await (const batch of this) yield* rowsOf(batch);
+  }
+
   /** @param left how many rows are still wanted */
   async *#batches(left: () => number): AsyncGenerator<RecordBatch, void, undefined> {
     const { settings } = this.#plan;
@@ -67,12 +73,8 @@ export class Scan implements AsyncIterable<RecordBatch> {
         if (readers.length === 0) return;
         const reader = await Promise.race(readers.map((one) => one.settled()));
         const batch = await reader.take();
-        if (batch) {
-          yield batch;
-          continue;
-        }
-        readers.splice(readers.indexOf(reader), 1);
-        await reader.close();
+        if (batch) yield batch;
+        else readers.splice(readers.indexOf(reader), 1);
       }
     } finally {
       await Promise.all(readers.map((reader) => reader.close()));
@@ -97,8 +99,7 @@ class Reader {
   #coming: Promise<RecordBatch | null>;
 
   constructor(plan: ScanPlan, tablet: Tablet, limit: number) {
-    this.#scanner = new TabletScanner(plan, tablet);
-    this.#scanner.limit = limit;
+    this.#scanner = new TabletScanner(plan, tablet, limit);
     this.#coming = this.#ahead();
   }
 
