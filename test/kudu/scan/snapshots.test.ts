@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { type Client, type ColumnSpec, connect, type Table } from '../../../kudu/index.ts';
 import { testServers, uniqueName } from '../../support/servers.ts';
+import { recordCalls } from '../support/recorded-calls.ts';
 
 let client: Client;
 beforeAll(async () => {
@@ -76,6 +77,7 @@ test('all tablets show the same moment, which the scan tells', async () => {
     table,
     Array.from({ length: 30 }, (_, id): Step => ['upsert', id, 0]),
   );
+  using recorded = recordCalls(table);
   const scan = table.scan({ read: 'snapshot', parallel: 3 });
   expect(scan.snapshot).toBeUndefined();
   const seen = [];
@@ -89,6 +91,9 @@ test('all tablets show the same moment, which the scan tells', async () => {
     seen.push(...batch.getChild('n')!.toArray());
   }
   expect(seen).toEqual(Array.from({ length: 30 }, () => 0));
+  // The first server chose it.
+  const asked = recorded.calls.filter(({ step }) => step === 'open').map(({ snapshot }) => snapshot);
+  expect(asked).toEqual([undefined, scan.snapshot, scan.snapshot]);
   expect(await scanned({ snapshot: scan.snapshot! }, table)).toHaveLength(30);
   await client.deleteTable(table.name);
 });
