@@ -5,6 +5,7 @@ import { TabletPruner } from '../partition/pruner.ts';
 import type { Schema } from '../schema/schema.ts';
 import type { ScanOptions } from './options.ts';
 import { type ScannedTable, type ScanPlan, scanPlan } from './plan.ts';
+import { type CellValue, rowsOf } from './rows.ts';
 import { TabletScanner } from './tablet-scanner.ts';
 
 /**
@@ -44,6 +45,11 @@ export class Scan implements AsyncIterable<RecordBatch> {
       yield taken;
       if (left === 0) return;
     }
+  }
+
+  /** Row by row, as objects. */
+  async *rows(): AsyncGenerator<Record<string, CellValue>, void, undefined> {
+    for await (const batch of this) yield* rowsOf(batch);
   }
 
   /** @param left how many rows are still wanted */
