@@ -2,8 +2,9 @@ import { leftOut } from './test/support/left-out.js';
 
 /** Tests run against real servers: globalSetup starts them once, or joins those named in the environment. */
 export default async () => {
-  const { jvm, patterns, reasons } = await leftOut();
+  const { jvm, kudu, patterns, reasons } = await leftOut();
   if (jvm) process.env.IMAGEHUB_TEST_WITHOUT_JVM = '1';
+  if (kudu) process.env.IMAGEHUB_TEST_WITHOUT_KUDU = '1';
   // jest reads this file twice.
   if (!process.env.IMAGEHUB_TEST_TOLD)
     for (const reason of reasons) console.error(`NOT EVERYTHING IS TESTED. ${reason}.`);

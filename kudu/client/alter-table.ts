@@ -2,7 +2,7 @@ import { encodeCell } from '../encoding/cell.ts';
 import { KuduError } from '../errors.ts';
 import { type AlterStep, decodeAlterTable, encodeAlterTable } from '../messages/alter-table.ts';
 import type { Deadline } from '../rpc/backoff.ts';
-import { type ColumnSpec, defineColumn } from '../schema/column.ts';
+import { type Column, type ColumnSpec, defineColumn } from '../schema/column.ts';
 import type { Schema } from '../schema/schema.ts';
 import { COMPRESSIONS, ENCODINGS, type Compression, type Encoding } from '../schema/types.ts';
 import type { KuduValue } from '../schema/values.ts';
@@ -52,7 +52,8 @@ export async function alterTable(
   );
   const withRanges = alterations.some((one) => 'addRange' in one || 'dropRange' in one);
   if (withRanges) features.push(MASTER_FEATURES.ADD_DROP_RANGE_PARTITIONS);
-  const steps = alterations.flatMap((one) => stepOf(schema, one) ?? []);
+  const columnsByName = new Map(schema.columns.map((column) => [column.name, column]));
+  const steps = alterations.flatMap((one) => stepOf(schema, columnsByName, one) ?? []);
   if (steps.some((step) => step.kind === 'add range' && step.hashSchemas)) {
     features.push(MASTER_FEATURES.RANGE_SPECIFIC_HASH_SCHEMA);
   }
@@ -84,13 +85,23 @@ function last<K extends AlterationKey>(alterations: readonly Alteration[], key: 
   return found?.[key];
 }
 
-/** Undefined for what is no step but a field of the request. */
-function stepOf(schema: Schema, one: Alteration): AlterStep | undefined {
-  if ('addColumn' in one)
-    return { kind: 'add column', column: columnDefinition(defineColumn(one.addColumn)) };
+/**
+ * Undefined for what is no step but a field of the request.
+ * @param columns by their names at this step, which adds what it adds or renames
+ */
+function stepOf(schema: Schema, columns: Map<string, Column>, one: Alteration): AlterStep | undefined {
+  if ('addColumn' in one) {
+    const column = defineColumn(one.addColumn);
+    columns.set(column.name, column);
+    return { kind: 'add column', column: columnDefinition(column) };
+  }
   if ('dropColumn' in one) return { kind: 'drop column', name: one.dropColumn };
-  if ('renameColumn' in one) return { kind: 'rename column', name: one.renameColumn, newName: one.to };
-  if ('alterColumn' in one) return alterColumn(schema, one.alterColumn, one.set);
+  if ('renameColumn' in one) {
+    const column = columns.get(one.renameColumn);
+    if (column) columns.set(one.to, column);
+    return { kind: 'rename column', name: one.renameColumn, newName: one.to };
+  }
+  if ('alterColumn' in one) return alterColumn(columns, one.alterColumn, one.set);
   if ('addRange' in one) {
     const hashSchemas = one.addRange.hash?.map(hashMessage);
     return { kind: 'add range', bounds: encodeBounds(schema, [one.addRange]), hashSchemas };
@@ -99,14 +110,15 @@ function stepOf(schema: Schema, one: Alteration): AlterStep | undefined {
   return undefined;
 }
 
-function alterColumn(schema: Schema, name: string, change: ColumnChange): AlterStep {
-  if (!schema.has(name)) throw new KuduError('NOT_FOUND', `There is no column ${name}.`);
+function alterColumn(columns: ReadonlyMap<string, Column>, name: string, change: ColumnChange): AlterStep {
+  const column = columns.get(name);
+  if (!column) throw new KuduError('NOT_FOUND', `There is no column ${name}.`);
   const { default: value, encoding, compression } = change;
   return {
     kind: 'alter column',
     delta: {
       name,
-      default: value === undefined || value === null ? undefined : encodeCell(schema.column(name), value),
+      default: value === undefined || value === null ? undefined : encodeCell(column, value),
       removeDefault: value === null || undefined,
       encoding: encoding && ENCODINGS[encoding],
       compression: compression && COMPRESSIONS[compression],

@@ -16,6 +16,7 @@ import {
   refusal,
 } from './negotiation.ts';
 import { rpcError } from './remedies.ts';
+import { readReply } from './reply.ts';
 
 export interface Call {
   service: string;
@@ -130,8 +131,8 @@ export class Connection {
     this.#socket.write(GREETING);
     const step = async (message: Negotiate): Promise<Negotiate> => {
       const reply = await this.#exchange({ callId: NEGOTIATE_CALL_ID }, encodeNegotiate(message));
-      if (reply.header.isError) throw refusal(reply);
-      return decodeNegotiate(reply.body);
+      if (reply.header.isError) throw readReply(this, 'the negotiation', () => refusal(reply));
+      return readReply(this, 'the negotiation', () => decodeNegotiate(reply.body));
     };
     checkOffer(await step(OFFER));
     checkSuccess(await step(initiate(user)));
@@ -176,7 +177,7 @@ export class Connection {
   }
 
   #failed(reply: Reply): KuduError {
-    const { error, fatal } = rpcError(reply.body, addressText(this.address));
+    const { error, fatal } = readReply(this, 'a call', () => rpcError(reply.body, addressText(this.address)));
     if (fatal) this.#break(error);
     return error;
   }

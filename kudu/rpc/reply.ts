@@ -1,9 +1,8 @@
 import { errorText, KuduError } from '../errors.ts';
-import { addressText } from './address.ts';
-import type { Connection } from './connection.ts';
+import { type Address, addressText } from './address.ts';
 
 /** Decodes an answer. @throws KuduError BAD_REPLY when it cannot be read */
-export function readReply<T>({ address }: Pick<Connection, 'address'>, method: string, decode: () => T): T {
+export function readReply<T>({ address }: { address: Address }, method: string, decode: () => T): T {
   try {
     return decode();
   } catch (cause) {

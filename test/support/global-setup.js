@@ -22,15 +22,20 @@ export default async function globalSetup() {
     const home = await mkdtemp(join(tmpdir(), 'imagehub-test-'));
     const config = { ...loadConfig({ IMAGEHUB_CACHE: env.IMAGEHUB_CACHE }), home };
     const stack = await startStack(
-      { ...config, postgresPort: 0, kafkaPort: 0, elasticsearchPort: 0 },
+      { ...config, postgresPort: 0, kafkaPort: 0, elasticsearchPort: 0, kuduPort: 0 },
       {
-        only: env.IMAGEHUB_TEST_WITHOUT_JVM === '1' ? ['postgres'] : ['postgres', 'kafka', 'elasticsearch'],
+        only: [
+          'postgres',
+          ...(env.IMAGEHUB_TEST_WITHOUT_JVM === '1' ? [] : ['kafka', 'elasticsearch']),
+          ...(env.IMAGEHUB_TEST_WITHOUT_KUDU === '1' ? [] : ['kudu', 'kudu-tserver']),
+        ],
         log: (line) => console.error(line),
       },
     );
     env.IMAGEHUB_TEST_POSTGRES_URL = stack.servers.postgres;
     if (stack.servers.kafka) env.IMAGEHUB_TEST_KAFKA_BROKERS = stack.servers.kafka.join(',');
     if (stack.servers.elasticsearch) env.IMAGEHUB_TEST_ELASTICSEARCH_URL = stack.servers.elasticsearch;
+    if (stack.servers.kudu) env.IMAGEHUB_TEST_KUDU_MASTERS = stack.servers.kudu.join(',');
     globalThis.stopImagehubStack = async () => {
       await stack.stop();
       await rm(home, { recursive: true, force: true });

@@ -6,6 +6,8 @@ export interface TestServers {
   postgres: string;
   kafka: string[];
   elasticsearch: string;
+  /** The masters. */
+  kudu: string[];
 }
 
 /** The real servers that this run uses; global-setup.js started or found them. */
@@ -21,6 +23,9 @@ export function testServers(): TestServers {
     get elasticsearch() {
       return server('IMAGEHUB_TEST_ELASTICSEARCH_URL');
     },
+    get kudu() {
+      return server('IMAGEHUB_TEST_KUDU_MASTERS').split(',');
+    },
   };
 }
 
@@ -28,8 +33,8 @@ function server(name: string): string {
   const value = process.env[name];
   if (value) return value;
   throw new Error(
-    `This test needs a server that ${name} would name: run it without IMAGEHUB_TEST_NO_SERVERS, or name all three, and ` +
-      'if it ran without a JDK, list its file in test/support/left-out.js.',
+    `This test needs a server that ${name} would name: run it without IMAGEHUB_TEST_NO_SERVERS, or name all of them, and ` +
+      'if it ran without a JDK or Kudu, list its file in test/support/left-out.js.',
   );
 }
 
