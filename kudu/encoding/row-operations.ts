@@ -101,6 +101,13 @@ export class RowOperations {
     this.#count++;
   }
 
+  /** Forgets all rows; the buffers stay. */
+  clear(): void {
+    this.#rows.length = 0;
+    this.#indirect.length = 0;
+    this.#count = 0;
+  }
+
   #append(operation: Operation, row: Row): void {
     const rows = this.#rows;
     rows.reserve(this.#rowSize);

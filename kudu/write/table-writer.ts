@@ -1,10 +1,11 @@
 import type { Table } from '../client/table.ts';
 import type { Tablet } from '../client/tablet.ts';
 import type { Row } from '../encoding/key.ts';
+import { RowOperations } from '../encoding/row-operations.ts';
 import { errorText, KuduError, type KuduErrorCode } from '../errors.ts';
 import { Deadline } from '../rpc/backoff.ts';
 import { TabletQueue } from './tablet-queue.ts';
-import { type RowError, WriteBatch, type WriteOperation } from './write-batch.ts';
+import type { RowError, WriteOperation } from './write-batch.ts';
 
 interface WaitingRow {
   operation: WriteOperation;
@@ -20,12 +21,15 @@ export class TableWriter {
   readonly #flushBytes: number;
   readonly #finished: (errors: RowError[], bytes: number) => void;
   readonly #queues = new Map<string, TabletQueue>();
+  /** Used again for every row: a batch of its own, with its buffers, would cost a hundred times the row. */
+  readonly #trial: RowOperations;
   /** Rows whose tablet is not known yet, and all that came after them. */
   #waiting: WaitingRow[] = [];
   #locating: Promise<void> | null = null;
 
   constructor(table: Table, flushBytes: number, finished: (errors: RowError[], bytes: number) => void) {
     this.#table = table;
+    this.#trial = new RowOperations(table.schema);
     this.#flushBytes = flushBytes;
     this.#finished = finished;
   }
@@ -36,9 +40,9 @@ export class TableWriter {
     const tablet = this.#waiting.length === 0 ? this.#table.locations.cached(key) : undefined;
     if (tablet) return this.#queue(tablet).add(operation, row);
     // Encoded for nothing, but what is wrong with it is said now, as for every other row.
-    const trial = new WriteBatch(this.#table);
-    trial.add(operation, row);
-    const bytes = trial.byteLength;
+    this.#trial.clear();
+    this.#trial.append(operation, row);
+    const bytes = this.#trial.byteLength;
     this.#waiting.push({ operation, row, key: Uint8Array.from(key), bytes });
     this.#locating ??= this.#locate().finally(() => (this.#locating = null));
     return bytes;
