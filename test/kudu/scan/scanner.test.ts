@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, connect, type Table } from '../../../kudu/index.ts';
 import { testServers, uniqueName } from '../../support/servers.ts';
-import { ownCluster } from '../support/cluster.ts';
+import { kuduCluster } from '../support/kudu-cluster.ts';
 import { recordCalls } from '../support/recorded-calls.ts';
 
 let client: Client;
@@ -138,11 +138,10 @@ test('a table that was dropped meanwhile is an error, not an empty scan', async 
 });
 
 test('a scanner whose consumer takes long is kept alive', async () => {
-  await using cluster = await ownCluster(1, [
-    '--scanner_ttl_ms=1000',
-    '--scanner_gc_check_interval_us=100000',
-  ]);
-  using own = await connect({ masters: cluster.masters });
+  await using cluster = await kuduCluster({
+    tserverFlags: () => ['--scanner_ttl_ms=1000', '--scanner_gc_check_interval_us=100000'],
+  });
+  using own = await connect({ masters: cluster.addresses });
   const slow = await filledTable(own, 2);
   const read = async (keepAliveMs: number) => {
     let rows = 0;

@@ -1,6 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { type Client, type ColumnSpec, connect, type Table } from '../../../kudu/index.ts';
+import {
+  type Client,
+  type ColumnSpec,
+  connect,
+  dateOfHybridTime,
+  hybridTime,
+  type Table,
+} from '../../../kudu/index.ts';
 import { testServers, uniqueName } from '../../support/servers.ts';
+import { recordCalls } from '../support/recorded-calls.ts';
 
 let client: Client;
 beforeAll(async () => {
@@ -20,8 +29,7 @@ const createTable = (columns = COLUMNS) =>
     partitions: { hash: [{ columns: ['id'], buckets: 3 }] },
   });
 
-/** The moment behind everything that this client wrote and read. */
-const now = () => client.context.timestamp.latest! + 1n;
+const now = () => client.latestTimestamp!;
 
 type Step = ['upsert', number, number] | ['delete', number];
 
@@ -70,12 +78,25 @@ test('a snapshot shows the rows as they were, whatever happened to them since', 
   await client.deleteTable(table.name);
 });
 
+test('a snapshot may be of any moment since the table has been there', async () => {
+  const table = await createTable();
+  await apply(table, [['upsert', 1, 10]]);
+  await sleep(20);
+  const moment = new Date();
+  await sleep(20);
+  await apply(table, [['upsert', 1, 11]]);
+  expect(await scanned({ snapshot: hybridTime(moment) }, table)).toEqual([{ id: 1, n: 10 }]);
+  expect(dateOfHybridTime(hybridTime(moment))).toEqual(moment);
+  await client.deleteTable(table.name);
+});
+
 test('all tablets show the same moment, which the scan tells', async () => {
   const table = await createTable();
   await apply(
     table,
     Array.from({ length: 30 }, (_, id): Step => ['upsert', id, 0]),
   );
+  using recorded = recordCalls(table);
   const scan = table.scan({ read: 'snapshot', parallel: 3 });
   expect(scan.snapshot).toBeUndefined();
   const seen = [];
@@ -89,6 +110,9 @@ test('all tablets show the same moment, which the scan tells', async () => {
     seen.push(...batch.getChild('n')!.toArray());
   }
   expect(seen).toEqual(Array.from({ length: 30 }, () => 0));
+  // The first server chose it.
+  const asked = recorded.calls.filter(({ step }) => step === 'open').map(({ snapshot }) => snapshot);
+  expect(asked).toEqual([undefined, scan.snapshot, scan.snapshot]);
   expect(await scanned({ snapshot: scan.snapshot! }, table)).toHaveLength(30);
   await client.deleteTable(table.name);
 });
