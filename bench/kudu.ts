@@ -93,8 +93,9 @@ async function kuduBench({ config }: CommandContext, options: KuduOptions): Prom
   const home = await mkdtemp(join(tmpdir(), 'imagehub-bench-'));
   await using cleanUp = new AsyncDisposableStack();
   cleanUp.defer(() => rm(home, { recursive: true, force: true }));
-  const own = { ...config, home, kuduPort: 0 };
-  const stack = await startStack(own, { only: ['kudu', 'kudu-tserver'], log: note });
+  const own = { ...config, home, postgresPort: 0, kuduPort: 0 };
+  // A local stack is never without Postgres.
+  const stack = await startStack(own, { only: ['postgres', 'kudu', 'kudu-tserver'], log: note });
   cleanUp.defer(() => stack.stop());
   const masters = stack.servers.kudu!;
   const { file, env } = await kuduBinaries({ config: own, log: note, signal: new AbortController().signal });

@@ -1,5 +1,13 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { type Client, type ColumnSpec, connect, type Table } from '../../../kudu/index.ts';
+import {
+  type Client,
+  type ColumnSpec,
+  connect,
+  dateOfHybridTime,
+  hybridTime,
+  type Table,
+} from '../../../kudu/index.ts';
 import { testServers, uniqueName } from '../../support/servers.ts';
 import { recordCalls } from '../support/recorded-calls.ts';
 
@@ -21,8 +29,7 @@ const createTable = (columns = COLUMNS) =>
     partitions: { hash: [{ columns: ['id'], buckets: 3 }] },
   });
 
-/** The moment behind everything that this client wrote and read. */
-const now = () => client.context.timestamp.latest! + 1n;
+const now = () => client.latestTimestamp!;
 
 type Step = ['upsert', number, number] | ['delete', number];
 
@@ -68,6 +75,18 @@ test('a snapshot shows the rows as they were, whatever happened to them since', 
   ];
   expect(await scanned({}, table)).toEqual(latest);
   expect(await scanned({ read: 'yourWrites' }, table)).toEqual(latest);
+  await client.deleteTable(table.name);
+});
+
+test('a snapshot may be of any moment since the table has been there', async () => {
+  const table = await createTable();
+  await apply(table, [['upsert', 1, 10]]);
+  await sleep(20);
+  const moment = new Date();
+  await sleep(20);
+  await apply(table, [['upsert', 1, 11]]);
+  expect(await scanned({ snapshot: hybridTime(moment) }, table)).toEqual([{ id: 1, n: 10 }]);
+  expect(dateOfHybridTime(hybridTime(moment))).toEqual(moment);
   await client.deleteTable(table.name);
 });
 
