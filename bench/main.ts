@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import type { RegisterCommand } from '../cli/command.ts';
 import { runCli } from '../cli/run-cli.ts';
+import { countCommand } from './count.ts';
 import { decodeCommand } from './decode.ts';
 import { duplicatesBenchCommand } from './duplicates.ts';
 import { exportBenchCommand } from './export.ts';
@@ -25,6 +26,7 @@ const BENCHMARKS: RegisterCommand[] = [
   soakCommand,
   reclassifyCommand,
   duplicatesBenchCommand,
+  countCommand,
 ];
 
 const program = new Command('npm run bench --').description('Benchmarks: ours beside peers, in one run.');

@@ -23,6 +23,8 @@ const MISLED_BY_EMPTY_TABLES = [
   'empty_result_pullup',
   'compressed_materialization',
   'late_materialization',
+  'top_n_window_elimination',
+  'window_self_join',
   'join_filter_pushdown',
 ];
 
