@@ -37,7 +37,14 @@ export async function openScene(context: CommandContext, only: ServerName[]): Pr
   const home = await mkdtemp(join(tmpdir(), 'imagehub-bench-'));
   await using cleanUp = new AsyncDisposableStack();
   cleanUp.defer(() => rm(home, { recursive: true, force: true }));
-  const config = { ...context.config, home, postgresPort: 0, kafkaPort: 0, elasticsearchPort: 0 };
+  const config = {
+    ...context.config,
+    home,
+    postgresPort: 0,
+    kafkaPort: 0,
+    elasticsearchPort: 0,
+    kuduPort: 0,
+  };
   const stack = await startStack(config, { only, log: note });
   cleanUp.defer(() => stack.stop());
   const hub = cleanUp.use(await openHub({ ...context, config }));
