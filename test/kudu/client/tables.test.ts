@@ -200,3 +200,29 @@ test('who shares the search for the leader with somebody who has less time goes 
   leads = true;
   expect(await patient).toEqual({ tables: [] });
 });
+
+test('creating a table whose answer is lost is not tried again: UNKNOWN_OUTCOME', async () => {
+  let asked = 0;
+  await using server = await fakeKudu(({ method, answer, socket }) => {
+    if (method === 'ConnectToMaster') return answer(Buffer.from([16, 1]));
+    asked++;
+    socket.destroy();
+  });
+  const hapless = new Client({ masters: [server.address] });
+  const columns = [{ name: 'id', type: 'INT64', key: true } as const];
+  await expect(hapless.createTable({ name: 'lost', columns })).rejects.toMatchObject({
+    code: 'UNKNOWN_OUTCOME',
+    server: server.address,
+  });
+  expect(asked).toBe(1);
+  hapless.close();
+});
+
+test('options that cannot be are refused', async () => {
+  const refused = { code: 'INVALID_ARGUMENT' };
+  await expect(connect({ masters: [] })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host:port'] })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host:99999'] })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host'], operationMs: 3_600_000 })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host'], attemptMs: NaN })).rejects.toMatchObject(refused);
+});
