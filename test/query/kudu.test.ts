@@ -152,6 +152,15 @@ test('a table that is named several times is read once: all their columns, the c
   ]);
 });
 
+test('conditions that not every use of a table has are left to DuckDB', async () => {
+  const statement = `select a.id, b.id from ${name} a join ${name} b using (known_label)
+    where a.prediction = 1 and b.prediction = 4 and a.id < '3' and b.id > '0' order by 1, 2`;
+  const { rows, scans } = await ask(statement);
+  expect(rows).toEqual((await askPostgres(db.pool, statement)).rows);
+  expect(rows.length).toBeGreaterThan(0);
+  expect(scans).toMatchObject([{ columns: ['id', 'prediction', 'known_label'], where: {}, rows: ROWS }]);
+});
+
 test('windows, subqueries, unions and recursion find what they need', async () => {
   for (const statement of [
     `select id, row_number() over (partition by prediction order by id) as n from ${name} order by id`,
