@@ -9,17 +9,24 @@
  * const session = client.session();
  * session.upsert(table, { id: '7/1.png', known_label: 7 });
  * const { errors } = await session.flush();
+ * for await (const batch of table.scan({ columns: ['id'], where: { known_label: 7 } })) console.log(batch.numRows);
  * ```
  */
 export { type Alteration, type ColumnChange } from './client/alter-table.ts';
 export { type Client, type ClientOptions, connect } from './client/client.ts';
 export type { TableSpec } from './client/create-table.ts';
+export { dateOfHybridTime, hybridTime } from './client/hybrid-time.ts';
 export type { HashSpec, PartitionSpec, RangeSpec } from './client/partition-spec.ts';
 export type { Table, TabletDescription } from './client/table.ts';
 export type { Row } from './encoding/key.ts';
+export type { Condition, Where } from './encoding/predicates.ts';
 export { KuduError, type KuduErrorCode } from './errors.ts';
 export type { TableInfo } from './messages/list-tables.ts';
 export type { TabletServerEntry } from './messages/list-tablet-servers.ts';
+export type { ReadMode } from './messages/scan.ts';
+export type { ScanOptions } from './scan/options.ts';
+export { type CellValue, rowsOf } from './scan/rows.ts';
+export type { Scan } from './scan/scan.ts';
 export type { Column, ColumnSpec } from './schema/column.ts';
 export type { Schema } from './schema/schema.ts';
 export type { ColumnType, Compression, Encoding } from './schema/types.ts';

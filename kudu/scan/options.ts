@@ -14,7 +14,10 @@ export interface ScanOptions {
    * `yourWrites`: no older than what this client wrote or read before.
    */
   read?: ReadMode;
-  /** The moment of a snapshot, a hybrid time (microseconds since 1970 × 4096 + a counter). Default: the first server's now. */
+  /**
+   * The moment of a snapshot, a hybrid time (`hybridTime`, `Client.latestTimestamp`, `Scan.snapshot`). Default: the first
+   * server's now.
+   */
   snapshot?: bigint;
   /**
    * Only rows that changed after this hybrid time and before `snapshot`, each once, with a column `is_deleted` (renamed if

@@ -73,12 +73,8 @@ export class Scan implements AsyncIterable<RecordBatch> {
         if (readers.length === 0) return;
         const reader = await Promise.race(readers.map((one) => one.settled()));
         const batch = await reader.take();
-        if (batch) {
-          yield batch;
-          continue;
-        }
-        readers.splice(readers.indexOf(reader), 1);
-        await reader.close();
+        if (batch) yield batch;
+        else readers.splice(readers.indexOf(reader), 1);
       }
     } finally {
       await Promise.all(readers.map((reader) => reader.close()));
@@ -103,8 +99,7 @@ class Reader {
   #coming: Promise<RecordBatch | null>;
 
   constructor(plan: ScanPlan, tablet: Tablet, limit: number) {
-    this.#scanner = new TabletScanner(plan, tablet);
-    this.#scanner.limit = limit;
+    this.#scanner = new TabletScanner(plan, tablet, limit);
     this.#coming = this.#ahead();
   }
 
