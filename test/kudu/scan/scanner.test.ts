@@ -65,6 +65,12 @@ test.each([
   expect(some.reduce((sum, { numRows }) => sum + numRows, 0)).toBe(Math.min(limit, ROWS));
 });
 
+test('the servers are told of a limit: few rows are one answer, and leave nothing open', async () => {
+  using recorded = recordCalls(table);
+  expect(await Array.fromAsync(table.scan({ limit: 3, batchBytes: SMALL }).rows())).toHaveLength(3);
+  expect(recorded.calls.map(({ step }) => step)).toEqual(['open']);
+});
+
 test('in a fault-tolerant scan the rows of a tablet come in the order of their keys', async () => {
   const { id } = (await table.tablets())[0]!;
   using recorded = recordCalls(table);
