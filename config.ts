@@ -232,6 +232,11 @@ export const SETTINGS = {
     'Most WAL an abandoned change feed may hold back on the database’s disk; beyond it the feed is given up and rebuilt.',
   ),
 
+  sqlBytes: setting(
+    'IMAGEHUB_SQL_BYTES',
+    integer(1024).default(1024 * MIB),
+    'Most bytes that imagehub sql --kudu reads from Kudu for one query; they are held in memory.',
+  ),
   shutdownTimeoutMs: setting(
     'IMAGEHUB_SHUTDOWN_TIMEOUT_MS',
     // Shorter than the 30 s that Kubernetes gives before it kills.

@@ -22,6 +22,7 @@ const RETRYABLE = {
   GATE_NOT_MET: false,
   CONFLICT: true,
   NOT_CONSISTENT: false,
+  QUERY_FAILED: false,
   INTERRUPTED: false,
 } as const;
 

@@ -15,6 +15,7 @@ import { decodeCheckpoint, encodeArrays, type TrainingPosition } from './train/c
 import { TRAINING, trainingOptions, type TrainingOptions } from './train/defaults.ts';
 import {
   heldOut,
+  heldOutClasses,
   type EpochProgress,
   type StepProgress,
   trainNetwork,
@@ -88,6 +89,8 @@ export interface TrainingParameters extends TrainingOptions {
   sizes: number[];
   images: number;
   imagesPerClass: Record<string, number>;
+  /** Classes whose images are all kept out for validation: the network cannot learn them. */
+  heldOutClasses: string[];
   skipped: LabelledImages['skipped'];
   dataSha256: string;
 }
@@ -205,19 +208,24 @@ function requestOf({ parameters }: Run): TrainingRequest {
 /** @throws HubError CONFLICT: going on would mix two trainings */
 function checkSameData({ run, parameters }: Run, dataSha256: string): void {
   if (parameters.dataSha256 === undefined || parameters.dataSha256 === dataSha256) return;
-  throw new HubError('CONFLICT', `The labelled images have changed since run ${run} began.`, {
-    hint: 'Train anew, without --resume.',
-  });
+  throw new HubError(
+    'CONFLICT',
+    `The labelled images${parameters.backbone ? ', or their features,' : ''} have changed since run ${run} began.`,
+    {
+      hint: 'Train anew, without --resume.',
+    },
+  );
 }
 
 function foundParameters(
   { classes }: Dataset,
-  { hidden }: TrainingOptions,
+  options: TrainingOptions,
   { data, inputs, size }: Subject,
-): Pick<TrainingParameters, 'size' | 'sizes' | 'images' | 'imagesPerClass' | 'skipped' | 'dataSha256'> {
+): Omit<TrainingParameters, keyof TrainingOptions | 'threshold' | 'where' | 'limit' | 'sample' | 'backbone'> {
   return {
     size,
-    sizes: [inputs, ...hidden, classes.length],
+    sizes: [inputs, ...options.hidden, classes.length],
+    heldOutClasses: heldOutClasses(data, options).map((label) => classes[label]!),
     images: data.labels.length,
     imagesPerClass: Object.fromEntries(classes.map((name, index) => [name, data.perClass[index]!])),
     skipped: data.skipped,

@@ -216,7 +216,8 @@ class Reader {
   }
 }
 
-const memory = (bytes: number, { shared }: TrainingDataOptions): ArrayBuffer =>
+/** For what is trained on. */
+export const memory = (bytes: number, { shared }: Pick<TrainingDataOptions, 'shared'>): ArrayBuffer =>
   // Typed as what it is used as: views on either are the same to whoever reads them.
   shared ? (new SharedArrayBuffer(bytes) as unknown as ArrayBuffer) : new ArrayBuffer(bytes);
 

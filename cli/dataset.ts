@@ -10,6 +10,7 @@ import {
   getDataset,
   listDatasets,
   setFeaturesBackbone,
+  setStripLocation,
 } from '../sql/datasets.ts';
 import { readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
@@ -27,6 +28,13 @@ interface CreateOptions {
   background?: number;
   columns: Dataset['columns'];
   features?: string;
+  stripLocation?: boolean;
+  json?: boolean;
+}
+
+interface SetOptions {
+  features?: string;
+  stripLocation?: 'on' | 'off';
   json?: boolean;
 }
 
@@ -90,6 +98,7 @@ export const datasetCommand: RegisterCommand = (program) => {
         .default('all'),
     )
     .option('--features <backbone>', 'whose features images get as they are ingested')
+    .option('--strip-location', 'store images without the place where they were taken: GPS of EXIF and XMP')
     .option(...JSON_OPTION)
     .action(async (name: string, options: CreateOptions) => {
       await using hub = await openHub(commandContext());
@@ -130,13 +139,22 @@ export const datasetCommand: RegisterCommand = (program) => {
       '--features <backbone>',
       'whose features they get as they are ingested, or none (imagehub features computes those of stored images)',
     )
+    .addOption(
+      new Option(
+        '--strip-location <on|off>',
+        'store them without the place where they were taken (stored images stay as they are)',
+      ).choices(['on', 'off']),
+    )
     .option(...JSON_OPTION)
-    .action(async (name: string, options: { features?: string; json?: boolean }) => {
+    .action(async (name: string, options: SetOptions) => {
       await using hub = await openHub(commandContext());
-      if (options.features === undefined) {
+      const { features, stripLocation } = options;
+      if (features === undefined && stripLocation === undefined) {
         throw new HubError('USAGE', 'Nothing is to be changed.', { hint: 'For example: --features lite0' });
       }
-      await setFeaturesBackbone(hub.pool, name, options.features === NO_BACKBONE ? null : options.features);
+      if (features !== undefined)
+        await setFeaturesBackbone(hub.pool, name, features === NO_BACKBONE ? null : features);
+      if (stripLocation !== undefined) await setStripLocation(hub.pool, name, stripLocation === 'on');
       report(options, await show(hub, name), showText);
     });
 
@@ -192,7 +210,7 @@ const noKafka = () =>
 
 async function create(hub: Hub, name: string, options: CreateOptions) {
   const { classes: list, labelFrom: rule, topic = name, pgmMaxSide, background, columns } = options;
-  const { features: featuresBackbone = null } = options;
+  const { features: featuresBackbone = null, stripLocation = false } = options;
   const classes = await parseClasses(list);
   // Kafka is asked first whether it answers: a dataset without its topic would be half made.
   if (hub.servers.kafka !== null)
@@ -206,6 +224,7 @@ async function create(hub: Hub, name: string, options: CreateOptions) {
     ...(background === undefined ? {} : { background }),
     columns,
     featuresBackbone,
+    stripLocation,
   });
   let state: TopicState = 'no-kafka';
   if (hub.servers.kafka !== null) {
@@ -321,6 +340,7 @@ function showText(dataset: ShownDataset): string {
     },
     { 'grey rendition': `longest side ${dataset.pgmMaxSide} pixels, background ${dataset.background}` },
     { columns: dataset.columns },
+    { location: dataset.stripLocation ? 'taken out of new images' : 'kept' },
     { 'features at ingest': dataset.featuresBackbone ?? 'none' },
     { topic: dataset.topic },
     { 'offsets by partition': messages ?? 'no topic' },

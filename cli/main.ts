@@ -33,6 +33,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   suspects: async () => (await import('./suspects.ts')).suspectsCommand,
   drift: async () => (await import('./drift.ts')).driftCommand,
   report: async () => (await import('./report.ts')).reportCommand,
+  sql: async () => (await import('./sql.ts')).sqlCommand,
   index: async () => (await import('./index-command.ts')).indexCommand,
   'kudu-copy': async () => (await import('./kudu-copy.ts')).kuduCopyCommand,
   job: async () => (await import('./job.ts')).jobCommand,

@@ -1,5 +1,5 @@
 import type { OutliersReport } from '../classifier/neighbours/outliers.ts';
-import { computeHint } from '../classifier/neighbours/read-features.ts';
+import { computeHint } from '../classifier/features/backbone.ts';
 import type { SimilarReport } from '../classifier/neighbours/similar.ts';
 import { count, fraction, table } from './report.ts';
 

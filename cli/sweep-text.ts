@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import type { SweepSpec } from '../classifier/sweep/spec.ts';
 import { bestCell, type SettingSummary, type Spread, type SweepTable } from '../classifier/sweep/summary.ts';
 import type { Cell, Sweep, SweepSummary } from '../sql/sweeps.ts';
 import { duration } from './progress.ts';
@@ -119,10 +120,15 @@ export function cellsText(shown: Shown): string {
   )}`;
 }
 
-function head({ sweep, dataset, cells }: Shown): string {
+function head({ sweep, dataset, spec, cells }: Shown): string {
   const finished = cells.filter(({ state }) => state === 'done' || state === 'diverged').length;
   const seconds = cells.reduce((sum, cell) => sum + (cell.seconds ?? 0), 0);
-  return `Sweep ${sweep} of ${dataset}: ${finished} of ${cells.length} trainings finished, ${duration(seconds)} of training.`;
+  const { backbone, sample } = spec as Pick<SweepSpec, 'backbone' | 'sample'>;
+  const of = [
+    ...(backbone === undefined ? [] : [`features by ${backbone}`]),
+    ...(sample ? [`a sample of ${sample.share}${sample.byClass ? ' of each class' : ''}`] : []),
+  ].join(', ');
+  return `Sweep ${sweep} of ${dataset}${of && ` (${of})`}: ${finished} of ${cells.length} trainings finished, ${duration(seconds)} of training.`;
 }
 
 /** `5`, or `5, 2 diverged`. */

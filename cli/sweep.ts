@@ -15,7 +15,8 @@ import { openHub } from './hub.ts';
 import { type JobCommand, registerJobCommand } from './job-command.ts';
 import { report } from './output.ts';
 import { promotionText } from './promote.ts';
-import { parseSelection } from './selection.ts';
+import { featureDefaultsText } from './feature-defaults.ts';
+import { parseSample, parseSelection } from './selection.ts';
 import { interruptSignal } from './shutdown.ts';
 import { cellsText, sweepsText, sweepText } from './sweep-text.ts';
 
@@ -30,6 +31,9 @@ interface Options extends Partial<Record<string, unknown>> {
   threshold?: string;
   size?: string;
   limit?: string;
+  sample?: string;
+  byClass?: boolean;
+  backbone?: string;
   keep?: string;
   device?: Device;
 }
@@ -64,6 +68,12 @@ export const SWEEP_COMMAND: JobCommand<SweepSpec> = {
         'What images are resized to, e.g. 28x28. (default: the size of the first image)',
       )
       .option('--limit <n>', 'At most so many images, drawn by the seed.')
+      .option('--sample <share>', 'A part of the images to train on, drawn by the seed: 0.1 is a tenth.')
+      .option('--by-class', 'With --sample: that share of each class, rounded up.')
+      .option(
+        '--backbone <name>',
+        `Train on its stored features (imagehub features), ${featureDefaultsText()}`,
+      )
       .option(
         '--test-where <sql>',
         'Measure on the images that this holds for, and train on the others; without it, on the validation share.',
@@ -127,7 +137,13 @@ export function specOf(options: Options): SweepSpec {
     ...(options.since !== undefined && { since: options.since }),
     ...(options.until !== undefined && { until: options.until }),
   });
+  const drawn = parseSample({
+    ...(options.sample !== undefined && { sample: options.sample }),
+    ...(options.byClass && { byClass: true }),
+  });
   return sweepSpec({
+    ...(drawn && { sample: { share: drawn.share, byClass: drawn.byClass } }),
+    ...(options.backbone !== undefined && { backbone: options.backbone }),
     grid: grid as Grid,
     threshold: options.threshold === undefined ? null : wholeNumber('--threshold', options.threshold, 0, 254),
     size: options.size ?? null,

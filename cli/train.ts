@@ -1,6 +1,5 @@
 import { type Command, Option } from 'commander';
 import { promote, type PromotionResult } from '../classifier/registry.ts';
-import { FEATURE_DEFAULTS } from '../classifier/subject/features.ts';
 import {
   BINARISE_THRESHOLD,
   TRAINING,
@@ -13,6 +12,7 @@ import type { Size } from '../classifier/training-data.ts';
 import { HubError } from '../errors.ts';
 import { actingUser } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
+import { featureDefaultsText } from './feature-defaults.ts';
 import { openHub } from './hub.ts';
 import { computeMissing } from './missing-features.ts';
 import { note, report } from './output.ts';
@@ -64,11 +64,7 @@ export const trainCommand: RegisterCommand = (program) => {
     .option('--limit <n>', 'At most so many images, drawn by the seed.')
     .option(
       '--backbone <name>',
-      'Train on its features, with other defaults: ' +
-        Object.entries(FEATURE_DEFAULTS)
-          .map(([name, value]) => `--${name} ${String(value) || 'none'}`)
-          .join(' ') +
-        '. Those not stored are computed first.',
+      `Train on its features, ${featureDefaultsText()} Those not stored are computed first.`,
     )
     .option('--resume <run>', 'Go on with an interrupted run where it stood, with its settings.')
     .option('--promote', 'Make the model live when it is done.')
@@ -112,6 +108,7 @@ async function train(dataset: string, options: Options, command: Command): Promi
     shown.stop();
   }
   warnOfSkipped(result);
+  warnOfHeldOut(result);
   if (options.promote) {
     result.promotion = await promote(hub.pool, dataset, result.model, `trained by run ${result.run}`, {
       by: actingUser(undefined),
@@ -178,6 +175,13 @@ function warnOfSkipped({ parameters: { skipped } }: TrainedModel): void {
   for (const { id, reason } of skipped.examples) note(`  ${id}: ${reason}`);
   if (skipped.count > skipped.examples.length)
     note(`  … and ${skipped.count - skipped.examples.length} more`);
+}
+
+function warnOfHeldOut({ parameters: { heldOutClasses } }: TrainedModel): void {
+  if (heldOutClasses.length === 0) return;
+  note(
+    `All images of ${heldOutClasses.join(', ')} were kept out for validation, so that the model cannot know ${heldOutClasses.length === 1 ? 'that class' : 'those classes'}: label more, or train with --validation 0 or another --seed.`,
+  );
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(2)} %`;

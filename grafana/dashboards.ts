@@ -1,4 +1,5 @@
 import type { Dashboard } from '@grafana/grafana-foundation-sdk/dashboard';
+import { photos } from './photos.ts';
 import { pipeline } from './pipeline.ts';
 import { predictions } from './predictions.ts';
 
@@ -6,6 +7,7 @@ import { predictions } from './predictions.ts';
 export function dashboards(): Record<string, Dashboard> {
   return {
     'predictions.json': numbered(predictions().build()),
+    'photos.json': numbered(photos().build()),
     'pipeline.json': numbered(pipeline().build()),
   };
 }

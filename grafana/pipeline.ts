@@ -5,14 +5,6 @@ import {
   ThresholdsConfigBuilder,
   ThresholdsMode,
 } from '@grafana/grafana-foundation-sdk/dashboard';
-import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
-import {
-  type Count,
-  DataqueryBuilder as ElasticsearchQuery,
-  DateHistogramBuilder,
-  TermsBuilder,
-  TermsOrder,
-} from '@grafana/grafana-foundation-sdk/elasticsearch';
 import {
   DataqueryBuilder as PrometheusQuery,
   PromQueryFormat,
@@ -20,6 +12,7 @@ import {
 import { PanelBuilder as Table } from '@grafana/grafana-foundation-sdk/table';
 import { PanelBuilder as TimeSeries } from '@grafana/grafana-foundation-sdk/timeseries';
 import { ELASTICSEARCH, MIXED, POSTGRES, postgres, PROMETHEUS } from './data-sources.ts';
+import { byTerm, documentCount, overTime } from './elasticsearch.ts';
 import {
   DATASET_SQL,
   dashboard,
@@ -309,24 +302,6 @@ const indexDocuments = () =>
       ),
     );
 
-/** The index that serves the dataset: the one behind its alias, not one that is being rebuilt. */
-const IN_INDEX = '_index:"$index_prefix-$dataset"';
-
-const overTime = () =>
-  new DateHistogramBuilder().id('2').field('ingested_at').settings({ interval: 'auto', min_doc_count: '0' });
-
-/** The SDK's CountBuilder (0.0.21) leaves the type "unknown", which Grafana does not understand. */
-const count: Builder<Count> = { build: () => ({ type: 'count', id: '1' }) };
-
-const documentCount = (refId: string, alias: string) =>
-  new ElasticsearchQuery()
-    .refId(refId)
-    .datasource(ELASTICSEARCH)
-    .query(IN_INDEX)
-    .alias(alias)
-    .timeField('ingested_at')
-    .metrics([count]);
-
 const tableAndIndex = () =>
   series('Images ingested: table and index')
     .description('The two lines lie on each other when the index is complete.')
@@ -348,13 +323,7 @@ const documentsByClass = () =>
     .stacking(stacked())
     .fillOpacity(30)
     .withTarget(
-      documentCount('A', '{{term predicted_class}}').bucketAggs([
-        new TermsBuilder()
-          .id('3')
-          .field('predicted_class')
-          .settings({ size: '20', order: TermsOrder.Desc, orderBy: '_count', min_doc_count: '1' }),
-        overTime(),
-      ]),
+      documentCount('A', '{{term predicted_class}}').bucketAggs([byTerm('predicted_class'), overTime()]),
     );
 
 const partitions = () =>

@@ -8,6 +8,7 @@ import { greyHistogram } from './histogram.ts';
 import { fitWithin } from './pgm.ts';
 import { perceptualHash } from './phash.ts';
 import type { ImageLimits } from './sniff.ts';
+import { refusePlaced } from './strip-location/strip-location.ts';
 import { type PixelStatistics, pixelStatistics } from './statistics.ts';
 
 export interface DescribeOptions extends ImageLimits {
@@ -17,6 +18,8 @@ export interface DescribeOptions extends ImageLimits {
   background: number;
   /** Whether to find out more than the picture itself: hashes and statistics, which cost as much as decoding. */
   measure: boolean;
+  /** Whether an image that says where it was taken is refused: it was to be taken out before (strip-location/). */
+  withoutPlace?: boolean;
 }
 
 /** What there is to know about an image. */
@@ -61,13 +64,15 @@ export function describe(bytes: Uint8Array, options: DescribeOptions): Described
 function describePixels(
   bytes: Uint8Array,
   pixels: Pixels,
-  { background, pgmMaxSide, measure }: DescribeOptions,
+  { background, pgmMaxSide, measure, withoutPlace = false }: DescribeOptions,
 ): Described {
+  const facts = readExif(pixels.exif);
+  if (withoutPlace) refusePlaced(facts);
   const grey = fitWithin(toGrey(pixels, background), pgmMaxSide);
   return {
     pixels,
     grey,
-    facts: readExif(pixels.exif),
+    facts,
     colourSpace: pixels.colourSpace ?? (pixels.channels < 3 ? 'grey' : 'sRGB'),
     measures: measure ? measureImage(bytes, pixels, grey) : null,
   };

@@ -39,7 +39,14 @@ export interface BatchTask {
 /** As much of a dataset as it takes to read its messages and make its rows. */
 export type TaskDataset = Pick<
   Dataset,
-  'name' | 'classes' | 'labelFrom' | 'labelPattern' | 'pgmMaxSide' | 'background' | 'columns'
+  | 'name'
+  | 'classes'
+  | 'labelFrom'
+  | 'labelPattern'
+  | 'pgmMaxSide'
+  | 'background'
+  | 'columns'
+  | 'stripLocation'
 >;
 
 /** Headers of one kind that made no sense and were left out; the images are stored without them. */

@@ -68,6 +68,7 @@ export async function prepareChunk(
         pgmMaxSide: dataset.pgmMaxSide,
         background: dataset.background,
         columns: dataset.columns,
+        stripLocation: dataset.stripLocation,
       },
       model,
       promotionNo: dataset.promotionNo,

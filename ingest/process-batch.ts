@@ -15,6 +15,7 @@ import { writeStagedRow } from '../sql/staged-rows.ts';
 import type { BatchResult, BatchTask } from './batch-task.ts';
 import { unpackMessages } from './packed-messages.ts';
 import { type BatchImage, readMessages } from './read-messages.ts';
+import { stripLocations } from './strip-locations.ts';
 
 /** Base64 is 4/3 and the PGM of a small image about twice its PNG; the writer grows where this is too little. */
 const ROW_BYTES_PER_IMAGE_BYTE = 4;
@@ -32,7 +33,8 @@ export async function processBatch(
 ): Promise<BatchResult> {
   const { dataset, maxPixels, backbone, modelError = null } = task;
   const unclassified: Verdict = { prediction: -1, confidence: null, scores: null, error: modelError };
-  const { images, tombstones, failures, ignored } = readMessages(task, messages);
+  const { images: received, tombstones, failures, ignored } = readMessages(task, messages);
+  const images = dataset.stripLocation ? stripLocations(received, failures) : received;
   const out = new CopyWriter(
     task.rowMemory ??
       task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
@@ -51,6 +53,7 @@ export async function processBatch(
     pgmMaxSide: dataset.pgmMaxSide,
     background: dataset.background,
     measure: dataset.columns === 'all',
+    withoutPlace: dataset.stripLocation,
   };
   let started = performance.now();
   const lap = () => (-started + (started = performance.now())) / 1000;

@@ -16,6 +16,8 @@ export interface Dataset {
   background: number;
   /** classic: images and predictions without scores, hashes and pixel statistics, for the fastest ingest. */
   columns: 'all' | 'classic';
+  /** New images are stored without the place where they were taken. */
+  stripLocation: boolean;
   /** Class names in index order. */
   classes: string[];
   liveModelId: number | null;
@@ -29,7 +31,7 @@ export interface Dataset {
 
 const SELECT = `
   select d.name, d.topic, d.label_from as "labelFrom", d.label_pattern as "labelPattern",
-         d.pgm_max_side as "pgmMaxSide", d.background, d.columns, d.live_model_id as "liveModelId",
+         d.pgm_max_side as "pgmMaxSide", d.background, d.columns, d.strip_location as "stripLocation", d.live_model_id as "liveModelId",
          d.shadow_model_id as "shadowModelId",
          d.promotion_no as "promotionNo",
          (select b.name from imagehub.backbones b where b.id = d.features_backbone_id) as "featuresBackbone",
@@ -38,10 +40,10 @@ const SELECT = `
 
 /**
  * Changes with everything that the making of a row depends on: which dataset of that name it is (dropped and made anew),
- * its live model, its classes, its shadow, its backbone. An expression on imagehub.datasets as `d`.
+ * its live model, its classes, its shadow, its backbone, whether places are taken out. An expression on imagehub.datasets as `d`.
  */
 export const DATASET_VERSION = `concat_ws('/', extract(epoch from d.created_at), d.promotion_no,
-  (select count(*) from imagehub.classes c where c.dataset = d.name), coalesce(d.shadow_model_id, 0), coalesce(d.features_backbone_id, 0))`;
+  (select count(*) from imagehub.classes c where c.dataset = d.name), coalesce(d.shadow_model_id, 0), coalesce(d.features_backbone_id, 0), d.strip_location)`;
 
 /** @returns null when there is no such dataset. */
 export async function readDatasetVersion(db: Queryable, name: string): Promise<string | null> {
@@ -74,7 +76,14 @@ export type NewDataset = Pick<Dataset, 'name' | 'classes'> &
   Partial<
     Pick<
       Dataset,
-      'topic' | 'labelFrom' | 'labelPattern' | 'pgmMaxSide' | 'background' | 'columns' | 'featuresBackbone'
+      | 'topic'
+      | 'labelFrom'
+      | 'labelPattern'
+      | 'pgmMaxSide'
+      | 'background'
+      | 'columns'
+      | 'featuresBackbone'
+      | 'stripLocation'
     >
   >;
 
@@ -105,8 +114,8 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
       });
     }
     await client.query(
-      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns, features_backbone_id)
-       values ($1, $2, $3, $4, $5, $6, $7, $8)`,
+      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns, features_backbone_id, strip_location)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
       [
         name,
         dataset.topic ?? name,
@@ -116,6 +125,7 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
         dataset.background ?? 255,
         dataset.columns ?? 'all',
         dataset.featuresBackbone ? (await getBackbone(client, dataset.featuresBackbone)).id : null,
+        dataset.stripLocation ?? false,
       ],
     );
     await client.query(
@@ -144,6 +154,15 @@ export async function setFeaturesBackbone(pool: Pool, name: string, backbone: st
   await getDataset(pool, name);
   const id = backbone === null ? null : (await getBackbone(pool, backbone)).id;
   await pool.query('update imagehub.datasets set features_backbone_id = $2 where name = $1', [name, id]);
+}
+
+/**
+ * From now on new images are stored without, or with, the place where they were taken; those that are there stay as they are.
+ * @throws HubError NOT_FOUND
+ */
+export async function setStripLocation(db: Queryable, name: string, strip: boolean): Promise<void> {
+  await getDataset(db, name);
+  await db.query('update imagehub.datasets set strip_location = $2 where name = $1', [name, strip]);
 }
 
 /** Drops the dataset with its images, features, models, dead letters and offsets; the topic and the index are the caller's. */

@@ -38,6 +38,12 @@ export async function locateServers(config: Config): Promise<Servers> {
   };
 }
 
+/** Kudu's masters, for what needs no database: those of the settings, else those that `imagehub up` started here; null: none. */
+export async function locateKudu(config: Config): Promise<string[] | null> {
+  const local = config.postgresUrl === undefined ? await localServers(config) : null;
+  return hostList(config.kuduMasters) ?? local?.kudu ?? null;
+}
+
 /** What `imagehub up` runs in this folder; null when nothing does, whatever a crash left in the state file. */
 export async function localServers(config: Pick<Config, 'home'>): Promise<Servers | null> {
   const state = await readState(config);

@@ -25,6 +25,10 @@ export function parseBackbone(value: unknown): BackboneManifest {
   });
 }
 
+/** What to run for the features that are missing. */
+export const computeHint = (dataset: string, { name }: Pick<StoredBackbone, 'name'>): string =>
+  `imagehub features ${dataset} --backbone ${name}`;
+
 /** A backbone as worker threads get it; the bytes lie in shared memory, so handing them over costs nothing. */
 export interface BackboneRef {
   id: number;

@@ -7,10 +7,13 @@ import { type Pool, transaction } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import { joinFeatures } from '../../sql/features.ts';
 import { checkCounts, chosenRows, countRows, type LabelledRows } from '../labelled-rows.ts';
-import type { LabelledImages } from '../training-data.ts';
+import { type LabelledImages, memory } from '../training-data.ts';
+import { computeHint } from './backbone.ts';
 import { bytesOf, unpackVector } from './precision.ts';
 
 export interface FeatureDataOptions extends LabelledRows {
+  /** Features and labels lie in shared memory, for worker threads. */
+  shared?: boolean | undefined;
   signal?: AbortSignal | undefined;
   /** Rows read so far, of how many. */
   onProgress?: ((read: number, total: number) => void) | undefined;
@@ -45,7 +48,7 @@ export async function readFeatureData(
     const { perClass } = await countRows(client, dataset, options);
     const total = perClass.reduce((sum, images) => sum + images, 0);
     checkCounts(dataset, total, perClass, options);
-    const collector = new Collector(backbone, dataset.classes.length, total);
+    const collector = new Collector(backbone, dataset.classes.length, total, options);
     let read = 0;
     for await (const { bytes, rows } of copyOut(client, featuresSql(dataset, backbone.id, options), CHUNK)) {
       if (options.signal?.aborted) {
@@ -82,7 +85,12 @@ class Collector {
   readonly #skipped: FeatureData['skipped'] = { count: 0, examples: [] };
   #missing = 0;
 
-  constructor(backbone: StoredBackbone, classes: number, total: number) {
+  constructor(
+    backbone: StoredBackbone,
+    classes: number,
+    total: number,
+    options: Pick<FeatureDataOptions, 'shared'>,
+  ) {
     const { features, name } = backbone;
     if (4 * features * total > MOST_BYTES) {
       throw new HubError(
@@ -92,8 +100,8 @@ class Collector {
       );
     }
     this.#backbone = backbone;
-    this.#inputs = new Float32Array(features * total);
-    this.#labels = new Int32Array(total);
+    this.#inputs = new Float32Array(memory(4 * features * total, options));
+    this.#labels = new Int32Array(memory(4 * total, options));
     this.#perClass = new Array<number>(classes).fill(0);
     this.#sha256 = new Uint8Array(SHA256_BYTES * total);
   }
@@ -136,7 +144,16 @@ class Collector {
       throw new HubError(
         'USAGE',
         `${this.#missing} of the labelled images in ${name} have no features by ${this.#backbone.name}.`,
-        { hint: `Compute them first: imagehub features ${name} --backbone ${this.#backbone.name}` },
+        { hint: `Compute them first: ${computeHint(name, this.#backbone)}` },
+      );
+    }
+    if (images === 0) {
+      const { count, examples } = this.#skipped;
+      const [first] = examples;
+      throw new HubError(
+        'USAGE',
+        `Backbone ${this.#backbone.name} failed on all ${count} labelled images in ${name}; ${first!.id}: ${first!.reason}`,
+        { hint: 'Train on others with --where, or take another backbone.' },
       );
     }
     const inputs = this.#inputs.subarray(0, images * features);

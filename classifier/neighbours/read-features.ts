@@ -1,5 +1,6 @@
 import { HubError } from '../../errors.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
+import { computeHint } from '../features/backbone.ts';
 import type { Pool } from '../../sql/database.ts';
 import { checkCondition, describeSelection, type Selection, selectionError } from '../../sql/selection.ts';
 import {
@@ -51,10 +52,6 @@ export async function* selectedFeatures(
     throw selectionError(error, dataset, selection);
   }
 }
-
-/** What to run for the features that are missing. */
-export const computeHint = (dataset: string, { name }: Pick<StoredBackbone, 'name'>): string =>
-  `imagehub features ${dataset} --backbone ${name}`;
 
 /** Why nothing can be compared where no selected image has features. */
 export async function noFeatures(

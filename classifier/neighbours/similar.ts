@@ -5,10 +5,10 @@ import { chooseBackbone, readBackboneBytes, type StoredBackbone } from '../../sq
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
 import { type FeatureRow, readFeatureRow } from '../../sql/stored-features.ts';
-import { parseBackbone } from '../features/backbone.ts';
+import { computeHint, parseBackbone } from '../features/backbone.ts';
 import { FeatureExtractor } from '../features/extractor.ts';
 import { unpackVector } from '../features/precision.ts';
-import { computeHint, type NeighbourContext, noFeatures, selectedFeatures } from './read-features.ts';
+import { type NeighbourContext, noFeatures, selectedFeatures } from './read-features.ts';
 
 /** What others are compared with: an image of the dataset, or a file, which takes decoding (IMAGEHUB_MAX_PIXELS). */
 export type SimilarTo = { id: string } | { file: string; maxPixels: number };

@@ -2,9 +2,10 @@ import { HubError } from '../../errors.ts';
 import { getBackbone, readBackboneBytes } from '../../sql/backbones.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import { readFeatureData } from '../features/feature-data.ts';
-import { combine, measureStandard, standardise, withoutStandard } from '../features/head.ts';
+import { combine } from '../features/head.ts';
 import type { TrainingOptions } from '../train/defaults.ts';
-import { heldOut } from '../train/train.ts';
+import { measureStandard, withoutStandard } from '../train/standard.ts';
+import { trainedOn } from '../train/train.ts';
 import type { TrainingContext, TrainingRequest } from '../train-dataset.ts';
 import { labelledRows, type SubjectPlan } from './subject.ts';
 
@@ -21,11 +22,19 @@ export const FEATURE_DEFAULTS: Partial<TrainingOptions> = {
 const PIXEL_SETTINGS = ['shift', 'rotate', 'zoom', 'shear', 'elastic', 'elasticSigma', 'scale'] as const;
 
 /** @throws HubError USAGE */
-export function refusePixelSettings({ options = {}, size, threshold }: TrainingRequest): void {
+export function refusePixelSettings({
+  options = {},
+  size,
+  threshold,
+}: {
+  options?: { readonly [K in keyof TrainingOptions]?: unknown } | undefined;
+  size?: unknown;
+  threshold?: unknown;
+}): void {
   const given = [
     ...PIXEL_SETTINGS.filter((name) => options[name] !== undefined),
     ...(size ? ['size'] : []),
-    ...(threshold === undefined ? [] : ['threshold']),
+    ...((threshold ?? null) === null ? [] : ['threshold']),
   ];
   if (given.length === 0) return;
   throw new HubError(
@@ -56,14 +65,11 @@ export async function featureSubject(
       const data = await readFeatureData(pool, dataset, backbone, { ...rows, signal, onProgress: onRead });
       const onnx = await readBackboneBytes(pool, backbone.id);
       const { features } = backbone;
-      const held = new Set(heldOut(data.labels.length, options));
-      const trained = data.ids.map((_, place) => place).filter((place) => !held.has(place));
-      const standard = measureStandard(data.inputs, features, trained);
-      standardise(data.inputs, standard);
+      const standard = measureStandard(data.inputs, features, trainedOn(data.labels.length, options));
       return {
         data,
         inputs: features,
-        samples: { inputs: data.inputs },
+        samples: { inputs: data.inputs, standard },
         size: null,
         finish: (parameters) =>
           combine(backbone, onnx, withoutStandard(parameters, standard), dataset.classes),

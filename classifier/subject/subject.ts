@@ -11,7 +11,7 @@ export interface Subject {
   data: LabelledImages;
   /** Numbers of one image. */
   inputs: number;
-  samples: Pick<Samples, 'inputs' | 'table' | 'image'>;
+  samples: Pick<Samples, 'inputs' | 'table' | 'image' | 'standard'>;
   /** Of the images; null where they have different ones. */
   size: string | null;
   /** The trained network as a model. @throws HubError BAD_MODEL */

@@ -3,6 +3,7 @@ import type { Pool } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import { getRun, type OpenRun, resumeRun, startRun } from '../../sql/runs.ts';
 import type { Cell } from '../../sql/sweeps.ts';
+import { heldOutClasses } from '../train/train.ts';
 import type { CellSettings } from './plan.ts';
 import type { WindowData } from './sweep-data.ts';
 
@@ -35,10 +36,11 @@ export async function openCellRun(
     sweep,
     cell: place,
     window: label,
-    sizes: [training.width * training.height, ...options.hidden, classes.length],
+    sizes: [training.width, ...options.hidden, classes.length],
     images: training.labels.length,
     testImages: test?.labels.length ?? null,
     skipped: training.skipped,
+    heldOutClasses: heldOutClasses(training, options).map((label) => classes[label]!),
     dataSha256: sha256,
   };
   return startRun(pool, { dataset: name, kind: 'sweep', parameters });

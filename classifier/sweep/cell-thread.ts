@@ -2,28 +2,50 @@ import { once } from 'node:events';
 import type { MessagePort } from 'node:worker_threads';
 import { errorText, HubError } from '../../errors.ts';
 import type { ConfusionMatrix } from '../metrics.ts';
+import { headGraph } from '../features/head-graph.ts';
 import type { Manifest } from '../manifest.ts';
 import type { Device } from '../session.ts';
 import { decodeCheckpoint, encodeArrays, type TrainingPosition } from '../train/checkpoint.ts';
 import type { TrainingOptions } from '../train/defaults.ts';
 import { type Evaluation, Evaluator } from '../train/evaluate.ts';
 import { exportModel } from '../train/export.ts';
-import { type EpochProgress, TrainingDiverged, trainNetwork, validationImages } from '../train/train.ts';
+import { measureStandard, withoutStandard } from '../train/standard.ts';
+import {
+  type EpochProgress,
+  trainedOn,
+  TrainingDiverged,
+  trainNetwork,
+  validationImages,
+} from '../train/train.ts';
 
 /** Images in shared memory, read once for all threads. */
 export interface SharedImages {
+  /** [N, width] */
+  inputs: Uint8Array | Float32Array;
+  /** Numbers of one image. */
   width: number;
-  height: number;
-  /** [N, height, width] */
-  inputs: Uint8Array;
   labels: Int32Array;
 }
+
+/** What the inputs are, and so what becomes of the network. */
+export type CellSubject =
+  | {
+      kind: 'pixels';
+      /** What the 256 pixel values become. */
+      table: Float32Array;
+      image: { width: number; height: number; channels: number };
+    }
+  | {
+      kind: 'features';
+      /** The backbone's output, for which the network is a head. */
+      output: string;
+    };
 
 /** One training, as it is handed to a thread. */
 export interface CellTask {
   options: TrainingOptions;
-  /** What the 256 pixel values become. */
-  table: Float32Array;
+  subject: CellSubject;
+  /** Of the model that it will be. */
   manifest: Manifest;
   training: SharedImages;
   /** What it is measured on; null: the validation share. */
@@ -52,6 +74,7 @@ export interface CellMetrics {
 }
 
 export type CellOutcome =
+  /** With the network as a model; trained on features: as a head, see `headGraph`. */
   | { outcome: 'done' | 'diverged'; metrics: CellMetrics; onnx: Uint8Array; error: string | null }
   | { outcome: 'diverged'; metrics: null; onnx: null; error: string; trainImages: number; seconds: number }
   | { outcome: 'interrupted' }
@@ -79,11 +102,15 @@ export default async function trainCell(task: CellTask): Promise<CellOutcome> {
 }
 
 async function train(task: CellTask): Promise<CellOutcome> {
-  const { options, table, manifest, training, test, threads, device, from, stop, port } = task;
-  const { width, height, inputs, labels } = training;
+  const { options, subject, manifest, training, test, threads, device, from, stop, port } = task;
+  const { width, inputs, labels } = training;
   const classes = manifest.classes.length;
-  const shape = { classes, table, image: { width, height, channels: 1 } };
-  const sizes = [width * height, ...options.hidden, classes];
+  const pixels = subject.kind === 'pixels' ? { table: subject.table, image: subject.image } : null;
+  const standard = pixels
+    ? undefined
+    : measureStandard(inputs as Float32Array, width, trainedOn(labels.length, options));
+  const shape = { classes, ...(pixels ?? { standard: standard! }) };
+  const sizes = [width, ...options.hidden, classes];
   const trainImages = labels.length - validationImages(labels.length, options);
   const result = await trainNetwork({
     ...options,
@@ -128,7 +155,10 @@ async function train(task: CellTask): Promise<CellOutcome> {
       constant === null
         ? null
         : `It says ${manifest.classes[constant]} for every image: it learned nothing, or unlearned it.`,
-    onnx: exportModel(parameters, manifest),
+    onnx:
+      subject.kind === 'pixels'
+        ? exportModel(parameters, manifest)
+        : headGraph(subject.output, withoutStandard(parameters, standard!)),
     metrics: {
       test: measured!,
       testImages: measured!.images,

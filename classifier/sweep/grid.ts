@@ -84,9 +84,10 @@ function range(item: string, flag: string): number[] {
 /**
  * Every combination of the values, each as complete and checked settings; the last setting varies fastest, which is
  * always the seed.
+ * @param defaults win over those of `TRAINING`
  * @throws HubError USAGE that lists every bad value
  */
-export function expandGrid(grid: Grid): TrainingOptions[] {
+export function expandGrid(grid: Grid, defaults: Partial<TrainingOptions> = {}): TrainingOptions[] {
   const names = (Object.keys(TRAINING) as Setting[]).filter((name) => name !== 'seed');
   const axes = [...names, 'seed' as const]
     .map((name) => ({ name, values: grid[name] }))
@@ -98,7 +99,7 @@ export function expandGrid(grid: Grid): TrainingOptions[] {
     for (const value of values) trainingOptions({ [name]: value });
     combinations = combinations.flatMap((each) => values.map((value) => ({ ...each, [name]: value })));
   }
-  return combinations.map((values) => trainingOptions(values));
+  return combinations.map((values) => trainingOptions(values, defaults));
 }
 
 /** @throws HubError USAGE */

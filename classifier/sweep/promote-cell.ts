@@ -3,11 +3,10 @@ import type { JobContext } from '../../jobs/job.ts';
 import { transaction } from '../../sql/database.ts';
 import { getDataset } from '../../sql/datasets.ts';
 import { type Cell, cellIsRegistered, getSweep, listCells, readNetwork } from '../../sql/sweeps.ts';
-import { scaleTable } from '../manifest.ts';
 import { promote, type PromotionResult, registerModel } from '../registry.ts';
-import { networkManifest } from '../train/export.ts';
 import { CellThreads, threadsPerCell } from './cell-threads.ts';
-import { type CellSettings, scalingOfCell } from './plan.ts';
+import { backboneOf, checkSameBackbone, networkTask, wholeModel } from './cell-network.ts';
+import type { CellSettings } from './plan.ts';
 import type { SweepSpec } from './spec.ts';
 import { bestCell, type Metric, METRICS } from './summary.ts';
 import { SweepData } from './sweep-data.ts';
@@ -55,9 +54,11 @@ export async function promoteCell(
   if (model === null) {
     const stored = await readNetwork(pool, sweep, cell.cell);
     rebuilt = stored === null;
-    const network = stored
+    const trained = stored
       ? { onnx: stored, metrics: metricsOf(cell) }
       : await rebuild(context, dataset, cell, spec as unknown as SweepSpec, request);
+    const settings = cell.settings as unknown as CellSettings;
+    const network = { ...trained, onnx: await wholeModel(pool, settings, trained.onnx) };
     accuracy = network.metrics.validationAccuracy!;
     model = await transaction(pool, async (client) => {
       const version = await registerModel(client, {
@@ -123,7 +124,13 @@ async function rebuild(
 ): Promise<{ onnx: Uint8Array; metrics: NetworkMetrics }> {
   const dataset = await getDataset(pool, name);
   const settings = cell.settings as unknown as CellSettings;
-  const data = await new SweepData(pool, dataset, spec, config.maxPixels).window(cell, settings.options.seed);
+  const backbone = await backboneOf(pool, spec);
+  checkSameBackbone(settings, backbone);
+  const { maxPixels } = config;
+  const data = await new SweepData(pool, dataset, spec, { maxPixels, backbone }).window(
+    cell,
+    settings.options.seed,
+  );
   if (data.sha256 !== cell.dataSha256 || settings.classes !== dataset.classes.length) {
     throw new HubError(
       'CONFLICT',
@@ -133,18 +140,11 @@ async function rebuild(
       },
     );
   }
-  const { training, test } = data;
-  const { width, height } = training;
-  const scaling = scalingOfCell(settings);
-  const { classes, background } = dataset;
   await using threads = new CellThreads(1, log);
   const outcome = await threads.train(
     {
+      ...networkTask(dataset, settings, data, backbone),
       options: settings.options,
-      table: scaleTable(scaling),
-      manifest: networkManifest({ width, height, channels: 1, scaling, classes, background }),
-      training,
-      test,
       // As it was trained: how a sum is cut into threads shows in its last bits.
       threads: threadsPerCell(config),
       device: 'cpu',

@@ -1,5 +1,8 @@
 import { createHash } from 'node:crypto';
 import { HubError } from '../../errors.ts';
+import type { Sample } from '../../sql/selection.ts';
+import { FEATURE_DEFAULTS, refusePixelSettings } from '../subject/features.ts';
+import type { TrainingOptions } from '../train/defaults.ts';
 import { expandGrid, type Grid } from './grid.ts';
 import { sizeOf } from './sweep-data.ts';
 
@@ -16,6 +19,10 @@ export interface SweepSpec {
   size: string | null;
   /** At most so many images, drawn by the seed. */
   limit: number | null;
+  /** A part of the images to train on, drawn by the seed; left out: all. */
+  sample?: Omit<Sample, 'seed'>;
+  /** The backbone whose stored features are trained on; left out: pixels. */
+  backbone?: string;
   /** Conditions in SQL, each a window of its own; empty: all labelled images. */
   where: string[];
   since: string | null;
@@ -56,10 +63,13 @@ export function sweepSpec(asked: Partial<SweepSpec>): SweepSpec {
   if (spec.testWhere !== null && spec.grid.validationSplit === undefined) {
     spec.grid = { ...spec.grid, validationSplit: [0] };
   }
-  const settings = expandGrid(spec.grid);
+  const settings = expandGrid(spec.grid, defaultsOf(spec));
   const refuse = (message: string, hint: string): never => {
     throw new HubError('USAGE', message, { hint });
   };
+  if (spec.backbone !== undefined) {
+    refusePixelSettings({ options: spec.grid, size: spec.size, threshold: spec.threshold });
+  }
   if (new Set(spec.where).size < spec.where.length) {
     refuse('The same --where is given twice.', 'Each is a window of its own.');
   }
@@ -72,7 +82,11 @@ export function sweepSpec(asked: Partial<SweepSpec>): SweepSpec {
   if (spec.size !== null && sizeOf(spec.size) === null) {
     refuse(`--size ${spec.size} is not a size.`, 'Write width x height: --size 28x28');
   }
-  if (spec.threshold !== null && settings.some(({ scale }) => scale !== 'binarise')) {
+  if (
+    spec.backbone === undefined &&
+    spec.threshold !== null &&
+    settings.some(({ scale }) => scale !== 'binarise')
+  ) {
     refuse('A threshold is for binarised pixels alone.', 'Leave --threshold or --scale out.');
   }
   if (spec.testWhere === null && settings.some(({ validationSplit }) => validationSplit === 0)) {
@@ -83,6 +97,10 @@ export function sweepSpec(asked: Partial<SweepSpec>): SweepSpec {
   }
   return spec;
 }
+
+/** What settings are where a sweep does not say it. */
+export const defaultsOf = ({ backbone }: Pick<SweepSpec, 'backbone'>): Partial<TrainingOptions> =>
+  backbone === undefined ? {} : FEATURE_DEFAULTS;
 
 /** The same value has the same text, whatever the order of its fields. */
 export function canonical(value: unknown): string {

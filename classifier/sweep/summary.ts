@@ -105,12 +105,12 @@ export function summarise(cells: Cell[]): SweepTable {
   };
 }
 
-/** Whether cells of one window did. With a limit the seed draws the images, so that only the same seed sees the same. */
+/** Whether cells of one window did. With a limit or a sample the seed draws the images, so that only the same seed sees the same. */
 function sawDifferentImages(cells: Cell[]): boolean {
   const seen = cells.filter(({ dataSha256 }) => dataSha256 !== null);
   const alike = Map.groupBy(seen, (cell) => {
-    const { limit, options } = cell.settings as unknown as CellSettings;
-    return limit === null ? null : options.seed;
+    const { limit, sample, options } = cell.settings as unknown as CellSettings;
+    return limit === null && !sample ? null : options.seed;
   });
   return [...alike.values()].some((group) => new Set(group.map(({ dataSha256 }) => dataSha256)).size > 1);
 }

@@ -1,16 +1,29 @@
 import { createHash } from 'node:crypto';
 import type { Pool } from 'pg';
 import { HubError } from '../../errors.ts';
+import type { StoredBackbone } from '../../sql/backbones.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
-import { readTrainingData, type Size, type TrainingData } from '../training-data.ts';
+import { readFeatureData } from '../features/feature-data.ts';
+import type { LabelledRows } from '../labelled-rows.ts';
+import { type LabelledImages, readTrainingData, type Size } from '../training-data.ts';
 import type { SweepSpec } from './spec.ts';
+
+/** Labelled images by their pixels, or by a backbone's features. */
+export interface SweepImages extends LabelledImages {
+  /** [N, width] in shared memory. */
+  inputs: Uint8Array | Float32Array;
+  /** Numbers of one image. */
+  width: number;
+  /** Of the images, where their pixels are trained on. */
+  size: Size | null;
+}
 
 /** What one window's cells are trained and measured on. */
 export interface WindowData {
-  training: TrainingData;
+  training: SweepImages;
   /** null: the validation share. */
-  test: TrainingData | null;
+  test: SweepImages | null;
   /** Hex SHA-256 of both. */
   sha256: string;
 }
@@ -25,25 +38,34 @@ export class SweepData {
   readonly #dataset: Dataset;
   readonly #spec: SweepSpec;
   readonly #maxPixels: number;
+  readonly #backbone: StoredBackbone | null;
   /** In the order of their last use. */
   readonly #windows = new Map<string, Promise<WindowData>>();
   readonly #bytes = new Map<string, number>();
-  #test: Promise<TrainingData> | undefined;
+  #test: Promise<SweepImages> | undefined;
 
-  constructor(pool: Pool, dataset: Dataset, spec: SweepSpec, maxPixels: number) {
+  /** @param backbone that of the specification */
+  constructor(
+    pool: Pool,
+    dataset: Dataset,
+    spec: SweepSpec,
+    { maxPixels, backbone }: { maxPixels: number; backbone: StoredBackbone | null },
+  ) {
     this.#pool = pool;
     this.#dataset = dataset;
     this.#spec = spec;
     this.#maxPixels = maxPixels;
+    this.#backbone = backbone;
   }
 
   /**
-   * @param seed draws the images when there is a limit
+   * @param seed draws the images when there is a limit or a sample
    * @throws HubError USAGE: there are no images, or too few
    */
   window(selection: Selection, seed: number): Promise<WindowData> {
     const { where, since, until } = selection;
-    const key = JSON.stringify([where, since, until, this.#spec.limit === null ? null : seed]);
+    const drawn = this.#spec.limit !== null || this.#spec.sample !== undefined;
+    const key = JSON.stringify([where, since, until, drawn ? seed : null]);
     const found = this.#windows.get(key) ?? this.#read(selection, seed);
     this.#windows.delete(key);
     this.#windows.set(key, found);
@@ -68,46 +90,55 @@ export class SweepData {
     }
   }
 
-  async #read({ where, since, until }: Selection, seed: number): Promise<WindowData> {
+  async #read(selection: Selection, seed: number): Promise<WindowData> {
     const { testWhere, limit } = this.#spec;
     const size = sizeOf(this.#spec.size);
-    // The line breaks end comments in the conditions.
-    const conditions = [
-      ...(where ? [`(${where}\n)`] : []),
-      ...(testWhere === null ? [] : [`(${testWhere}\n) is not true`]),
-    ];
-    const training = await this.#images({
-      where: conditions.join(' and ') || null,
-      since,
-      until,
-      limit,
-      seed,
-      size,
-    });
+    const trained = trainedSelection(this.#spec, selection, seed);
+    const training = await this.#images({ ...trained, limit, seed, size });
     if (testWhere === null) return { training, test: null, sha256: training.sha256 };
     this.#test ??= this.#images({
       where: testWhere,
-      size: { width: training.width, height: training.height },
+      size: training.size,
       leastClasses: 1,
     });
     const reading = this.#test;
     reading.catch(() => (this.#test = undefined));
     const test = await reading;
-    if (test.width !== training.width || test.height !== training.height) {
-      throw new HubError(
-        'USAGE',
-        `The first images of two windows differ in size: ${training.width} × ${training.height}, ${test.width} × ${test.height}.`,
-        { hint: 'Say what all are resized to, e.g. --size 28x28' },
-      );
+    const [one, other] = [training, test].map(({ size: of }) => of && `${of.width} × ${of.height}`);
+    if (one !== other) {
+      throw new HubError('USAGE', `The first images of two windows differ in size: ${one}, ${other}.`, {
+        hint: 'Say what all are resized to, e.g. --size 28x28',
+      });
     }
     const sha256 = createHash('sha256').update(`${training.sha256}\n${test.sha256}`).digest('hex');
     return { training, test, sha256 };
   }
 
-  #images(options: Partial<Parameters<typeof readTrainingData>[2]>): Promise<TrainingData> {
-    const shared = { maxPixels: this.#maxPixels, shared: true };
-    return readTrainingData(this.#pool, this.#dataset, { ...shared, ...options });
+  async #images({ size, ...rows }: LabelledRows & { size: Size | null }): Promise<SweepImages> {
+    const backbone = this.#backbone;
+    if (backbone) {
+      const data = await readFeatureData(this.#pool, this.#dataset, backbone, { ...rows, shared: true });
+      return { ...data, width: backbone.features, size: null };
+    }
+    const options = { ...rows, size, maxPixels: this.#maxPixels, shared: true };
+    const { width, height, ...data } = await readTrainingData(this.#pool, this.#dataset, options);
+    return { ...data, width: width * height, size: { width, height } };
   }
+}
+
+/** Of a window what is trained on: not what is measured on, and of the rest the sample. @param seed draws it */
+export function trainedSelection(
+  { testWhere, sample }: Pick<SweepSpec, 'testWhere' | 'sample'>,
+  { where, since, until }: Selection,
+  seed: number,
+): Selection {
+  // The line breaks end comments in the conditions.
+  const conditions = [
+    ...(where ? [`(${where}\n)`] : []),
+    ...(testWhere === null ? [] : [`(${testWhere}\n) is not true`]),
+  ];
+  const selection = { where: conditions.join(' and ') || null, since, until };
+  return sample ? { ...selection, sample: { ...sample, seed } } : selection;
 }
 
 /** `28x28` as a size; null: that of the first image. */

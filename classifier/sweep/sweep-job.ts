@@ -1,6 +1,7 @@
 import { errorText, HubError } from '../../errors.ts';
 import type { Attempt, Job, JobContext, JobKind, Part, Workshop, WritePart } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
+import type { StoredBackbone } from '../../sql/backbones.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../../sql/checkpoints.ts';
 import { type PoolClient, transaction } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
@@ -8,13 +9,13 @@ import { changeState } from '../../sql/jobs.ts';
 import { finishRun, stopRun } from '../../sql/runs.ts';
 import * as cells from '../../sql/sweeps.ts';
 import { recordTrainingSet } from '../../sql/training-sets.ts';
-import { scaleTable } from '../manifest.ts';
-import { networkManifest } from '../train/export.ts';
 import { heldOut } from '../train/train.ts';
+import { backboneOf, checkSameBackbone, networkTask } from './cell-network.ts';
 import { openCellRun } from './cell-run.ts';
+import { checkFeatures } from './check-features.ts';
 import type { CellOutcome } from './cell-thread.ts';
 import { CellThreads, threadsPerCell } from './cell-threads.ts';
-import { type CellSettings, planCells, scalingOfCell } from './plan.ts';
+import { type CellSettings, planCells } from './plan.ts';
 import { hashOf, type SweepSpec } from './spec.ts';
 import { SweepData, type WindowData } from './sweep-data.ts';
 import { dataWindows } from './windows.ts';
@@ -43,7 +44,9 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
       await client.query('set transaction read only');
       return dataWindows(client, name, spec);
     });
-    const planned = planCells(dataset, spec, windows);
+    const backbone = await backboneOf(pool, spec);
+    if (backbone) await checkFeatures(pool, dataset, backbone, spec);
+    const planned = planCells(dataset, spec, windows, backbone);
     // How many networks are kept is not what is computed; with another class all of them are others.
     const specHash = hashOf({ ...spec, keep: null, classes: dataset.classes.length });
     const stored = await transaction(pool, async (client) => {
@@ -58,7 +61,8 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
   },
 
   async open(context: JobContext, job: Job<SweepSpec>): Promise<Workshop<SweepSpec, SweepPart>> {
-    return new SweepWorkshop(context, job, await getDataset(context.pool, job.dataset));
+    const dataset = await getDataset(context.pool, job.dataset);
+    return new SweepWorkshop(context, job, dataset, await backboneOf(context.pool, job.parameters));
   },
 
   describe: ({ sweep, cell }: SweepPart) => `cell ${cell} of sweep ${sweep}`,
@@ -93,12 +97,15 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
   readonly #job: Job<SweepSpec>;
   readonly #data: SweepData;
   readonly #threads: CellThreads;
+  readonly #backbone: StoredBackbone | null;
 
-  constructor(context: JobContext, job: Job<SweepSpec>, dataset: Dataset) {
+  constructor(context: JobContext, job: Job<SweepSpec>, dataset: Dataset, backbone: StoredBackbone | null) {
     this.#context = context;
     this.#dataset = dataset;
     this.#job = job;
-    this.#data = new SweepData(context.pool, dataset, job.parameters, context.config.maxPixels);
+    this.#backbone = backbone;
+    const { maxPixels } = context.config;
+    this.#data = new SweepData(context.pool, dataset, job.parameters, { maxPixels, backbone });
     this.#threads = new CellThreads(context.config.jobParts, context.log);
   }
 
@@ -108,6 +115,7 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     const cell = await cells.getCell(pool, what.sweep, what.cell);
     const settings = cell.settings as unknown as CellSettings;
     if (settings.classes !== this.#dataset.classes.length) throw otherClasses(this.#dataset, cell.sweep);
+    checkSameBackbone(settings, this.#backbone);
     let data: WindowData;
     try {
       data = await this.#data.window(cell, settings.options.seed);
@@ -134,10 +142,9 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     signal: AbortSignal,
   ): Promise<WritePart> {
     const { pool, config, log } = this.#context;
-    const { classes, background } = this.#dataset;
-    const { training, test } = data;
-    const scaling = scalingOfCell(settings);
-    const manifest = networkManifest({ ...size(training), channels: 1, scaling, classes, background });
+    const { training } = data;
+    const network = networkTask(this.#dataset, settings, data, this.#backbone);
+    const { manifest } = network;
     await using open = await openCellRun(pool, this.#dataset, cell, settings, data);
     const { run } = open;
     try {
@@ -151,11 +158,8 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
       if (from) log.info({ sweep: cell.sweep, cell: cell.cell, run }, 'goes on from its checkpoint');
       const outcome = await this.#threads.train(
         {
+          ...network,
           options: settings.options,
-          table: scaleTable(scaling),
-          manifest,
-          training: shared(training),
-          test: test && shared(test),
           threads: threadsPerCell(config),
           device: this.#job.device,
           from,
@@ -233,13 +237,3 @@ const otherClasses = ({ name }: Dataset, sweep: number): HubError =>
   new HubError('CONFLICT', `Classes were added to ${name} since sweep ${sweep} was started.`, {
     hint: 'Start it again: its networks need an output for each class.',
   });
-
-const size = ({ width, height }: WindowData['training']) => ({ width, height });
-
-/** What a thread needs of them: the rest would be copied. */
-const shared = ({ width, height, inputs, labels }: WindowData['training']) => ({
-  width,
-  height,
-  inputs,
-  labels,
-});

@@ -1,6 +1,7 @@
 import { HubError } from '../../errors.ts';
 import type { Distorter } from './distort.ts';
 import type { Random } from './random.ts';
+import { type Standard, standardise } from './standard.ts';
 
 /** Labelled training data, kept as it came: pixels stay bytes and are scaled batch by batch. */
 export interface Samples {
@@ -9,8 +10,10 @@ export interface Samples {
   /** N class indexes, 0 … classes − 1. */
   labels: Uint8Array | Int32Array;
   classes: number;
-  /** What bytes become, 256 values; not used for float inputs, which are taken as they are. */
+  /** What bytes become, 256 values; not used for float inputs. */
   table?: Float32Array;
+  /** Float inputs are standardised by it; without it they are taken as they are. */
+  standard?: Standard;
   /** How the D inputs lie as an image, [height, width, channels]; needed to move and distort images. */
   image?: { width: number; height: number; channels: number };
 }
@@ -65,7 +68,7 @@ export function checkSamples({ inputs, labels, classes, table, image }: Samples)
 
 /**
  * Writes the samples at `indexes` as a batch: inputs scaled to `x` [n, D], labels to `y` [n]. Images of bytes are changed
- * by `change`, drawn anew for each; float inputs are taken as they are.
+ * by `change`, drawn anew for each; float inputs are standardised, or taken as they are.
  */
 export function gatherBatch(
   samples: Samples,
@@ -75,14 +78,16 @@ export function gatherBatch(
   y: Int32Array,
   change?: Shift | Distorter,
 ): void {
-  const { inputs, labels, table } = samples;
+  const { inputs, labels, table, standard } = samples;
   for (let row = 0; row < indexes.length; row++) {
     const sample = indexes[row]!;
     const from = sample * width;
     const to = row * width;
     y[row] = labels[sample]!;
-    if (inputs instanceof Float32Array) x.set(inputs.subarray(from, from + width), to);
-    else if (typeof change === 'function') change(inputs, from, x, to);
+    if (inputs instanceof Float32Array) {
+      if (standard) standardise(inputs, from, x, to, standard);
+      else x.set(inputs.subarray(from, from + width), to);
+    } else if (typeof change === 'function') change(inputs, from, x, to);
     else if (change) gatherShifted(samples, from, x, to, change);
     else for (let index = 0; index < width; index++) x[to + index] = table![inputs[from + index]!]!;
   }

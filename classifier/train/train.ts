@@ -245,12 +245,32 @@ export function validationImages(
   return validationSplit === 0 ? 0 : Math.min(images - 1, Math.max(1, Math.round(images * validationSplit)));
 }
 
+/** The places of the samples that a training with these settings learns from. */
+export function trainedOn(
+  count: number,
+  { seed, validationSplit }: Pick<TrainingOptions, 'seed' | 'validationSplit'>,
+): Uint32Array {
+  return splitSamples(count, validationSplit, generator(seed).next).training.sort();
+}
+
 /** The places of the samples that a training with these settings keeps out, to validate the network. */
 export function heldOut(
   count: number,
   { seed, validationSplit }: Pick<TrainingOptions, 'seed' | 'validationSplit'>,
 ): Uint32Array {
   return splitSamples(count, validationSplit, generator(seed).next).validation;
+}
+
+/**
+ * Classes whose samples are all kept out, as can be where there are few of them: the network never sees one, and the
+ * figures of its validation count it as wrong.
+ */
+export function heldOutClasses(
+  { labels }: { labels: Int32Array },
+  options: Pick<TrainingOptions, 'seed' | 'validationSplit'>,
+): number[] {
+  const seen = new Set(Array.from(trainedOn(labels.length, options), (place) => labels[place]!));
+  return [...new Set(labels)].filter((label) => !seen.has(label)).sort((a, b) => a - b);
 }
 
 /** Cuts the samples at random; both parts get at least one when the share is neither 0 nor 1. */

@@ -36,7 +36,8 @@ export interface ImageHeader {
 export type HeaderReader = (bytes: Buffer) => ImageHeader | null;
 
 /** What is wrong with an image, as a word to count by. */
-export type BadImageKind = 'empty' | 'not-an-image' | 'unsupported' | 'too-large' | 'truncated' | 'damaged';
+export type BadImageKind =
+  'empty' | 'not-an-image' | 'unsupported' | 'too-large' | 'truncated' | 'damaged' | 'location-not-removed';
 
 /** An image that nobody can decode. */
 export class BadImage extends HubError {

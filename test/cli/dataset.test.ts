@@ -144,3 +144,22 @@ test('classes come from a range, a list or a file', async () => {
   await expect(parseClasses('0..99999999')).rejects.toThrow('no range of classes');
   await expect(parseClasses('@/nowhere')).rejects.toThrow('Cannot read the classes');
 });
+
+test('--strip-location is set when a dataset is made, or later, and shown', async () => {
+  await using db = await freshDatabase();
+  const env = { IMAGEHUB_POSTGRES_URL: db.url, IMAGEHUB_KAFKA_BROKERS: '' };
+  const run = (...args: string[]) => imagehub(['dataset', ...args], { env });
+  expect((await run('create', 'pets', '--classes', 'a,b', '--strip-location')).status).toBe(0);
+  expect((await run('show', 'pets')).stdout).toMatch(/location +│ taken out of new images/);
+  expect((await run('set', 'pets', '--strip-location', 'off')).stdout).toMatch(/location +│ kept/);
+  const { stdout } = await run('set', 'pets', '--strip-location', 'on', '--json');
+  expect(JSON.parse(stdout)).toMatchObject({ stripLocation: true });
+  expect(await run('set', 'pets', '--strip-location', 'maybe')).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('Allowed choices are on, off'),
+  });
+  expect(await run('set', 'cats', '--strip-location', 'on')).toMatchObject({
+    status: 1,
+    stderr: expect.stringContaining('There is no dataset cats'),
+  });
+});

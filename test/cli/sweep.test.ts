@@ -18,6 +18,23 @@ async function json(hub: SweepHub, ...args: string[]): Promise<Record<string, un
   return JSON.parse(stdout) as Record<string, unknown>;
 }
 
+test('a sweep of a sample says so, and what it is to be drawn by is asked for', async () => {
+  await using hub = await sweepHub({ train: 200 });
+  const sampled = [...QUICK, '--sample', '0.5', '--by-class'];
+  expect(await run(hub, 'sweep', 'mnist', ...sampled)).toMatchObject({ status: 0 });
+  const shown = await json(hub, 'sweep', 'show', 'mnist');
+  expect(shown).toMatchObject({ cells: [{ trainImages: 95, testImages: 5 }] });
+  expect((await run(hub, 'sweep', 'show', 'mnist')).stdout).toMatch(
+    /^Sweep 1 of mnist \(a sample of 0\.5 of each class\): 1 of 1/,
+  );
+  expect((await run(hub, 'sweep', 'mnist', ...QUICK, '--by-class')).stderr).toMatch(
+    /--by-class is for --sample/,
+  );
+  expect((await run(hub, 'sweep', 'mnist', '--backbone', 'none')).stderr).toMatch(
+    /no backbone none.*backbone add/s,
+  );
+});
+
 test('a sweep from the command line: run, list, show and promote', async () => {
   await using hub = await sweepHub({ train: 200, test: 50 });
   const swept = await run(

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { readFile } from 'node:fs/promises';
+import { heldOut } from '../../classifier/train/train.ts';
 import { listModels } from '../../sql/models.ts';
 import { listRuns } from '../../sql/runs.ts';
 import { insertDigits } from '../support/digit-rows.ts';
@@ -42,6 +43,26 @@ test('train on a backbone’s features computes those that are missing, with any
   expect((await computed()).rowCount).toBe(50);
   expect(await hub.json(...train)).toMatchObject({ images: 200, parameters: { seed: 3, sample: null } });
   expect((await computed()).rowCount).toBe(200);
+});
+
+test('a class of one image that is kept out for validation is named, and one that is trained on is not', async () => {
+  await using hub = await digitsHub();
+  await hub.pool.query(`delete from mnist where known_label = 9 and id <> 'train/9'`);
+  const { rows } = await hub.pool.query<{ id: string }>('select id from mnist order by dataset, id');
+  const place = rows.findIndex(({ id }) => id === 'train/9');
+  const seeds = Array.from({ length: 50 }, (_, seed) => seed);
+  const isHeld = (seed: number) => heldOut(rows.length, { seed, validationSplit: 0.5 }).includes(place);
+  const train = ['train', 'mnist', ...QUICK, '--validation', '0.5', '--seed'];
+  const lost = await hub.run([...train, String(seeds.find(isHeld)), '--json']);
+  expect(lost.status).toBe(0);
+  expect(lost.stderr).toMatch(
+    /All images of 9 were kept out for validation.*--validation 0 or another --seed/,
+  );
+  expect(JSON.parse(lost.stdout)).toMatchObject({
+    parameters: { imagesPerClass: { 9: 1 }, heldOutClasses: ['9'] },
+  });
+  const seen = await hub.json(...train, String(seeds.find((seed) => !isHeld(seed))));
+  expect(seen).toMatchObject({ parameters: { imagesPerClass: { 9: 1 }, heldOutClasses: [] } });
 });
 
 test('train, promote and roll back, as scripts read them', async () => {

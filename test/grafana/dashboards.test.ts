@@ -99,6 +99,12 @@ async function fillDatabase(): Promise<void> {
        ingested_at = now() - interval '50 minutes' * random() from model`,
   );
   await db.pool.query(
+    `update mnist set camera = 'Canon EOS 5D', lens = 'EF 50mm', iso = 200, aperture = 1.8, exposure_time = 0.004, focal_length = 50,
+       latitude = 48.5, longitude = 9.25, altitude = 300, captured_at = ingested_at - interval '5 minutes', colour_space = 'sRGB',
+       brightness = random(), blank = known_label = 7, over_exposed = false, sharpness = 100 * random(),
+       dominant_colours = array['#ffffff', '#336699'] where known_label is not null`,
+  );
+  await db.pool.query(
     `insert into imagehub.dead_letters (dataset, source_topic, source_partition, source_epoch, source_offset, source_timestamp, stage, reason, detail)
        values ('mnist', 'mnist', 0, 0, 7, now(), 'decode', 'not-an-image', '');
      insert into imagehub.consumer_offsets (topic, partition, dataset, start_offset, next_offset) values ('mnist', 0, 'mnist', 0, 8);

@@ -5,6 +5,7 @@ import { decode, type Pixels } from '../../images/decode.ts';
 import { BadImage } from '../../images/headers/header.ts';
 import { inflating } from '../support/inflating.ts';
 import { exifBlock, withExifSegment } from '../support/exif-block.ts';
+import { animated, multiPageTiff, type Page } from '../support/pages.ts';
 import { PNG_SIGNATURE, pngChunk, writePng } from '../support/png-writer.ts';
 import { sampleImages, samplePixels } from '../support/sample-images.ts';
 
@@ -137,8 +138,7 @@ describe('channels', () => {
   });
 
   test('an animation is its first frame', async () => {
-    const frames = Buffer.concat([Buffer.alloc(4 * 4 * 3, 250), Buffer.alloc(4 * 4 * 3, 5)]);
-    const animation = () => sharp(frames, { raw: { width: 4, height: 8, channels: 3, pageHeight: 4 } });
+    const animation = () => animated({ width: 4, height: 4 }, [250, 5]);
     for (const bytes of [
       await animation().gif().toBuffer(),
       await animation().webp({ lossless: true }).toBuffer(),
@@ -147,6 +147,26 @@ describe('channels', () => {
       expect(pixels).toMatchObject({ width: 4, height: 4 });
       expect(pixels.data[0]).toBeGreaterThan(240);
     }
+  });
+
+  test('a TIFF is its first page, whatever size the others have', async () => {
+    const pages = [
+      { width: 6, height: 4, grey: 250 },
+      { width: 9, height: 12, grey: 5 },
+    ];
+    for (const ordered of [pages, pages.toReversed()]) {
+      const [{ width, height, grey }] = ordered as [Page, Page];
+      const data = new Uint8Array(width * height).fill(grey);
+      expect(await decode(multiPageTiff(ordered), LIMITS)).toMatchObject({
+        width,
+        height,
+        channels: 1,
+        data,
+      });
+    }
+    // A page that would be too large counts no more than its pixels.
+    const thick = [pages[0]!, { width: 2000, height: 2000, grey: 0 }];
+    expect(await decode(multiPageTiff(thick), { maxPixels: 100 })).toMatchObject({ width: 6, height: 4 });
   });
 });
 

@@ -5,6 +5,8 @@ import { NO_FACTS } from '../../images/exif.ts';
 import { describe } from '../../images/metadata.ts';
 import { parsePgm, pgmHeader } from '../../images/pgm.ts';
 import { encodeGreyPng } from '../../images/png.ts';
+import { stripLocation } from '../../images/strip-location/strip-location.ts';
+import { placedPicture } from '../support/placed-images.ts';
 import { sampleImages } from '../support/sample-images.ts';
 
 const OPTIONS = { maxPixels: 1_000_000, pgmMaxSide: 256, background: 255, measure: true };
@@ -71,6 +73,18 @@ group('describe', () => {
       (await describe(clear, { ...OPTIONS, background })).measures!.statistics.mean;
     expect(await meanOver(255)).toBe(255);
     expect(await meanOver(30)).toBe(30);
+  });
+
+  test('an image that still says where it was taken is refused where it must not', async () => {
+    const placed = await placedPicture().jpeg().toBuffer();
+    const options = { ...OPTIONS, withoutPlace: true };
+    await expect((async () => describe(placed, options))()).rejects.toMatchObject({
+      kind: 'location-not-removed',
+    });
+    expect((await describe(stripLocation(placed), options)).facts).toMatchObject({
+      latitude: null,
+      aperture: 5.6,
+    });
   });
 
   test('without measures there is the picture alone', async () => {

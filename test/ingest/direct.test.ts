@@ -10,6 +10,7 @@ import { listPartitions } from '../../sql/offsets.ts';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { isolatedChildren } from '../support/isolated-children.ts';
+import { animated, multiPageTiff } from '../support/pages.ts';
 import { goLive, TEN, until } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
 import { temporaryFolder } from '../support/temporary-folder.ts';
@@ -61,6 +62,35 @@ describe('without Kafka', () => {
       lag: null,
       messages: { seen: 52, inserted: 51, dead: 1 },
     });
+  });
+
+  test('animations and files of several pages are rows of their first frame or page', async () => {
+    await using hub = await embedded();
+    const sink = await hub.open();
+    const size = { width: 6, height: 4 };
+    await sink.send([
+      { id: '1.gif', bytes: await animated(size, [250, 5]).gif().toBuffer() },
+      { id: '2.webp', bytes: await animated(size, [250, 5, 100]).webp({ lossless: true }).toBuffer() },
+      {
+        id: '3.tiff',
+        bytes: multiPageTiff([
+          { ...size, grey: 250 },
+          { width: 9, height: 12, grey: 5 },
+        ]),
+      },
+    ]);
+    await sink.close();
+    const { rows } = await hub.pool.query(
+      `select id, format, width, height, round(pixel_mean) as mean from digits order by id`,
+    );
+    expect(rows).toEqual(
+      [
+        ['1.gif', 'gif'],
+        ['2.webp', 'webp'],
+        ['3.tiff', 'tiff'],
+      ].map(([id, format]) => ({ id, format, ...size, mean: 250 })),
+    );
+    expect(await listDeadLetters(hub.pool, { dataset: 'digits' })).toEqual([]);
   });
 
   test('images that are named by their files are read, as many in a transaction as their bytes allow', async () => {

@@ -32,6 +32,7 @@ const task = {
     pgmMaxSide: 256,
     background: 255,
     columns: 'all' as const,
+    stripLocation: false,
   },
   model: null,
   promotionNo: 0,

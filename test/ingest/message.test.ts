@@ -12,6 +12,7 @@ const dataset = (overrides: Partial<Dataset> = {}): Dataset => ({
   pgmMaxSide: 256,
   background: 255,
   columns: 'all',
+  stripLocation: false,
   classes: ['cat', 'dog', '0'],
   liveModelId: null,
   shadowModelId: null,

@@ -45,6 +45,7 @@ test('rows written into used memory, larger or too small, are the same as in fre
           pgmMaxSide: 256,
           background: 255,
           columns: 'all',
+          stripLocation: false,
         },
         model: null,
         promotionNo: 0,

@@ -13,7 +13,7 @@ const WHITE = 255;
  * A real ONNX model (784 grey values `x`, 10 probabilities `p`, for LINEAR_MANIFEST) that is quick, unless the first pixel of
  * one of the images is that bright or brighter: then it multiplies large matrices before it answers, and all that can be done is to end its
  * process.
- * @param times so often; 8 take some seconds, on fast cores, too
+ * @param times so often; 12 take several seconds, on fast cores, too
  */
 export function slowModel({ from = WHITE, times = TIMES } = {}): Uint8Array {
   const g = new GraphBuilder('slow');

@@ -1,3 +1,4 @@
+import { findKind } from '../../cli/job-kinds.ts';
 import { loadConfig } from '../../config.ts';
 import { SWEEP_JOB } from '../../classifier/sweep/sweep-job.ts';
 import { sweepSpec, type SweepSpec } from '../../classifier/sweep/spec.ts';
@@ -45,8 +46,7 @@ export async function sweepHub({ train = 200, test = 0 } = {}): Promise<SweepHub
   const desk: JobDesk = { pool, config, log: createLogger(config), dispatcher };
   const goOn: SweepHub['workOff'] = (job, { signal = new AbortController().signal } = {}) => {
     const metrics = createMetrics({ processMetrics: false });
-    const kinds = () => Promise.resolve(SWEEP_JOB);
-    return workOff({ ...desk, devices: ['cpu', 'cuda'], kinds, metrics, signal }, job);
+    return workOff({ ...desk, devices: ['cpu', 'cuda'], kinds: findKind, metrics, signal }, job);
   };
   return {
     url,

@@ -8,6 +8,7 @@ import { postWebhook } from '../../../classifier/drift/webhook.ts';
 import { createMetrics } from '../../../metrics.ts';
 import { openPool } from '../../../sql/database.ts';
 import { deleteMonitor, holdDueMonitor, listMonitors } from '../../../sql/drift-monitors.ts';
+import type { Sample } from '../../../sql/selection.ts';
 import { type DriftRow, insertDriftRows, predictions } from '../../support/drift-rows.ts';
 import { digitsDataset } from '../../support/image-rows.ts';
 import { until } from '../../support/pipeline.ts';
@@ -37,6 +38,7 @@ async function monitored(
     minImages?: number;
     limits?: Record<string, number>;
     reference?: DriftRow[];
+    sample?: Sample;
   } = {},
 ) {
   const dataset = `watched_${++datasets}`;
@@ -51,6 +53,7 @@ async function monitored(
     thresholds: thresholds(options.limits ?? { psi: 0.25 }),
     minImages: options.minImages ?? 100,
     webhook: options.webhook ?? null,
+    sample: options.sample,
   });
   return {
     dataset,
@@ -99,6 +102,17 @@ function watching(options: Partial<DriftWatchOptions> = {}) {
     },
   };
 }
+
+test('a monitor with a sample looks at a part of both sides, and at the same images again', async () => {
+  await using watched = await monitored({ sample: { share: 0.5, seed: 7, byClass: true } });
+  await watched.lately(LOPSIDED);
+  const { report, raised } = await watched.check();
+  // None is labelled: all are of one class.
+  expect(report!.reference.images + report!.window.images).toBe(900);
+  expect(report!.comparedWith).toMatch(/, a sample of 0\.5 of each class by seed 7$/);
+  expect(raised).toMatchObject([{ measure: 'prediction_psi' }]);
+  expect((await watched.check()).report!.window.images).toBe(report!.window.images);
+});
 
 describe('an alert', () => {
   test('is raised once per crossing, and its end is told once', async () => {

@@ -2,6 +2,9 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { parseBackbone } from '../../../classifier/features/backbone.ts';
 import { GraphBuilder } from '../../../classifier/onnx/builder.ts';
 import { deleteBackbone, getBackbone } from '../../../sql/backbones.ts';
+import { trainDataset } from '../../../classifier/train-dataset.ts';
+import { encodeGreyPng } from '../../../images/png.ts';
+import { SIDE } from '../../support/digits.ts';
 import { featureGraph, type FeatureHub, featureHub } from '../../support/feature-hub.ts';
 
 let hub: FeatureHub;
@@ -95,6 +98,56 @@ describe('an output that is no row of numbers for each image is refused', () => 
       code: 'BAD_MODEL',
       message: expect.stringMatching(/320000 numbers for an image are more than/) as unknown,
     });
+  });
+});
+
+test('one whose numbers are more or fewer as the image is bright or dark gives none where it gives others than at first', async () => {
+  // The first 32 pixels, and 32 more where one of the images is bright, as those are that it is tried with.
+  const uneven = new GraphBuilder('uneven');
+  uneven.input('image', 'float32', ['N', 1, SIDE, SIDE]);
+  const flat = uneven.op('Flatten', ['image'], { axis: { int: 1 } });
+  const bright = uneven.op('Ceil', [
+    uneven.op('Sub', [
+      uneven.op('ReduceMax', ['image'], { keepdims: { int: 0 } }),
+      uneven.tensor('half', [], Float32Array.of(0.5)),
+    ]),
+  ]);
+  const more = uneven.op('Mul', [
+    uneven.op('Cast', [bright], { to: { int: 7 } }),
+    uneven.tensor('more', [1], BigInt64Array.of(32n)),
+  ]);
+  const end = uneven.op('Add', [more, uneven.tensor('least', [1], BigInt64Array.of(32n))]);
+  const start = uneven.tensor('start', [1], BigInt64Array.of(0n));
+  uneven.op('Slice', [flat, start, end, uneven.tensor('axis', [1], BigInt64Array.of(1n))], {}, 'features');
+  uneven.output('features', 'float32', ['N', 'some']);
+  const { backbone } = await hub.add('uneven', uneven.encode(), { options: GREY });
+  expect(backbone.features).toBe(64);
+  const dark = encodeGreyPng(new Uint8Array(SIDE * SIDE).fill(9), SIDE, SIDE);
+  await hub.pool.query(`update digits set image_base64 = $1, sha256 = sha256($2)`, [
+    dark.toString('base64'),
+    dark,
+  ]);
+  expect(await hub.compute('uneven')).toMatchObject({ state: 'done', counts: { images: 3, failed: 3 } });
+  const { rows } = await hub.pool.query(
+    'select vector, error from imagehub.features where backbone_id = $1',
+    [backbone.id],
+  );
+  for (const row of rows) {
+    expect(row).toMatchObject({
+      vector: null,
+      error: expect.stringMatching(
+        /has no fixed size: it gave 64 numbers for an image, and now 32/,
+      ) as unknown,
+    });
+  }
+  // What can be trained on then is nothing, which is said with the reason.
+  await expect(
+    trainDataset({ pool: hub.pool, maxPixels: 1e6 }, 'digits', { backbone: 'uneven' }),
+  ).rejects.toMatchObject({
+    code: 'USAGE',
+    message: expect.stringMatching(
+      /uneven failed on all 3 labelled images in digits; d\/0: .*no fixed size/,
+    ) as unknown,
   });
 });
 

@@ -79,9 +79,9 @@ test('features are what the backbone gives, and are computed once for the same b
 });
 
 test('an image that the backbone hangs over has none, and its neighbours have theirs', async () => {
-  await using hub = await featureHub(6, {}, { decodeTimeoutMs: 500 });
+  await using hub = await featureHub(6, {}, { decodeTimeoutMs: 1000 });
   const options = { scale: 'none', colour: 'grey', size: '28x28' };
-  const { backbone } = await hub.add('slow', slowModel({ times: 8 }), { options });
+  const { backbone } = await hub.add('slow', slowModel({ times: 12 }), { options });
   const white = encodeGreyPng(new Uint8Array(SIDE * SIDE).fill(255), SIDE, SIDE);
   await hub.pool.query(`update digits set image_base64 = $1, sha256 = sha256($2) where id = 'd/2'`, [
     white.toString('base64'),
@@ -89,7 +89,7 @@ test('an image that the backbone hangs over has none, and its neighbours have th
   ]);
   expect(await hub.compute('slow')).toMatchObject({ state: 'done', counts: { images: 6, failed: 1 } });
   const failed = (await stored(hub, backbone)).filter(({ vector }) => vector === null);
-  expect(failed).toMatchObject([{ id: 'd/2', error: expect.stringMatching(/longer than 2 s/) as unknown }]);
+  expect(failed).toMatchObject([{ id: 'd/2', error: expect.stringMatching(/longer than 4 s/) as unknown }]);
 });
 
 test('an image that gets other bytes, or goes, while its features are computed has none of the old ones', async () => {

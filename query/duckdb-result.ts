@@ -1,0 +1,68 @@
+import {
+  DuckDBArrayValue,
+  DuckDBBlobValue,
+  DuckDBListValue,
+  DuckDBMapValue,
+  type DuckDBResult,
+  DuckDBStructValue,
+  type DuckDBType,
+  DuckDBTypeId,
+  type DuckDBValue,
+} from '@duckdb/node-api';
+import type { Cell, QueryResult } from './result.ts';
+
+/** DuckDB's result in the form that both engines share. */
+export function resultOf(result: DuckDBResult): QueryResult {
+  const names = result.columnNames();
+  const types = result.columnTypes();
+  const columns = names.map((name, index) => ({ name, numeric: NUMERIC.has(types[index]!.typeId) }));
+  return { columns, batches: portions(result, types) };
+}
+
+async function* portions(result: DuckDBResult, types: DuckDBType[]): AsyncGenerator<Cell[][]> {
+  for await (const chunk of result)
+    yield chunk.getRows().map((row) => row.map((value, index) => cellOf(value, types[index]!.typeId)));
+}
+
+const NUMERIC: ReadonlySet<DuckDBTypeId> = new Set([
+  DuckDBTypeId.TINYINT,
+  DuckDBTypeId.SMALLINT,
+  DuckDBTypeId.INTEGER,
+  DuckDBTypeId.BIGINT,
+  DuckDBTypeId.UTINYINT,
+  DuckDBTypeId.USMALLINT,
+  DuckDBTypeId.UINTEGER,
+  DuckDBTypeId.UBIGINT,
+  DuckDBTypeId.HUGEINT,
+  DuckDBTypeId.UHUGEINT,
+  DuckDBTypeId.FLOAT,
+  DuckDBTypeId.DOUBLE,
+  DuckDBTypeId.DECIMAL,
+]);
+
+function cellOf(value: DuckDBValue, type?: DuckDBTypeId): Cell {
+  if (typeof value === 'number') return type === DuckDBTypeId.FLOAT ? shortest(value) : value;
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  if (value === null || typeof value === 'boolean' || typeof value === 'string') return value;
+  if (value instanceof DuckDBBlobValue) return value.bytes;
+  if (value instanceof DuckDBListValue || value instanceof DuckDBArrayValue)
+    return value.items.map((item) => cellOf(item));
+  if (value instanceof DuckDBStructValue)
+    return Object.fromEntries(Object.entries(value.entries).map(([name, item]) => [name, cellOf(item)]));
+  if (value instanceof DuckDBMapValue)
+    return value.entries.map(({ key, value: item }) => ({ key: cellOf(key), value: cellOf(item) }));
+  // Decimals, dates and times: as DuckDB writes them.
+  return String(value);
+}
+
+/** The most digits that tell one number of 32 bits from another. */
+const FLOAT_DIGITS = 9;
+
+/** The number with the fewest digits that is this one in 32 bits: 0.1, where its 64 bits would say 0.10000000149011612. */
+function shortest(value: number): number {
+  for (let digits = 6; digits < FLOAT_DIGITS; digits++) {
+    const short = Number(value.toPrecision(digits));
+    if (Math.fround(short) === value) return short;
+  }
+  return value === 0 || !Number.isFinite(value) ? value : Number(value.toPrecision(FLOAT_DIGITS));
+}
