@@ -49,23 +49,24 @@ test('a process that was frozen while another one took over does not write what 
   await using zombie = copyProcess(copy);
   await copy.inStep();
 
-  // It reads the row as it is now, but gets no answer before it is frozen.
-  await insertImage(pool, 'mnist', { id: 'gate' });
-  await copy.inStep();
+  // It has read the row, and asks whether the copy is still its own: the answer comes when it is frozen.
   const gate = await pool.connect();
-  const readsRows = `select pid from pg_stat_activity where query like 'copy (select%' and wait_event_type = 'Lock'
-    and datname = current_database()`;
-  await gate.query("begin; update mnist set known_label = 2 where id = 'a'; commit");
-  await gate.query('begin; lock table public.mnist in access exclusive mode');
-  await until(async () => (await pool.query(readsRows)).rowCount === 1, 'it is about to read the row');
-  const { rows } = await pool.query<{ pid: number }>(readsRows);
+  await gate.query('begin; lock table imagehub.kudu_copies in access exclusive mode');
+  await pool.query("update mnist set known_label = 2 where id = 'a'");
+  const asking = () =>
+    pool.query<{ pid: number }>(
+      `select pid from pg_stat_activity
+        where application_name = 'imagehub copy' and wait_event_type = 'Lock' and datname = current_database()`,
+    );
+  await until(async () => (await asking()).rowCount === 1, 'it has read the row');
+  const [session] = (await asking()).rows;
   zombie.signal('SIGSTOP');
   await gate.query('commit');
   gate.release();
-  // The answer is on its way to the frozen process; now the row changes, and its session is lost.
   await sleep(200);
+  // Answered yes. Then the row changes, and its session is lost, with the lock.
   await pool.query("update mnist set known_label = 3 where id = 'a'");
-  await pool.query('select pg_terminate_backend($1)', [rows[0]!.pid]);
+  await pool.query('select pg_terminate_backend($1)', [session!.pid]);
 
   const successor = copy.start();
   await copy.inStep();

@@ -12,11 +12,14 @@ export interface CopyProcess extends AsyncDisposable {
 
 export function copyProcess({ postgres, masters }: TestCopy): CopyProcess {
   const child = spawn(process.execPath, [SCRIPT, postgres, masters.join(','), String(WRITE_MS)], {
-    stdio: ['ignore', 'ignore', process.env.IMAGEHUB_TEST_LOG === '1' ? 'inherit' : 'pipe'],
+    stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, NODE_OPTIONS: '', NODE_NO_WARNINGS: '1' },
   });
   let log = '';
-  child.stderr?.setEncoding('utf8').on('data', (text: string) => (log += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    log += text;
+    if (process.env.IMAGEHUB_TEST_LOG === '1') process.stderr.write(text);
+  });
   const kill = async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const exit = once(child, 'exit');
