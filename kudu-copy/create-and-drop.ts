@@ -83,6 +83,8 @@ const tableTaken = (name: string) =>
   );
 
 const LOOK_MS = 100;
+/** Whoever keeps the copy notices within a second, or when Kudu has answered or not; only a frozen process takes longer. */
+const LET_GO_MS = 30_000;
 
 /**
  * Ends a copy, and drops its table unless that is to stay. Whoever keeps it in step notices, and is waited for.
@@ -97,8 +99,8 @@ export async function dropCopy(
   const copy = await getCopy(pool, dataset);
   const hasTable = kudu !== null && (await tableIsThere(kudu, copy));
   await forget(pool, copy);
-  while (await isLockHeld(pool, copyLock(dataset))) {
-    if (signal.aborted) break;
+  for (const end = Date.now() + LET_GO_MS; await isLockHeld(pool, copyLock(dataset));) {
+    if (signal.aborted || Date.now() > end) break;
     await pause(LOOK_MS, signal);
   }
   await dropCopySlot(pool, copy);

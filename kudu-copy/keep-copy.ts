@@ -178,10 +178,13 @@ async function follow(
       await copyEverything({ pool, session, table, copy, writer, signal });
       log.info({ dataset, table: table.name }, 'every image is copied; following what changes');
     }
+  });
+  const works = async () => {
+    attempt.works = true;
     troubles.over(cannotFollow(dataset));
     await recordCopyError(pool, copyNo, null);
-  });
-  const recording = started.promise.then(() => record(writer, batcher, copy, attempt, pool, signal));
+  };
+  const recording = started.promise.then(() => record(writer, batcher, copy, works, pool, signal));
   copying.catch(() => undefined);
   recording.catch(() => undefined);
   try {
@@ -232,20 +235,28 @@ function ofDataset(dataset: string, batcher: ChangeBatcher): FeedSink {
   };
 }
 
-/** Writes down how far the copy is, when that has changed. @throws CopyEnded when it is not wanted any more */
+/**
+ * Writes down how far the copy is, when that has changed.
+ * @param works called when rows were written, or there were none to be
+ * @throws CopyEnded when it is not wanted any more
+ */
 async function record(
   writer: CopyWriter,
   batcher: ChangeBatcher,
   copy: KuduCopy,
-  attempt: Attempt,
+  works: () => Promise<void>,
   pool: Pool,
   signal: AbortSignal,
 ): Promise<void> {
   let recorded = '';
+  let worked = false;
   for (let rows = 0; !signal.aborted; await pause(RECORD_MS, signal)) {
     await current(pool, copy);
     const { idle: caughtUp, durableAt: appliedAt } = batcher;
-    if (writer.rows > 0 || caughtUp) attempt.works = true;
+    if (!worked && (writer.rows > 0 || (caughtUp && batcher.durable() > 0n))) {
+      worked = true;
+      await works();
+    }
     const now = `${caughtUp} ${appliedAt?.getTime()} ${writer.rows}`;
     if (now === recorded) continue;
     await recordProgress(pool, copy.copyNo, { appliedAt, caughtUp, rows: writer.rows - rows });

@@ -1,4 +1,5 @@
 import { expect, test } from '@jest/globals';
+import { checkFeedRetention } from '../../indexer/retention.ts';
 import { createCopy, dropCopy } from '../../kudu-copy/create-and-drop.ts';
 import { copySlots } from '../../kudu-copy/slot.ts';
 import { copyByNumber, findCopy } from '../../kudu-copy/state.ts';
@@ -6,7 +7,7 @@ import { copyStatus } from '../../kudu-copy/status.ts';
 import { createDataset, dropDataset } from '../../sql/datasets.ts';
 import { toolScan } from '../kudu/support/kudu-tool.ts';
 import { insertImage } from '../support/image-rows.ts';
-import { insertRows } from '../support/indexer.ts';
+import { insertRows, memoryLog } from '../support/indexer.ts';
 import { until } from '../support/pipeline.ts';
 import { testCopy } from './support/copies.ts';
 
@@ -162,7 +163,10 @@ test('catches up after being off; what nobody told of is found when the slot is 
 
   const { copyNo } = (await findCopy(pool, 'mnist'))!;
   const { name } = (await copySlots(pool)).get(copyNo)!;
-  await pool.query('select pg_drop_replication_slot($1)', [name]);
+  // Nobody followed it for too long.
+  const { log, lines } = memoryLog();
+  expect(await checkFeedRetention(pool, 0, log)).toMatchObject([{ slot: name, outcome: 'dropped' }]);
+  expect(lines[0]!.msg).toMatch(/the copy in Kudu is out of date until imagehub run copy makes it anew/);
   await pool.query("delete from mnist where id = 'image2'");
   await pool.query("update mnist set known_label = 1 where id = 'image3'");
   const third = copy.start();

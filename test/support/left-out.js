@@ -21,6 +21,8 @@ const KUDU = [
   '/test/kudu/(client|rpc|scan|write)/',
   '/test/query/kudu',
   '/test/cli/sql[.]',
+  '/test/kudu-copy/',
+  '/test/cli/kudu-copy',
   '/test/stack/up-kudu',
 ];
 

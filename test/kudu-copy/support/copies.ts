@@ -102,7 +102,8 @@ export async function testCopy(given: { masters?: string[]; created?: boolean } 
     },
     async [Symbol.asyncDispose]() {
       await Promise.allSettled([...running].map((one) => one.stop()));
-      if (await findCopy(pool, 'mnist')) await dropCopy(pool, kudu, 'mnist', signal).catch(() => undefined);
+      if (await findCopy(pool, 'mnist'))
+        await dropCopy(pool, kudu, 'mnist', AbortSignal.timeout(2000)).catch(() => undefined);
       kudu.close();
       await database[Symbol.asyncDispose]();
     },
