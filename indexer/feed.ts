@@ -37,6 +37,8 @@ export interface FollowOptions {
   /** Connection string. */
   url: string;
   slot: string;
+  /** What Postgres shows of this connection (pg_stat_activity); default: imagehub index. */
+  application?: string;
   /** Make the slot for this connection; the server drops it when the connection ends, however that happens. */
   temporary: boolean;
   sink: FeedSink;
@@ -59,12 +61,12 @@ const SILENCE_LIMIT_MS = 30_000;
  * of other tables and databases, so an idle feed holds back no WAL, and nothing has to be written to make it move.
  */
 export async function followFeed(options: FollowOptions): Promise<void> {
-  const { url, slot, temporary, sink, signal, onStart } = options;
+  const { url, slot, application = 'imagehub index', temporary, sink, signal, onStart } = options;
   const plugin = new FeedPlugin(temporary);
   const service = new LogicalReplicationService(
     {
       connectionString: url,
-      application_name: 'imagehub index',
+      application_name: application,
       keepAlive: true,
       connectionTimeoutMillis: 10_000,
     },

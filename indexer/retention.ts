@@ -1,11 +1,9 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 import type { Config } from '../config.ts';
 import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { errorCode } from '../sql/database.ts';
 import { pause } from './backoff.ts';
-import { findSlots, requestFullRebuild, type Slot, slotName } from './slot.ts';
+import { copySlotPrefix, dropSlot, findSlots, requestFullRebuild, type Slot, slotName } from './slot.ts';
 
 export interface RetentionCheck {
   slot: string;
@@ -17,12 +15,23 @@ export interface RetentionCheck {
 const MIB = 1024 * 1024;
 /** Warn from this part of the limit on. */
 const WARN_FROM = 0.5;
-/** A follower that was ended needs a moment to let go of its slot, and tries to come back. */
-const DROP_ATTEMPTS = 20;
-const DROP_RETRY_MS = 100;
-/** SQLSTATE undefined_object: somebody else dropped it; object_in_use: still followed. */
-const GONE = '42704';
-const IN_USE = '55006';
+/** What a log line says of a kind of slot. */
+interface Words {
+  follower: string;
+  start: string;
+  /** What becomes of it when its slot is given up. */
+  outcome: string;
+}
+const INDEX: Words = {
+  follower: 'the indexer',
+  start: 'an indexer (imagehub run index)',
+  outcome: 'the index is out of date until an indexer (imagehub run index) rebuilds it',
+};
+const COPY: Words = {
+  follower: 'a copy in Kudu',
+  start: 'imagehub run copy',
+  outcome: 'the copy in Kudu is out of date until imagehub run copy makes it anew',
+};
 
 /**
  * The log that our slots hold back on the database's disk, against the limit. Beyond the limit a slot is given up,
@@ -36,10 +45,12 @@ export async function checkFeedRetention(
 ): Promise<RetentionCheck[]> {
   const own = await slotName(pool);
   const checks: RetentionCheck[] = [];
-  for (const slot of await findSlots(pool, own)) {
+  const copies = await copySlotPrefix(pool);
+  for (const slot of [...(await findSlots(pool, own)), ...(await findSlots(pool, copies))]) {
+    const { follower, start, outcome } = slot.name.startsWith(copies) ? COPY : INDEX;
     const retainedBytes = slot.retainedBytes ?? 0;
-    const check = (outcome: RetentionCheck['outcome']) =>
-      checks.push({ slot: slot.name, retainedBytes, limitBytes, outcome });
+    const check = (result: RetentionCheck['outcome']) =>
+      checks.push({ slot: slot.name, retainedBytes, limitBytes, outcome: result });
     const figures = {
       slot: slot.name,
       followed: slot.active,
@@ -50,15 +61,15 @@ export async function checkFeedRetention(
       await giveUp(pool, slot, own);
       log.error(
         figures,
-        'GAVE UP THE CHANGE FEED: it held back more of the database’s log than IMAGEHUB_FEED_LIMIT_BYTES; the index is out of date until an indexer (imagehub run index) rebuilds it',
+        `GAVE UP THE CHANGE FEED: it held back more of the database’s log than IMAGEHUB_FEED_LIMIT_BYTES; ${outcome}`,
       );
       check('dropped');
     } else if (retainedBytes > limitBytes * WARN_FROM) {
       log.warn(
         figures,
         slot.active
-          ? 'the indexer is far behind and holds back the database’s log; beyond the limit the feed is given up'
-          : 'nobody follows the change feed, which holds back the database’s log; start an indexer (imagehub run index), or beyond the limit the feed is given up',
+          ? `${follower} is far behind and holds back the database’s log; beyond the limit the feed is given up`
+          : `nobody follows the change feed, which holds back the database’s log; start ${start}, or beyond the limit the feed is given up`,
       );
       check('warned');
     } else check('fine');
@@ -67,25 +78,12 @@ export async function checkFeedRetention(
 }
 
 async function giveUp(pool: Pool, slot: Slot, own: string): Promise<void> {
-  // Kept before the slot goes: whoever makes the next one must know that changes are missing.
+  // Kept before the slot goes: whoever makes the next one must know that changes are missing. A copy whose slot is gone
+  // knows by that.
   if (slot.name === own) {
     await requestFullRebuild(pool, 'the change feed held back too much of the log and was given up');
   }
-  for (let attempt = 1; ; attempt++) {
-    // A temporary slot goes with its connection.
-    await pool.query(
-      'select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active_pid is not null',
-      [slot.name],
-    );
-    try {
-      await pool.query('select pg_drop_replication_slot($1)', [slot.name]);
-      return;
-    } catch (error) {
-      if (errorCode(error) === GONE) return;
-      if (errorCode(error) !== IN_USE || attempt === DROP_ATTEMPTS) throw error;
-      await sleep(DROP_RETRY_MS);
-    }
-  }
+  await dropSlot(pool, slot.name);
 }
 
 const CHECK_EVERY_MS = 30_000;

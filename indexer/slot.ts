@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool, PoolClient } from 'pg';
 import { errorCode, transaction } from '../sql/database.ts';
 import { errorText, HubError } from '../errors.ts';
@@ -31,12 +32,19 @@ export async function checkPostgres(pool: Pool): Promise<void> {
   }
 }
 
-/** The feed's slot. Slots are known to the whole server, so its name holds the database's number. */
-export async function slotName(pool: Pool): Promise<string> {
+/** The index's slot. */
+export const slotName = async (pool: Pool): Promise<string> => `imagehub_index_${await databaseNumber(pool)}`;
+
+/** What the slots of this database's copies in Kudu begin with; the copy's number follows. */
+export const copySlotPrefix = async (pool: Pool): Promise<string> =>
+  `imagehub_copy_${await databaseNumber(pool)}_`;
+
+/** Slots are known to the whole server, so their names hold the database's number. */
+async function databaseNumber(pool: Pool): Promise<number> {
   const { rows } = await pool.query<{ oid: number }>(
     'select oid from pg_database where datname = current_database()',
   );
-  return `imagehub_index_${rows[0]!.oid}`;
+  return rows[0]!.oid;
 }
 
 export interface Slot {
@@ -127,7 +135,11 @@ export async function ensureSlot(pool: Pool, log: Logger, signal: AbortSignal): 
   }
 }
 
-async function createSlot(
+/**
+ * Makes a slot, which waits for every transaction of the server that has written something and is open: the log names them.
+ * @param client whose statement that is; cancelled when the signal aborts
+ */
+export async function createSlot(
   pool: Pool,
   client: PoolClient,
   name: string,
@@ -159,6 +171,37 @@ export async function announceBlockers(pool: Pool, log: Logger): Promise<void> {
     { transactions: rows },
     'a new slot of the change feed waits for transactions that are open on this server to end',
   );
+}
+
+/** A follower that was ended needs a moment to let go of its slot, and tries to come back. */
+const DROP_ATTEMPTS = 20;
+const DROP_RETRY_MS = 100;
+/** SQLSTATE undefined_object: somebody else dropped it; object_in_use: still followed. */
+const GONE = '42704';
+const IN_USE = '55006';
+
+/** Ends whoever follows a slot. */
+export async function endFollower(pool: Pool, name: string): Promise<void> {
+  await pool.query(
+    'select pg_terminate_backend(active_pid) from pg_replication_slots where slot_name = $1 and active_pid is not null',
+    [name],
+  );
+}
+
+/** Drops a slot, ending whoever follows it. That it is gone already is no error. */
+export async function dropSlot(pool: Pool, name: string): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    // A temporary slot goes with its connection.
+    await endFollower(pool, name);
+    try {
+      await pool.query('select pg_drop_replication_slot($1)', [name]);
+      return;
+    } catch (error) {
+      if (errorCode(error) === GONE) return;
+      if (errorCode(error) !== IN_USE || attempt === DROP_ATTEMPTS) throw error;
+      await sleep(DROP_RETRY_MS);
+    }
+  }
 }
 
 async function spreadRebuild(pool: Pool): Promise<void> {

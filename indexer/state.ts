@@ -1,6 +1,6 @@
-import type { Pool, PoolClient } from 'pg';
+import type { Pool } from 'pg';
 import type { Queryable } from '../sql/database.ts';
-import { pause } from './backoff.ts';
+import { isLockHeld, type LockName, type LockOptions, withSessionLock } from '../sql/session-lock.ts';
 import type { RefusedDocument } from './bulk.ts';
 
 /** What the index of one dataset stands at (imagehub.index_state). */
@@ -104,60 +104,16 @@ export async function forgetResolved(db: Queryable): Promise<void> {
 
 /** First key of the advisory locks; the second is made from the dataset's name. */
 const INDEX_LOCK = 0x1_4a70;
-const LOCK_RETRY_MS = 500;
+const indexLock = (dataset: string): LockName => ({ kind: INDEX_LOCK, name: dataset });
 
-/**
- * Runs `work` as the only one who creates, swaps or removes indexes of this dataset, across all processes. The lock
- * ends with its connection; then `signal` aborts and `work` must stop.
- * @param options.wait false: returns null at once when another process holds the lock; true: waits, calling `waiting` once.
- */
-export async function withIndexLock<T>(
+/** Runs `work` as the only one who creates, swaps or removes indexes of this dataset (see withSessionLock). */
+export const withIndexLock = <T>(
   pool: Pool,
   dataset: string,
-  options: { wait: boolean; waiting?: () => void; signal: AbortSignal },
+  options: LockOptions,
   work: (signal: AbortSignal) => Promise<T>,
-): Promise<T | null> {
-  const client = await pool.connect();
-  const lost = new AbortController();
-  let broken: Error | undefined;
-  const onError = (error: Error) => {
-    broken = error;
-    lost.abort(error);
-  };
-  client.on('error', onError);
-  try {
-    for (let first = true; !(await tryLock(client, dataset)); first = false) {
-      if (!options.wait || options.signal.aborted) return null;
-      if (first) options.waiting?.();
-      await pause(LOCK_RETRY_MS, options.signal);
-    }
-    return await work(AbortSignal.any([options.signal, lost.signal]));
-  } finally {
-    // A session's advisory locks would outlive its return to the pool.
-    await client
-      .query('select pg_advisory_unlock($1, hashtext($2))', [INDEX_LOCK, dataset])
-      .catch((error: Error) => (broken = error));
-    client.off('error', onError);
-    client.release(broken);
-  }
-}
-
-async function tryLock(client: PoolClient, dataset: string): Promise<boolean> {
-  const { rows } = await client.query<{ locked: boolean }>(
-    'select pg_try_advisory_lock($1, hashtext($2)) as locked',
-    [INDEX_LOCK, dataset],
-  );
-  return rows[0]!.locked;
-}
+): Promise<T | null> => withSessionLock(pool, indexLock(dataset), options, work);
 
 /** Whether some process holds the dataset's index lock: a rebuild runs. */
-export async function isIndexLocked(db: Queryable, dataset: string): Promise<boolean> {
-  const { rows } = await db.query<{ held: boolean }>(
-    // objsubid 2 marks locks with two keys; both stand there as unsigned numbers.
-    `select exists (select from pg_locks where locktype = 'advisory' and granted and objsubid = 2
-        and database = (select oid from pg_database where datname = current_database())
-        and classid::bigint = $1 and objid::bigint = (hashtext($2)::bigint & 4294967295)) as held`,
-    [INDEX_LOCK, dataset],
-  );
-  return rows[0]!.held;
-}
+export const isIndexLocked = (db: Queryable, dataset: string): Promise<boolean> =>
+  isLockHeld(db, indexLock(dataset));

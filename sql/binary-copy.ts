@@ -7,7 +7,7 @@ export const COPY_HEADER = Buffer.from('PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0', 'la
 export const COPY_TRAILER = Buffer.from([0xff, 0xff]);
 
 /** Milliseconds from 1970 to 2000, where PostgreSQL's timestamps begin. */
-const POSTGRES_EPOCH_MS = 946_684_800_000;
+export const POSTGRES_EPOCH_MS = 946_684_800_000;
 const FLOAT4_OID = 700;
 const TEXT_OID = 25;
 

@@ -1,3 +1,9 @@
+import { POSTGRES_EPOCH_MS } from './binary-copy.ts';
+
+const POSTGRES_EPOCH_MICROSECONDS = BigInt(POSTGRES_EPOCH_MS) * 1000n;
+const MAX_INT8 = 2n ** 63n - 1n;
+const MIN_INT8 = -(2n ** 63n);
+
 /**
  * Reads rows in COPY's binary format field by field, in the order of their columns. Nothing is checked: the caller knows
  * the statement that the rows come from. Format: see sql/binary-copy.ts.
@@ -39,10 +45,30 @@ export class RowReader {
     return this.#view.getInt32(this.#at - 8) * 2 ** 32 + this.#view.getUint32(this.#at - 4);
   }
 
+  /** All 64 bits. */
+  bigint(): bigint | null {
+    if (this.#length() < 0) return null;
+    this.#at += 8;
+    return this.#view.getBigInt64(this.#at - 8);
+  }
+
+  /** timestamptz as microseconds since 1970; infinity and −infinity as the largest and the smallest number of 64 bits. */
+  microseconds(): bigint | null {
+    const since2000 = this.bigint();
+    if (since2000 === null || since2000 === MAX_INT8 || since2000 === MIN_INT8) return since2000;
+    return since2000 + POSTGRES_EPOCH_MICROSECONDS;
+  }
+
   float4(): number | null {
     if (this.#length() < 0) return null;
     this.#at += 4;
     return this.#view.getFloat32(this.#at - 4);
+  }
+
+  float8(): number | null {
+    if (this.#length() < 0) return null;
+    this.#at += 8;
+    return this.#view.getFloat64(this.#at - 8);
   }
 
   /** real[] of one dimension without nulls. */
