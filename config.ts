@@ -74,6 +74,12 @@ export const SETTINGS = {
     true,
   ),
   kuduMasters: setting('IMAGEHUB_KUDU_MASTERS', text.optional(), 'Kudu masters: host:port, comma-separated.'),
+  kuduMaxCellBytes: setting(
+    'IMAGEHUB_KUDU_MAX_CELL_BYTES',
+    // A row's largest cells, image and PGM, have to fit into one request of 50 MiB.
+    integer(1024, 16 * MIB).default(64 * 1024),
+    'Largest cell that Kudu’s tablet servers take, their --max_cell_size_bytes: larger values are left out of copies.',
+  ),
 
   postgresPort: setting(
     'IMAGEHUB_POSTGRES_PORT',

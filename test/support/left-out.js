@@ -17,7 +17,7 @@ const JVM = [
   '/test/stack/(servers|up)',
 ];
 /** Tests that need a Kudu, which runs on Linux on x86-64 and comes from Maven the first time. */
-const KUDU = ['/test/kudu/(client|rpc|scan|write)/', '/test/stack/up-kudu'];
+const KUDU = ['/test/kudu/(client|rpc|scan|write)/', '/test/kudu-store/', '/test/stack/up-kudu'];
 
 /** Tests that ask a real Prometheus. */
 const PROMETHEUS = ['/test/cli/run-metrics', '/test/grafana/dashboards'];
