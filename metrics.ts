@@ -203,6 +203,25 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       labelNames: ['dataset', 'outcome'],
       registers,
     }),
+    /** After a group of rows is flushed. */
+    copyRows: new Counter({
+      name: 'imagehub_copy_rows_total',
+      help: 'Rows written to copies in Kudu, by what became of them (upserted, deleted); incomplete: those of the upserted that lack cells over the limit.',
+      labelNames: ['dataset', 'outcome'],
+      registers,
+    }),
+    copyLagBytes: new Gauge({
+      name: 'imagehub_copy_lag_bytes',
+      help: 'WAL bytes between the database’s newest change and what a copy in Kudu has confirmed; no series: not known here.',
+      labelNames: ['dataset'],
+      registers,
+    }),
+    copyLagSeconds: new Gauge({
+      name: 'imagehub_copy_lag_seconds',
+      help: 'Age of the oldest change that may not be in a copy in Kudu yet; no series: not known here.',
+      labelNames: ['dataset'],
+      registers,
+    }),
   };
   // A gauge without labels would start as 0, which for these says that the index is in step.
   metrics.indexLagBytes.set(NaN);

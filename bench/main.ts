@@ -6,6 +6,7 @@ import { decodeCommand } from './decode.ts';
 import { duplicatesBenchCommand } from './duplicates.ts';
 import { exportBenchCommand } from './export.ts';
 import { indexCommand } from './index.ts';
+import { kuduCommand } from './kudu.ts';
 import { latencyCommand } from './latency.ts';
 import { limitsCommand } from './limits.ts';
 import { photosCommand } from './photos.ts';
@@ -25,6 +26,7 @@ const BENCHMARKS: RegisterCommand[] = [
   soakCommand,
   reclassifyCommand,
   duplicatesBenchCommand,
+  kuduCommand,
 ];
 
 const program = new Command('npm run bench --').description('Benchmarks: ours beside peers, in one run.');

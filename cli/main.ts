@@ -34,6 +34,7 @@ const COMMANDS: Record<string, () => Promise<RegisterCommand>> = {
   drift: async () => (await import('./drift.ts')).driftCommand,
   report: async () => (await import('./report.ts')).reportCommand,
   index: async () => (await import('./index-command.ts')).indexCommand,
+  'kudu-copy': async () => (await import('./kudu-copy.ts')).kuduCopyCommand,
   job: async () => (await import('./job.ts')).jobCommand,
   schedule: async () => (await import('./schedule.ts')).scheduleCommand,
   ...Object.fromEntries(

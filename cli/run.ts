@@ -15,14 +15,14 @@ import { type Hub, openHub } from './hub.ts';
 import { note } from './output.ts';
 import { interruptSignal, limitShutdown } from './shutdown.ts';
 
-const ROLES = ['ingest', 'index', 'worker'] as const;
+const ROLES = ['ingest', 'index', 'worker', 'copy'] as const;
 type Role = (typeof ROLES)[number];
 
 export const runCommand: RegisterCommand = (program) => {
   program
     .command('run')
     .description(
-      'run the pipeline until interrupted: ingest topics into the table, keep the index in step, work on jobs',
+      'run the pipeline until interrupted: ingest topics into the table, keep the index and copies in step, work on jobs',
     )
     .addArgument(
       new Argument('[roles...]', 'only these parts (default: all that have a server)').choices(ROLES),
@@ -65,10 +65,7 @@ async function run(context: CommandContext, roles: Role[]): Promise<void> {
     signal = interruptSignal();
     limitShutdown(signal, config, log, health);
     parts.clear();
-    const wanted =
-      roles.length > 0
-        ? roles
-        : ROLES.filter((role) => role !== 'index' || hub.servers.elasticsearch !== null);
+    const wanted = roles.length > 0 ? roles : ROLES.filter((role) => hasServer(role, hub));
     log.info({ roles: wanted, metrics: `${operations.url}/metrics` }, 'imagehub runs');
     await runRoles(hub, wanted, { metrics, parts, signal });
   } finally {
@@ -76,6 +73,10 @@ async function run(context: CommandContext, roles: Role[]): Promise<void> {
   }
   log.info('stopped; everything in flight is finished');
 }
+
+/** Whether what the role keeps in step is known here. */
+const hasServer = (role: Role, { servers }: Hub): boolean =>
+  (role !== 'index' || servers.elasticsearch !== null) && (role !== 'copy' || servers.kudu !== null);
 
 const CONNECTING: Health = {
   state: 'starting',
@@ -107,7 +108,7 @@ async function runRoles(hub: Hub, roles: Role[], { metrics, parts, signal }: Rol
   if (!servers.kafka) log.info('no Kafka here: senders bring their images themselves (embedded mode)');
   const failure = new AbortController();
   const stop = AbortSignal.any([signal, failure.signal]);
-  const start = { ingest: startIngest, index: startIndex, worker: startWorker };
+  const start = { ingest: startIngest, index: startIndex, worker: startWorker, copy: startCopy };
   for (const role of roles) parts.set(role, () => ({ state: 'starting' }));
   await Promise.all([
     // In every process: a feed that nobody follows must not fill the database's disk.
@@ -149,6 +150,18 @@ async function startIndex(
   healthIs(() => troubles.health());
   const { runIndexer } = await import('../indexer/indexer.ts');
   await runIndexer({ ...hub, metrics, troubles, signal });
+}
+
+async function startCopy(
+  hub: Hub,
+  metrics: Metrics,
+  signal: AbortSignal,
+  healthIs: (now: () => Health) => void,
+): Promise<void> {
+  const troubles = new Troubles(hub.log);
+  healthIs(() => troubles.health());
+  const { runCopies } = await import('../kudu-copy/run-copies.ts');
+  await runCopies({ ...hub, metrics, troubles, signal });
 }
 
 /** Takes parts of jobs, and starts what is scheduled. */

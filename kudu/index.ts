@@ -15,6 +15,7 @@
 export { type Alteration, type ColumnChange } from './client/alter-table.ts';
 export { type Client, type ClientOptions, connect } from './client/client.ts';
 export type { TableSpec } from './client/create-table.ts';
+export { dateOfHybridTime, hybridTime } from './client/hybrid-time.ts';
 export type { HashSpec, PartitionSpec, RangeSpec } from './client/partition-spec.ts';
 export type { Table, TabletDescription } from './client/table.ts';
 export type { Row } from './encoding/key.ts';

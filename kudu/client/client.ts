@@ -143,6 +143,15 @@ export class Client implements Disposable {
     return servers;
   }
 
+  /**
+   * A hybrid time behind everything that this client wrote and read so far: a scan of this snapshot shows it. Undefined
+   * before the first write or read.
+   */
+  get latestTimestamp(): bigint | undefined {
+    const { latest } = this.context.timestamp;
+    return latest === undefined ? undefined : latest + 1n;
+  }
+
   /** Begins to collect writes. */
   session(options: SessionOptions = {}): Session {
     return new Session(this.context, options);

@@ -35,6 +35,8 @@ export class TabletLocations {
   readonly #tableId: string;
   readonly #hashBytes: number;
   #entries: Entry[] = [];
+  /** Every tablet that was ever heard of, so that whoever holds one learns what is new about it. */
+  readonly #tablets = new Map<string, Tablet>();
   readonly #asking = new Map<string, Promise<void>>();
 
   /** @param hashLevels how many buckets stand at the beginning of the table's partition keys */
@@ -77,7 +79,8 @@ export class TabletLocations {
    */
   async refresh(tablet: Tablet, deadline: Deadline): Promise<void> {
     await this.#ask(tablet.keyStart, deadline);
-    if (this.cached(tablet.keyStart) !== tablet) {
+    const now = this.cached(tablet.keyStart);
+    if (now !== undefined && now !== tablet) {
       throw new KuduError(
         'NOT_FOUND',
         `Tablet ${tablet.id} is not there any more: its partition was dropped.`,
@@ -85,7 +88,7 @@ export class TabletLocations {
     }
   }
 
-  /** Forgets everything, for instance after range partitions were added. */
+  /** Asks anew from now on; the tablets themselves stay the same objects. */
   clear(): void {
     this.#entries = [];
   }
@@ -178,10 +181,14 @@ export class TabletLocations {
 
   /** The tablet we know already, with new replicas, or a new one. */
   #tablet({ tabletId, partition }: TabletLocationsMessage, replicas: readonly Replica[]): Tablet {
-    const known = this.#entries[this.#floor(partition.keyStart)]?.tablet;
-    if (known?.id !== tabletId) return new Tablet(tabletId, partition, replicas);
-    known.update(replicas);
-    return known;
+    const known = this.#tablets.get(tabletId);
+    if (known) {
+      known.update(replicas);
+      return known;
+    }
+    const tablet = new Tablet(tabletId, partition, replicas);
+    this.#tablets.set(tabletId, tablet);
+    return tablet;
   }
 
   #replace(found: Entry[]): void {

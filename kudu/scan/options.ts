@@ -14,11 +14,15 @@ export interface ScanOptions {
    * `yourWrites`: no older than what this client wrote or read before.
    */
   read?: ReadMode;
-  /** The moment of a snapshot, a hybrid time (microseconds since 1970 × 4096 + a counter). Default: the first server's now. */
+  /**
+   * The moment of a snapshot, a hybrid time (`hybridTime`, `Client.latestTimestamp`, `Scan.snapshot`). Default: the first
+   * server's now.
+   */
   snapshot?: bigint;
   /**
-   * Only rows that changed after this hybrid time and before `snapshot`, each once, with a column `is_deleted` (renamed if
-   * the table has one). Of deleted rows only the key columns mean anything. A start older than the table's history
+   * Only rows that changed from this hybrid time on and before `snapshot` (default: the first server's now; `Scan.snapshot`
+   * then tells where the next scan of changes begins), each once, with a column `is_deleted` (renamed if the table has
+   * one). Of deleted rows only the key columns mean anything. A start older than the table's history
    * (`history_max_age_sec`, a week by default) is refused.
    */
   changedSince?: bigint;
@@ -55,9 +59,7 @@ export function scanSettings(options: ScanOptions): ScanSettings {
   };
   if (ofSnapshot && read !== 'snapshot')
     refuse(`A scan with a snapshot, changes, or fault tolerance reads a snapshot, not "${read}".`);
-  if (changedSince !== undefined && snapshot === undefined)
-    refuse('A scan of changes needs their end too: say snapshot beside changedSince.');
-  if (changedSince !== undefined && changedSince > snapshot!)
+  if (changedSince !== undefined && snapshot !== undefined && changedSince > snapshot)
     refuse('A scan of changes begins (changedSince) before it ends (snapshot).');
   if (!(limit >= 0) || (limit !== Infinity && !Number.isSafeInteger(limit)))
     refuse(`The limit is a number of rows, not ${limit}.`);

@@ -6,7 +6,7 @@ export type CellValue = bigint | number | string | boolean | Uint8Array | null;
 
 type CellReader = (index: number) => CellValue;
 
-/** The rows of a scan's batch as objects (see `KuduValue`): convenient, and some ten times slower than its columns. */
+/** The rows of a scan's batch as objects (see `KuduValue`): convenient, and several times slower than its columns. */
 export function* rowsOf(batch: RecordBatch): Generator<Record<string, CellValue>, void, undefined> {
   const columns = batch.schema.fields.map(
     ({ name, metadata }, index) =>

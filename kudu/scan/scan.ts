@@ -30,7 +30,7 @@ export class Scan implements AsyncIterable<RecordBatch> {
     return this.#plan.arrow;
   }
 
-  /** The moment that is read (see `ScanOptions.snapshot`), known from the first batch on; undefined if it is no snapshot. */
+  /** The moment that is read (see `ScanOptions.snapshot`), known from the first batch on, or at the end. */
   get snapshot(): bigint | undefined {
     return this.#plan.snapshot;
   }
@@ -38,6 +38,7 @@ export class Scan implements AsyncIterable<RecordBatch> {
   async *[Symbol.asyncIterator](): AsyncGenerator<RecordBatch, void, undefined> {
     let { limit: left } = this.#plan.settings;
     if (left === 0) return;
+    if (this.#plan.settings.changedSince !== undefined) this.#plan.snapshot ??= await this.#now();
     for await (const batch of this.#batches(() => left)) {
       // Scanners that run side by side, or ahead, do not know of each other's rows.
       const taken = batch.numRows > left ? batch.slice(0, left) : batch;
@@ -50,6 +51,13 @@ export class Scan implements AsyncIterable<RecordBatch> {
   /** Row by row, as objects. */
   async *rows(): AsyncGenerator<Record<string, CellValue>, void, undefined> {
     for await (const batch of this) yield* rowsOf(batch);
+  }
+
+  /** What a server says the time is: a request for changes has to name their end. Undefined if there are no tablets. */
+  async #now(): Promise<bigint | undefined> {
+    const probe = new Scan(this.#plan.table, { columns: [], read: 'snapshot', limit: 1 });
+    for await (const _ of probe) break;
+    return probe.snapshot;
   }
 
   /** @param left how many rows are still wanted */
@@ -73,12 +81,8 @@ export class Scan implements AsyncIterable<RecordBatch> {
         if (readers.length === 0) return;
         const reader = await Promise.race(readers.map((one) => one.settled()));
         const batch = await reader.take();
-        if (batch) {
-          yield batch;
-          continue;
-        }
-        readers.splice(readers.indexOf(reader), 1);
-        await reader.close();
+        if (batch) yield batch;
+        else readers.splice(readers.indexOf(reader), 1);
       }
     } finally {
       await Promise.all(readers.map((reader) => reader.close()));
@@ -103,8 +107,7 @@ class Reader {
   #coming: Promise<RecordBatch | null>;
 
   constructor(plan: ScanPlan, tablet: Tablet, limit: number) {
-    this.#scanner = new TabletScanner(plan, tablet);
-    this.#scanner.limit = limit;
+    this.#scanner = new TabletScanner(plan, tablet, limit);
     this.#coming = this.#ahead();
   }
 

@@ -48,24 +48,20 @@ export class TabletScanner {
   readonly #plan: ScanPlan;
   readonly #tablet: Tablet;
   readonly #replicas: ReplicaChoice;
-  /** Rows that may still come. */
-  #left: number;
+  /** For the server; whoever reads counts too, over all tablets and scanners. */
+  readonly #limit: number;
   #scanner: OpenScanner | null = null;
   #lastPrimaryKey: Uint8Array | undefined;
   #done = false;
   #lastUse = 0;
   #keepAlive: NodeJS.Timeout | undefined;
 
-  constructor(plan: ScanPlan, tablet: Tablet) {
+  /** @param limit the most rows that are wanted of this tablet */
+  constructor(plan: ScanPlan, tablet: Tablet, limit: number) {
     this.#plan = plan;
     this.#tablet = tablet;
     this.#replicas = new ReplicaChoice(plan.table, tablet, plan.settings.read === 'snapshot');
-    this.#left = plan.settings.limit;
-  }
-
-  /** Never more than so many rows from now on. */
-  set limit(rows: number) {
-    this.#left = Math.min(this.#left, rows);
+    this.#limit = limit;
   }
 
   /**
@@ -74,16 +70,12 @@ export class TabletScanner {
    */
   async next(): Promise<RecordBatch | null> {
     const deadline = new Deadline(this.#plan.table.context.operationMs);
-    while (!this.#done && this.#left > 0) {
+    while (!this.#done) {
       const { response, batch } = this.#scanner
         ? await this.#continue(this.#scanner, deadline)
         : await this.#open(deadline);
       this.#note(response);
-      if (!batch) continue;
-      const { numRows } = batch;
-      const taken = numRows > this.#left ? batch.slice(0, this.#left) : batch;
-      this.#left -= numRows;
-      return taken;
+      if (batch) return batch;
     }
     return null;
   }
@@ -175,7 +167,7 @@ export class TabletScanner {
     return encodeNewScan(
       {
         tabletId: this.#tablet.id,
-        limit: this.#left === Infinity ? undefined : BigInt(this.#left),
+        limit: this.#limit === Infinity ? undefined : BigInt(this.#limit),
         columns,
         predicates: predicateMessages,
         readMode: settings.read,

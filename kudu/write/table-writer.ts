@@ -94,7 +94,7 @@ export class TableWriter {
   }
 
   #refuse({ operation, row, bytes }: WaitingRow, code: KuduErrorCode, message: string): void {
-    this.#finished([{ table: this.#table, operation, row, code, message }], bytes);
+    this.#finished([{ table: this.#table.name, operation, row, code, message }], bytes);
   }
 
   #queue(tablet: Tablet): TabletQueue {

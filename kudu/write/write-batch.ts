@@ -21,7 +21,8 @@ export type WriteOperation =
 
 /** A row that was not written, or (UNKNOWN_OUTCOME) of which nobody knows. */
 export interface RowError {
-  table: Table;
+  /** The table's name. */
+  table: string;
   operation: WriteOperation;
   /** The very object that was handed in. */
   row: Row;
@@ -101,6 +102,6 @@ export class WriteBatch {
     const row = this.#rows[index];
     if (!row)
       throw new KuduError('BAD_REPLY', `The answer to a write names row ${index}, which is not in it.`);
-    return { table: this.#table, ...row, code, message };
+    return { table: this.#table.name, ...row, code, message };
   }
 }

@@ -133,9 +133,12 @@ test('no rows, and one, are batches too', () => {
 });
 
 test('the bits behind the last row mean nothing', () => {
-  const batch = decode(frameOf(ROWS.slice(0, 3), 1));
-  expect(batch.getChild('int16')!.nullCount).toBe(1);
-  expect([...rowsOf(batch)]).toEqual(ROWS.slice(0, 3));
+  for (let count = 1; count <= ROWS.length; count++) {
+    const batch = decode(frameOf(ROWS.slice(0, count), 1));
+    expect([...rowsOf(batch)]).toEqual(ROWS.slice(0, count));
+    const nulls = ROWS.slice(0, count).filter(({ int16 }) => int16 === null).length;
+    expect(batch.getChild('int16')!.nullCount).toBe(nulls);
+  }
 });
 
 const one = new Schema([{ name: 'c', type: 'STRING' }]);
@@ -207,7 +210,8 @@ test('cells and null marks of the wrong size are refused', () => {
 /** Reads every cell through Arrow and through us: whatever a batch claims to have has to be there. */
 function readAll(batch: RecordBatch): void {
   const missing = [...rowsOf(batch)].filter((row) => Object.values(row).includes(undefined as never));
-  const count = COLUMNS.map(
+  // Arrow's own getter refuses moments beyond 285,000 years; their numbers are read above.
+  const count = COLUMNS.filter(({ type }) => type !== 'UNIXTIME_MICROS').map(
     ({ name }) => [...batch.getChild(name)!].filter((value) => value !== undefined).length,
   );
   expect([missing, new Set(count)]).toEqual([[], new Set([batch.numRows])]);

@@ -1,6 +1,6 @@
 import { type Client, connect, type Table } from '../../../kudu/index.ts';
 import { uniqueName } from '../../support/servers.ts';
-import { type KuduCluster, ownCluster } from '../support/cluster.ts';
+import { type KuduCluster, kuduCluster, type KuduProcess } from '../support/kudu-cluster.ts';
 import { recordCalls } from '../support/recorded-calls.ts';
 
 const ROWS = 20_000;
@@ -12,8 +12,8 @@ let client: Client;
 let table: Table;
 
 beforeAll(async () => {
-  cluster = await ownCluster(3, ['--raft_heartbeat_interval_ms=100']);
-  client = await connect({ masters: cluster.masters });
+  cluster = await kuduCluster({ tservers: 3 });
+  client = await connect({ masters: cluster.addresses });
   table = await client.createTable({
     name: uniqueName('replicated'),
     replicas: 3,
@@ -32,6 +32,8 @@ afterAll(async () => {
   await cluster?.[Symbol.asyncDispose]();
 });
 
+const serverAt = (address: string) => cluster.tservers.find((one) => one.address === address)!;
+
 const everyId = Array.from({ length: ROWS }, (_, id) => id);
 
 /** Scans, and kills the server in use after some batches. */
@@ -39,7 +41,7 @@ async function scanKilling(options: Parameters<Table['scan']>[0]) {
   using recorded = recordCalls(table);
   const ids: number[] = [];
   let batches = 0;
-  let killed: string | undefined;
+  let killed: KuduProcess | undefined;
   try {
     for await (const batch of table.scan({ batchBytes: SMALL, ...options })) {
       ids.push(...batch.getChild('id')!.toArray());
@@ -47,12 +49,13 @@ async function scanKilling(options: Parameters<Table['scan']>[0]) {
         [...batch.getChild('id')!.toArray()].map((id) => BigInt(id * 3)),
       );
       if (++batches === 5) {
-        killed = recorded.calls.find(({ step }) => step === 'open')!.server;
-        await cluster.kill(killed);
+        const inUse = recorded.calls.find(({ step }) => step === 'open')!.server;
+        killed = serverAt(inUse);
+        await killed.kill();
       }
     }
   } finally {
-    if (killed) await cluster.restart(killed);
+    killed?.start();
   }
   const opened = new Set(recorded.calls.filter(({ step }) => step === 'open').map(({ server }) => server));
   return { ids, batches, opened: opened.size };
@@ -85,12 +88,13 @@ test('a scan that is not fault-tolerant fails then, and says so', async () => {
 
 test('with a server down from the start, every scan finds another one', async () => {
   const [leader] = (await table.tablets())[0]!.replicas;
-  await cluster.kill(leader!.address);
+  const server = serverAt(leader!.address);
+  await server.kill();
   const read = async (options: Parameters<Table['scan']>[0]) => {
     const rows = await Array.fromAsync(table.scan({ columns: ['id'], ...options }).rows());
     return rows.map(({ id }) => id as number).sort((a, b) => a - b);
   };
   expect(await read({ read: 'snapshot' })).toEqual(everyId);
   expect(await read({})).toEqual(everyId);
-  await cluster.restart(leader!.address);
+  server.start();
 });

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, connect, type Table } from '../../../kudu/index.ts';
 import { testServers, uniqueName } from '../../support/servers.ts';
-import { ownCluster } from '../support/cluster.ts';
+import { kuduCluster } from '../support/kudu-cluster.ts';
 import { recordCalls } from '../support/recorded-calls.ts';
 
 let client: Client;
@@ -63,6 +63,12 @@ test.each([
   expect(new Set(rows.map(({ id }) => id)).size).toBe(rows.length);
   const some = await Array.fromAsync(table.scan({ limit, parallel, columns: [], faultTolerant: true }));
   expect(some.reduce((sum, { numRows }) => sum + numRows, 0)).toBe(Math.min(limit, ROWS));
+});
+
+test('the servers are told of a limit: few rows are one answer, and leave nothing open', async () => {
+  using recorded = recordCalls(table);
+  expect(await Array.fromAsync(table.scan({ limit: 3, batchBytes: SMALL }).rows())).toHaveLength(3);
+  expect(recorded.calls.map(({ step }) => step)).toEqual(['open']);
 });
 
 test('in a fault-tolerant scan the rows of a tablet come in the order of their keys', async () => {
@@ -138,11 +144,10 @@ test('a table that was dropped meanwhile is an error, not an empty scan', async 
 });
 
 test('a scanner whose consumer takes long is kept alive', async () => {
-  await using cluster = await ownCluster(1, [
-    '--scanner_ttl_ms=1000',
-    '--scanner_gc_check_interval_us=100000',
-  ]);
-  using own = await connect({ masters: cluster.masters });
+  await using cluster = await kuduCluster({
+    tserverFlags: () => ['--scanner_ttl_ms=1000', '--scanner_gc_check_interval_us=100000'],
+  });
+  using own = await connect({ masters: cluster.addresses });
   const slow = await filledTable(own, 2);
   const read = async (keepAliveMs: number) => {
     let rows = 0;

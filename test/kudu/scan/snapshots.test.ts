@@ -1,6 +1,15 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
-import { type Client, type ColumnSpec, connect, type Table } from '../../../kudu/index.ts';
+import {
+  type Client,
+  type ColumnSpec,
+  connect,
+  dateOfHybridTime,
+  hybridTime,
+  type Table,
+} from '../../../kudu/index.ts';
 import { testServers, uniqueName } from '../../support/servers.ts';
+import { recordCalls } from '../support/recorded-calls.ts';
 
 let client: Client;
 beforeAll(async () => {
@@ -20,8 +29,7 @@ const createTable = (columns = COLUMNS) =>
     partitions: { hash: [{ columns: ['id'], buckets: 3 }] },
   });
 
-/** The moment behind everything that this client wrote and read. */
-const now = () => client.context.timestamp.latest! + 1n;
+const now = () => client.latestTimestamp!;
 
 type Step = ['upsert', number, number] | ['delete', number];
 
@@ -70,12 +78,25 @@ test('a snapshot shows the rows as they were, whatever happened to them since', 
   await client.deleteTable(table.name);
 });
 
+test('a snapshot may be of any moment since the table has been there', async () => {
+  const table = await createTable();
+  await apply(table, [['upsert', 1, 10]]);
+  await sleep(20);
+  const moment = new Date();
+  await sleep(20);
+  await apply(table, [['upsert', 1, 11]]);
+  expect(await scanned({ snapshot: hybridTime(moment) }, table)).toEqual([{ id: 1, n: 10 }]);
+  expect(dateOfHybridTime(hybridTime(moment))).toEqual(moment);
+  await client.deleteTable(table.name);
+});
+
 test('all tablets show the same moment, which the scan tells', async () => {
   const table = await createTable();
   await apply(
     table,
     Array.from({ length: 30 }, (_, id): Step => ['upsert', id, 0]),
   );
+  using recorded = recordCalls(table);
   const scan = table.scan({ read: 'snapshot', parallel: 3 });
   expect(scan.snapshot).toBeUndefined();
   const seen = [];
@@ -89,6 +110,9 @@ test('all tablets show the same moment, which the scan tells', async () => {
     seen.push(...batch.getChild('n')!.toArray());
   }
   expect(seen).toEqual(Array.from({ length: 30 }, () => 0));
+  // The first server chose it.
+  const asked = recorded.calls.filter(({ step }) => step === 'open').map(({ snapshot }) => snapshot);
+  expect(asked).toEqual([undefined, scan.snapshot, scan.snapshot]);
   expect(await scanned({ snapshot: scan.snapshot! }, table)).toHaveLength(30);
   await client.deleteTable(table.name);
 });
@@ -156,8 +180,32 @@ test('changes applied to an older copy make the newer one, whatever was done in 
   await client.deleteTable(table.name);
 });
 
+test('scans of changes, each from where the last one ended, miss nothing that is written meanwhile', async () => {
+  const table = await createTable();
+  const written = 300;
+  let done = false;
+  const writing = (async () => {
+    const session = client.session();
+    for (let id = 0; id < written; id++) {
+      session.upsert(table, { id, n: id });
+      await session.flush();
+    }
+    done = true;
+  })();
+  const seen: unknown[] = [];
+  let from = hybridTime(new Date(Date.now() - 1000));
+  for (let last = false; !last;) {
+    last = done;
+    const changes = table.scan({ changedSince: from, faultTolerant: true, parallel: 3 });
+    for await (const { id } of changes.rows()) seen.push(id);
+    from = changes.snapshot!;
+  }
+  await writing;
+  expect(seen.sort((a, b) => Number(a) - Number(b))).toEqual(Array.from({ length: written }, (_, id) => id));
+  await client.deleteTable(table.name);
+});
+
 test.each([
-  [{ changedSince: 1n }, 'A scan of changes needs their end too'],
   [{ changedSince: 2n, snapshot: 1n }, 'begins (changedSince) before it ends'],
   [{ snapshot: 1n, read: 'latest' as const }, 'reads a snapshot, not "latest"'],
   [{ limit: -1 }, 'The limit is a number of rows, not -1.'],

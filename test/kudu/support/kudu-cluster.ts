@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { openSync, closeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from '../../../kudu/index.ts';
@@ -114,6 +114,7 @@ function kuduProcess(
     start() {
       const log = openSync(join(folder, 'log'), 'a');
       const data = join(folder, `${role}-${index}`);
+      mkdirSync(data, { recursive: true });
       const args = [role, 'run', ...kuduFlags(data, port, MEMORY), ...flags];
       child = spawn(KUDU.file, args, { cwd: folder, env: KUDU.env, stdio: ['ignore', log, log] });
       closeSync(log);

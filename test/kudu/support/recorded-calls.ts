@@ -1,6 +1,6 @@
 import type { Table } from '../../../kudu/client/table.ts';
 import { Connection } from '../../../kudu/rpc/connection.ts';
-import { readFields } from '../../../kudu/messages/fields.ts';
+import { readFields, readFixed64 } from '../../../kudu/messages/fields.ts';
 
 export interface RecordedCall {
   method: string;
@@ -9,6 +9,8 @@ export interface RecordedCall {
   step: 'open' | 'continue' | 'close' | undefined;
   /** Of a Scan that opens one: which tablet. */
   tablet: string | undefined;
+  /** The moment that it asks for. */
+  snapshot: bigint | undefined;
 }
 
 /** What a table's scans ask servers, in order: the calls go through unchanged. Undone by disposing it. */
@@ -38,19 +40,23 @@ export function recordCalls(table: Table): { calls: RecordedCall[] } & Disposabl
   };
 }
 
-function scanStep(method: string, body: Uint8Array): Pick<RecordedCall, 'step' | 'tablet'> {
+function scanStep(method: string, body: Uint8Array): Omit<RecordedCall, 'method' | 'server'> {
   let step: RecordedCall['step'] = method === 'Scan' ? 'continue' : undefined;
   let tablet: string | undefined;
+  let snapshot: bigint | undefined;
   if (method === 'Scan') {
     readFields(body, {
       2: (reader) => {
         step = 'open';
-        readFields(reader.bytes(), { 1: (field) => (tablet = field.string()) });
+        readFields(reader.bytes(), {
+          1: (field) => (tablet = field.string()),
+          6: (field) => (snapshot = readFixed64(field)),
+        });
       },
       5: (reader) => {
         if (reader.bool()) step = 'close';
       },
     });
   }
-  return { step, tablet };
+  return { step, tablet, snapshot };
 }

@@ -133,7 +133,7 @@ test('each operation does what it says, and rows that it cannot be done to come 
   ];
   expect(plain(errors)).toHaveLength(4);
   expect(plain(errors)).toEqual(expect.arrayContaining(expected));
-  expect(errors.every((error) => error.table === table && error.message.length > 0)).toBe(true);
+  expect(errors.every((error) => error.table === table.name && error.message.length > 0)).toBe(true);
 
   session.insertIgnore(table, { id: 1, label: 'ignored' });
   session.updateIgnore(table, { id: 3, label: 'ignored' });
