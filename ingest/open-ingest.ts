@@ -2,7 +2,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { KuduStore } from '../kudu-store/kudu-store.ts';
+import { lazyKuduStore } from '../kudu-store/lazy-store.ts';
 import { openPool } from '../sql/database.ts';
 import { postgresStore } from '../sql/postgres-store.ts';
 import { ImageFetcher } from './claims/fetcher.ts';
@@ -49,7 +49,7 @@ export async function openIngest(options: {
   const workers = new Workers(config, log, () => metrics.workerRestarts.inc());
   const troubles = new Troubles(log);
   const { kudu: masters = null } = options;
-  const kudu = new KuduStore({ masters, pool, sidePool, cellBytes: config.kuduMaxCellBytes, log });
+  const kudu = lazyKuduStore({ masters, pool, sidePool, cellBytes: config.kuduMaxCellBytes, log });
   return {
     ...options,
     pool,

@@ -17,9 +17,10 @@ export interface TableLayout {
 export const createStoreTable =
   (connection: KuduConnection, { partitions, replicas }: TableLayout): TableWork =>
   async (db, dataset) => {
-    const client = await connection.client();
+    let client: Client;
     let table: Table;
     try {
+      client = await connection.client();
       table = await client.createTable({
         name: dataset,
         columns: await storeColumns(db),

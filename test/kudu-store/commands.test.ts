@@ -84,23 +84,25 @@ test('with Kudu away nothing is half made and nothing half dropped, and the erro
 
 test.each([
   ['report'],
-  ['export', '--output', '/nowhere'],
+  ['export', '--format', 'arrow', '--output', '/nowhere'],
   ['evaluate'],
   ['train'],
   ['reclassify'],
   ['suspects'],
   ['duplicates'],
-  ['index', 'rebuild'],
-  ['relabel', 'a', '3'],
+  ['index rebuild'],
+  ['relabel set', '--id', 'a', '--class', 'b'],
+  ['impact', '--candidate', '1'],
+  ['similar', '--id', 'a', '--backbone', 'x'],
 ])('%s refuses a dataset in Kudu and says what works', async (...command) => {
   await using db = await freshDatabase();
   await db.pool.query(
     `insert into imagehub.datasets (name, topic, store) values ('far', 'far', 'kudu');
      insert into imagehub.classes values ('far', 0, 'a'), ('far', 1, 'b')`,
   );
-  const at = command[0] === 'index' ? 2 : 1;
-  const args = [...command.slice(0, at), 'far', ...command.slice(at)];
-  const { status, stderr } = await imagehub(args, { env: { IMAGEHUB_POSTGRES_URL: db.url } });
+  const [name, ...options] = command;
+  const env = { IMAGEHUB_POSTGRES_URL: db.url, IMAGEHUB_ELASTICSEARCH_URL: testServers().elasticsearch };
+  const { status, stderr } = await imagehub([...name!.split(' '), 'far', ...options], { env });
   expect(stderr).toContain('The images of far are in Kudu, which this does not work with yet.');
   expect(status).not.toBe(0);
 });

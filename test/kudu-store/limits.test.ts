@@ -13,7 +13,7 @@ const noise = (side: number): Buffer => {
   let state = 1;
   const pixels = Uint8Array.from(
     { length: side * side },
-    () => (state = Math.imul(state, 48271) & 0x7fffffff) >> 8,
+    () => (state = Math.imul(state, 48271) & 0x7fffffff) >> 20,
   );
   return encodeGreyPng(pixels, side, side);
 };
