@@ -22,6 +22,7 @@ const KUDU = [
   '/test/query/kudu',
   '/test/cli/sql[.]',
   '/test/kudu-copy/',
+  '/test/kudu-store/',
   '/test/cli/kudu-copy',
   '/test/stack/up-kudu',
 ];
