@@ -20,6 +20,6 @@ export default async () => {
     modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/.imagehub/'],
     // Only what hangs reaches it: a busy machine of two cores takes several times as long as a quiet one.
     testTimeout: 300_000,
-    maxWorkers: 2,
+    maxWorkers: 3,
   };
 };
