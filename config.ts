@@ -78,7 +78,7 @@ export const SETTINGS = {
     'IMAGEHUB_KUDU_MAX_CELL_BYTES',
     // A row's largest cells, image and PGM, have to fit into one request of 50 MiB.
     integer(1024, 16 * MIB).default(64 * 1024),
-    'Largest cell that Kudu’s tablet servers take, their --max_cell_size_bytes: larger values are left out of copies.',
+    'Largest cell that Kudu’s tablet servers take, their --max_cell_size_bytes: larger values are left out of copies, and in datasets in Kudu their images become dead letters.',
   ),
 
   postgresPort: setting(

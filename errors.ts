@@ -6,6 +6,7 @@ const RETRYABLE = {
   CONFIG_INVALID: false,
   USAGE: false,
   NOT_FOUND: false,
+  NOT_SUPPORTED: false,
   ALREADY_EXISTS: false,
   BAD_IMAGE: false,
   BAD_MESSAGE: false,

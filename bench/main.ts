@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import type { RegisterCommand } from '../cli/command.ts';
 import { runCli } from '../cli/run-cli.ts';
+import { countCommand } from './count.ts';
 import { decodeCommand } from './decode.ts';
 import { duplicatesBenchCommand } from './duplicates.ts';
 import { exportBenchCommand } from './export.ts';
@@ -26,6 +27,7 @@ const BENCHMARKS: RegisterCommand[] = [
   soakCommand,
   reclassifyCommand,
   duplicatesBenchCommand,
+  countCommand,
   kuduCommand,
 ];
 

@@ -15,7 +15,9 @@ import { openKafkaAdmin } from '../ingest/kafka.ts';
 import { openIdx, readIdxLabels } from '../ingest/senders/idx.ts';
 import type { OutgoingImage } from '../ingest/senders/image.ts';
 import { openKafkaSink } from '../ingest/senders/kafka-sink.ts';
+import { createKuduDataset } from '../kudu-store/manage.ts';
 import { createDataset, type Dataset } from '../sql/datasets.ts';
+import type { StoreName } from '../sql/image-store.ts';
 import type { ServerName } from '../stack/definition.ts';
 import { startStack } from '../stack/start.ts';
 import { benchModel, DIGIT_CLASSES } from './model.ts';
@@ -37,7 +39,14 @@ export async function openScene(context: CommandContext, only: ServerName[]): Pr
   const home = await mkdtemp(join(tmpdir(), 'imagehub-bench-'));
   await using cleanUp = new AsyncDisposableStack();
   cleanUp.defer(() => rm(home, { recursive: true, force: true }));
-  const config = { ...context.config, home, postgresPort: 0, kafkaPort: 0, elasticsearchPort: 0 };
+  const config = {
+    ...context.config,
+    home,
+    postgresPort: 0,
+    kafkaPort: 0,
+    elasticsearchPort: 0,
+    kuduPort: 0,
+  };
   const stack = await startStack(config, { only, log: note });
   cleanUp.defer(() => stack.stop());
   const hub = cleanUp.use(await openHub({ ...context, config }));
@@ -72,8 +81,11 @@ export async function makeDataset(
   partitions = PARTITIONS,
   columns: Dataset['columns'] = 'all',
   shadow = false,
+  store: StoreName = 'postgres',
 ): Promise<void> {
-  await createDataset(pool, { name, classes: DIGIT_CLASSES, columns });
+  const dataset = { name, classes: DIGIT_CLASSES, columns };
+  if (store === 'postgres') await createDataset(pool, dataset);
+  else await createKuduDataset(pool, servers.kudu, dataset, { partitions: PARTITIONS, replicas: 1 });
   if (servers.kafka) {
     await using admin = await openKafkaAdmin(config, servers.kafka, log);
     await admin.createTopic(name, partitions);
@@ -123,6 +135,7 @@ export function spawnPipeline(
       IMAGEHUB_POSTGRES_URL: servers.postgres,
       ...(servers.kafka ? { IMAGEHUB_KAFKA_BROKERS: servers.kafka.join(',') } : {}),
       ...(servers.elasticsearch ? { IMAGEHUB_ELASTICSEARCH_URL: servers.elasticsearch } : {}),
+      ...(servers.kudu ? { IMAGEHUB_KUDU_MASTERS: servers.kudu.join(',') } : {}),
       IMAGEHUB_LOG_LEVEL: 'warn',
       ...env,
     },

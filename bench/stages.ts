@@ -14,6 +14,7 @@ import { withClient } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import { openPartition } from '../sql/offsets.ts';
+import { postgresStore } from '../sql/postgres-store.ts';
 import { type Batch, writeBatch } from '../sql/write-batch.ts';
 import type { WorkerSeconds } from './stage-worker.ts';
 
@@ -149,7 +150,7 @@ export async function writeAll(
   const takePartitions = async () => {
     for (let batches = waiting.shift(); batches; batches = waiting.shift()) {
       for (const batch of batches) {
-        const outcome = await withClient(pool, (client) => writeBatch(client, batch));
+        const outcome = await withClient(pool, (client) => writeBatch(client, batch, postgresStore));
         if (outcome.kind !== 'written' || outcome.counts.inserted !== batch.seen)
           throw new Error(`not all of a batch of ${batch.dataset} was written: ${JSON.stringify(outcome)}`);
       }

@@ -4,7 +4,11 @@ import { type CommandContext, commandContext, type RegisterCommand } from '../cl
 import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
 import { measureImpact } from '../classifier/impact/impact.ts';
+import { countImages } from '../kudu-store/manage.ts';
+import { readDatasetCounts } from '../sql/dataset-counts.ts';
 import type { Dataset } from '../sql/datasets.ts';
+import type { StoreName } from '../sql/image-store.ts';
+import type { ServerName } from '../stack/definition.ts';
 import { memoryOf } from './memory.ts';
 import { parsePeers, runPeer } from './peers.ts';
 import { type BenchResult, compare, median, printResult } from './result.ts';
@@ -17,6 +21,7 @@ interface StreamOptions {
   runs: string;
   columns: Dataset['columns'];
   shadow?: boolean;
+  store: StoreName;
 }
 
 export const streamCommand: RegisterCommand = (program) => {
@@ -31,6 +36,11 @@ export const streamCommand: RegisterCommand = (program) => {
       new Option('--columns <kept>', 'of ours: all, or as few as the peers keep')
         .choices(['all', 'classic'])
         .default('all'),
+    )
+    .addOption(
+      new Option('--store <store>', 'kudu: ours once more in each run, into a table in Kudu')
+        .choices(['postgres', 'kudu'])
+        .default('postgres'),
     )
     .option(
       '--shadow',
@@ -48,11 +58,14 @@ export const streamCommand: RegisterCommand = (program) => {
  */
 async function streamBench(context: CommandContext, options: StreamOptions): Promise<BenchResult> {
   const peers = parsePeers(options.peers).map((peer) => ({ ...peer, rates: [] as number[] }));
-  await using scene = await openScene(context, ['postgres', 'kafka']);
+  const inKudu = options.store === 'kudu';
+  const servers: ServerName[] = ['postgres', 'kafka', ...(inKudu ? (['kudu', 'kudu-tserver'] as const) : [])];
+  await using scene = await openScene(context, servers);
   const { hub, model } = scene;
   const images = await readMnist(options.data);
   const ours: number[] = [];
   const shadowed: number[] = [];
+  const kuduRates: number[] = [];
   const impactRates = { stored: [] as number[], computed: [] as number[] };
   const peaks: number[] = [];
   for (let run = 1; run <= Number(options.runs); run++) {
@@ -69,6 +82,15 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
     ours.push(rate);
     peaks.push(peakMib);
     note(`imagehub (${options.columns}): ${rate} images/s, at most ${peakMib} MiB of memory`);
+    if (inKudu) {
+      const beside = `${topic}_kudu`;
+      await makeDataset(hub, beside, PARTITIONS, options.columns, false, 'kudu');
+      await fillTopic(hub, beside, images);
+      await settle(hub.pool);
+      const { rate, peakMib } = await runOurs(hub, beside, images.length, 'kudu');
+      kuduRates.push(rate);
+      note(`into Kudu: ${rate} images/s, at most ${peakMib} MiB of memory`);
+    }
     if (options.shadow) {
       const beside = `${topic}_shadow`;
       await makeDataset(hub, beside, PARTITIONS, options.columns, true);
@@ -89,6 +111,7 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
   return compare('stream', 'images/s', 'more', median(ours), measured, {
     columns: options.columns,
     peakMib: Math.max(...peaks),
+    ...(inKudu ? { inKudu: median(kuduRates), kuduRatio: median(kuduRates) / median(ours) } : {}),
     ...(options.shadow
       ? {
           withShadow: median(shadowed),
@@ -110,6 +133,7 @@ async function runOurs(
   hub: Hub,
   dataset: string,
   images: number,
+  store: StoreName = 'postgres',
 ): Promise<{ rate: number; peakMib: number }> {
   const { pool } = hub;
   // One group for all runs, as a deployment has: a new one would first fetch the earlier topics again.
@@ -123,7 +147,7 @@ async function runOurs(
     const now = performance.now();
     if (started === 0 && rows[0]!.begun > 0) started = now;
     if (rows[0]!.seen >= images) {
-      await checkRows(pool, dataset, images);
+      await checkRows(hub, dataset, images, store);
       return {
         rate: Math.round((images / (now - started)) * 1000),
         peakMib: Math.round((await memoryOf(pipeline.pid)).peakMib),
@@ -152,9 +176,17 @@ async function checkShadow(pool: Hub['pool'], dataset: string, images: number): 
   }
 }
 
-async function checkRows(pool: Hub['pool'], dataset: string, images: number): Promise<void> {
-  const { rows } = await pool.query<{ rows: number }>(
-    `select count(*) as rows from ${dataset} where prediction >= 0`,
-  );
-  if (rows[0]!.rows !== images) throw new Error(`${rows[0]!.rows} classified rows instead of ${images}`);
+async function checkRows(
+  { pool, servers }: Hub,
+  dataset: string,
+  images: number,
+  store: StoreName,
+): Promise<void> {
+  const counted = async () => {
+    if (store === 'postgres') return (await readDatasetCounts(pool)).get(dataset)!;
+    return countImages(pool, servers.kudu, dataset);
+  };
+  const { rows, unclassified } = await counted();
+  if (rows - unclassified !== images)
+    throw new Error(`${rows - unclassified} classified rows instead of ${images}`);
 }

@@ -7,12 +7,13 @@ import {
   createDataset,
   type Dataset,
   dropDataset,
-  getDataset,
+  getAnyDataset,
   listDatasets,
   setFeaturesBackbone,
   setStripLocation,
 } from '../sql/datasets.ts';
 import { readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
+import type { StoreName } from '../sql/image-store.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
 import { type Hub, openHub } from './hub.ts';
@@ -27,8 +28,18 @@ interface CreateOptions {
   pgmMaxSide?: number;
   background?: number;
   columns: Dataset['columns'];
+  store: StoreName;
+  kuduPartitions: number;
+  kuduReplicas?: number;
   features?: string;
   stripLocation?: boolean;
+  json?: boolean;
+}
+
+interface DropOptions {
+  keepTopic?: boolean;
+  keepTable?: boolean;
+  yes?: boolean;
   json?: boolean;
 }
 
@@ -97,6 +108,25 @@ export const datasetCommand: RegisterCommand = (program) => {
         .choices(['all', 'classic'])
         .default('all'),
     )
+    .addOption(
+      new Option(
+        '--store <store>',
+        'where its images are: postgres, or kudu, with which not everything works yet',
+      )
+        .choices(['postgres', 'kudu'])
+        .default('postgres'),
+    )
+    .option(
+      '--kudu-partitions <n>',
+      'hash partitions of its table in Kudu: as many tablets can be written and scanned at once',
+      wholeNumber(1, 1000),
+      4,
+    )
+    .option(
+      '--kudu-replicas <n>',
+      'tablet servers that have each of them, an odd number (default: the cluster’s)',
+      wholeNumber(1, 7),
+    )
     .option('--features <backbone>', 'whose features images get as they are ingested')
     .option('--strip-location', 'store images without the place where they were taken: GPS of EXIF and XMP')
     .option(...JSON_OPTION)
@@ -118,7 +148,11 @@ export const datasetCommand: RegisterCommand = (program) => {
       const counts = await readDatasetCounts(hub.pool);
       report(
         options,
-        datasets.map((dataset) => ({ ...dataset, ...counts.get(dataset.name)! })),
+        datasets.map((dataset) => ({
+          ...dataset,
+          ...counts.get(dataset.name)!,
+          ...(dataset.store === 'kudu' ? UNCOUNTED : {}),
+        })),
         datasetTable,
       );
     });
@@ -167,7 +201,7 @@ export const datasetCommand: RegisterCommand = (program) => {
     .option(...JSON_OPTION)
     .action(async (name: string, options: { partitions?: number; json?: boolean }) => {
       await using hub = await openHub(commandContext());
-      const { topic } = await getDataset(hub.pool, name);
+      const { topic } = await getAnyDataset(hub.pool, name);
       if (hub.servers.kafka === null) throw noKafka();
       const state = await makeTopic(hub, topic, options.partitions);
       report(options, { name: topic, state }, () => `Dataset ${name}, ${TOPIC_STATES[state](topic)}.`);
@@ -177,20 +211,25 @@ export const datasetCommand: RegisterCommand = (program) => {
     .command('drop <name>')
     .description('drop a dataset with its images, labels, models and dead letters, and its topic')
     .option('--keep-topic', 'leave the topic and its messages')
+    .option('--keep-table', 'leave its table in Kudu, which need not answer then')
     .option('--yes', 'do not ask')
     .option(...JSON_OPTION)
-    .action(async (name: string, options: { keepTopic?: boolean; yes?: boolean; json?: boolean }) => {
+    .action(async (name: string, options: DropOptions) => {
       await using hub = await openHub(commandContext());
-      const { topic } = await getDataset(hub.pool, name);
-      const { rows = 0 } = (await readDatasetCounts(hub.pool)).get(name) ?? {};
+      const dataset = await getAnyDataset(hub.pool, name);
+      const { topic } = dataset;
+      const { rows } = options.keepTable
+        ? { rows: null }
+        : await countsOf(hub, dataset, await readDatasetCounts(hub.pool));
+      const images = rows === null ? '' : ` with ${rows} images`;
       const withTopic = options.keepTopic ? '' : ` and topic ${topic}`;
-      await confirm(`Drop dataset ${name} with ${rows} images${withTopic}?`, options);
-      await dropDataset(hub.pool, name);
+      await confirm(`Drop dataset ${name}${images}${withTopic}?`, options);
+      await drop(hub, dataset, options);
       const topicDeleted = !options.keepTopic && (await deleteTopic(hub, topic));
       report(
         options,
         { dropped: name, images: rows, topic, topicDeleted },
-        () => `Dropped dataset ${name} (${rows} images)${topicDeleted ? ` and topic ${topic}` : ''}.`,
+        () => `Dropped dataset ${name}${images}${topicDeleted ? ` and topic ${topic}` : ''}.`,
       );
     });
 };
@@ -210,12 +249,17 @@ const noKafka = () =>
 
 async function create(hub: Hub, name: string, options: CreateOptions) {
   const { classes: list, labelFrom: rule, topic = name, pgmMaxSide, background, columns } = options;
-  const { features: featuresBackbone = null, stripLocation = false } = options;
+  const { features: featuresBackbone = null, stripLocation = false, store } = options;
+  if (store === 'kudu' && featuresBackbone !== null) {
+    throw new HubError('NOT_SUPPORTED', 'Images in Kudu get no features at ingest yet.', {
+      hint: 'Leave --features out.',
+    });
+  }
   const classes = await parseClasses(list);
   // Kafka is asked first whether it answers: a dataset without its topic would be half made.
   if (hub.servers.kafka !== null)
     await (await openKafkaAdmin(hub.config, hub.servers.kafka, hub.log)).close();
-  await createDataset(hub.pool, {
+  const dataset = {
     name,
     classes,
     topic,
@@ -225,17 +269,44 @@ async function create(hub: Hub, name: string, options: CreateOptions) {
     columns,
     featuresBackbone,
     stripLocation,
-  });
+  };
+  if (store === 'kudu') {
+    const layout = { partitions: options.kuduPartitions, replicas: options.kuduReplicas };
+    await (await inKudu()).createKuduDataset(hub.pool, hub.servers.kudu, dataset, layout);
+  } else await createDataset(hub.pool, dataset);
   let state: TopicState = 'no-kafka';
   if (hub.servers.kafka !== null) {
     try {
       state = await makeTopic(hub, topic, options.partitions);
     } catch (error) {
-      await dropDataset(hub.pool, name);
+      await drop(hub, { name, store });
       throw error;
     }
   }
-  return { dataset: await getDataset(hub.pool, name), topic: { name: topic, state } };
+  return { dataset: await getAnyDataset(hub.pool, name), topic: { name: topic, state } };
+}
+
+/** Loaded only for datasets there: it takes a quarter of a second. */
+const inKudu = () => import('../kudu-store/manage.ts');
+
+async function drop(
+  { pool, servers }: Hub,
+  { name, store }: Pick<Dataset, 'name' | 'store'>,
+  { keepTable = false }: DropOptions = {},
+): Promise<void> {
+  if (store === 'kudu') await (await inKudu()).dropKuduDataset(pool, servers.kudu, name, { keepTable });
+  else await dropDataset(pool, name);
+}
+
+/** Those of Postgres, and where the images are in Kudu, theirs. */
+async function countsOf(
+  { pool, servers }: Hub,
+  { name, store }: Dataset,
+  all: ReadonlyMap<string, DatasetCounts>,
+): Promise<DatasetCounts> {
+  const counts = all.get(name)!;
+  if (store !== 'kudu') return counts;
+  return { ...counts, ...(await (await inKudu()).countImages(pool, servers.kudu, name)) };
 }
 
 async function makeTopic(
@@ -289,9 +360,10 @@ interface ShownDataset extends Dataset, DatasetCounts {
   partitions: TopicOffsets[] | null;
 }
 
-async function show({ pool, servers, config, log }: Hub, name: string): Promise<ShownDataset> {
-  const dataset = await getDataset(pool, name);
-  const counts = (await readDatasetCounts(pool)).get(name)!;
+async function show(hub: Hub, name: string): Promise<ShownDataset> {
+  const { pool, servers, config, log } = hub;
+  const dataset = await getAnyDataset(pool, name);
+  const counts = await countsOf(hub, dataset, await readDatasetCounts(pool));
   return { ...dataset, ...counts, partitions: await offsets(dataset.topic) };
 
   async function offsets(topic: string): Promise<TopicOffsets[] | null> {
@@ -306,14 +378,18 @@ async function show({ pool, servers, config, log }: Hub, name: string): Promise<
   }
 }
 
-function datasetTable(datasets: (Dataset & DatasetCounts)[]): string {
+/** In a list nothing is scanned: show counts. */
+const UNCOUNTED = { rows: null, labelled: null, unclassified: null };
+type Uncounted<T> = { [K in keyof T]: K extends keyof typeof UNCOUNTED ? T[K] | null : T[K] };
+
+function datasetTable(datasets: (Dataset & Uncounted<DatasetCounts>)[]): string {
   if (datasets.length === 0) return 'No datasets yet. Make one: imagehub dataset create mnist --classes 0..9';
   const table = new Table({
     head: ['dataset', 'topic', 'classes', 'images', 'labelled', 'live model'],
     style: { head: [], border: [] },
   });
   for (const { name, topic, classes, rows, labelled, liveModelId } of datasets) {
-    table.push([name, topic, classes.length, rows, labelled, liveModelId ?? '']);
+    table.push([name, topic, classes.length, rows ?? 'in Kudu', labelled ?? '', liveModelId ?? '']);
   }
   return table.toString();
 }
@@ -330,6 +406,7 @@ function showText(dataset: ShownDataset): string {
     .join('\n');
   table.push(
     { dataset: dataset.name },
+    { store: dataset.store },
     { classes: classes.slice(0, CLASSES_SHOWN).join(', ') + more },
     { 'labels from': labelPattern === null ? labelFrom : `regex:${labelPattern}` },
     { images: `${dataset.rows} (${dataset.labelled} labelled, ${dataset.unclassified} not classified)` },

@@ -4,7 +4,7 @@ import { HubError } from '../errors.ts';
 import { openIngest } from '../ingest/open-ingest.ts';
 import { retryDeadLetters } from '../ingest/retry-dead-letters.ts';
 import { createMetrics } from '../metrics.ts';
-import { getDataset } from '../sql/datasets.ts';
+import { getAnyDataset } from '../sql/datasets.ts';
 import {
   countDeadLetters,
   type DeadLetterFilter,
@@ -77,7 +77,7 @@ export const deadLettersCommand: RegisterCommand = (program) => {
       const metrics = createMetrics({ processMetrics: false });
       await using context = await openIngest({
         config,
-        postgres: hub.servers.postgres,
+        ...hub.servers,
         log,
         metrics,
         signal: interruptSignal(),
@@ -133,7 +133,7 @@ async function filterOf(
   numbers: number[] | undefined,
   { reason }: FilterOptions,
 ): Promise<DeadLetterFilter> {
-  await getDataset(hub.pool, dataset);
+  await getAnyDataset(hub.pool, dataset);
   return { dataset, numbers: numbers && numbers.length > 0 ? numbers : undefined, reason };
 }
 

@@ -135,7 +135,7 @@ async function startIngest(
   healthIs: (now: () => Health) => void,
 ): Promise<void> {
   const { config, log, servers } = hub;
-  await using context = await openIngest({ config, postgres: servers.postgres, log, metrics, signal });
+  await using context = await openIngest({ config, ...servers, log, metrics, signal });
   healthIs(() => withThreads(context.troubles.health()));
   await runIngest(context, servers.kafka);
 }

@@ -8,6 +8,7 @@ import { queryPostgres } from '../query/postgres.ts';
 import type { TableScan } from '../query/load.ts';
 import type { QueryOptions } from '../query/result.ts';
 import { checkConnection, openPool } from '../sql/database.ts';
+import { checkKudu } from '../stack/check.ts';
 import { hostList, locateKudu, locateServers } from '../stack/servers.ts';
 import { type CommandContext, commandContext, type RegisterCommand } from './command.ts';
 import { wholeNumber } from './numbers.ts';
@@ -144,6 +145,7 @@ async function onKudu(
   const { queryKudu } = await import('../query/kudu.ts');
   const progress = createProgress({ label: 'reading from Kudu', unit: 'rows' });
   try {
+    await checkKudu(masters);
     using client = await connect({ masters });
     const all = { ...limits, maxBytes, onProgress: (rows: number) => progress.update(rows) };
     return await queryKudu(client, statement, all, (result) => {

@@ -4,7 +4,8 @@ import { openKafkaAdmin, type TopicOffsets } from '../ingest/kafka.ts';
 import { elasticsearchError, isMissingIndex, openElasticsearch } from '../indexer/elasticsearch.ts';
 import { reconcileIndex, refusedPart, sameSum, without } from '../indexer/reconcile.ts';
 import type { Logger } from '../log.ts';
-import { getDataset } from '../sql/datasets.ts';
+import { getAnyDataset } from '../sql/datasets.ts';
+import { STORE_SUPPORT } from '../sql/image-store.ts';
 import { type Books, check, type Check, checkBooks, readBooks } from '../sql/reconcile.ts';
 import type { Servers } from '../stack/servers.ts';
 
@@ -57,11 +58,12 @@ export interface Reconciliation {
 
 /** Compares the books of the database with the topic and the index. */
 export async function reconcile(hub: ReconcileContext, name: string): Promise<Reconciliation> {
-  const dataset = await getDataset(hub.pool, name);
+  const dataset = await getAnyDataset(hub.pool, name);
   const ends = await topicEnds(hub, dataset.topic);
-  const books = await readBooks(hub.pool, name);
+  const { changeFeed, sql } = STORE_SUPPORT[dataset.store];
+  const books = sql ? await readBooks(hub.pool, name) : await kuduBooks(hub, name);
   const checks = checkBooks(books);
-  const index = await indexChecks(hub, name);
+  const index = changeFeed ? await indexChecks(hub, name) : { documents: null, checks: [] };
   checks.push(...index.checks);
   const halted = books.partitions.filter(({ haltedReason }) => haltedReason !== null);
   const lag = ends && lagOf(books, dataset.topic, ends);
@@ -79,6 +81,12 @@ export async function reconcile(hub: ReconcileContext, name: string): Promise<Re
     halted: halted.map(({ topic, partition, haltedReason }) => `${topic}/${partition}: ${haltedReason}`),
     checks,
   };
+}
+
+/** Loaded only then: few have datasets in Kudu. */
+async function kuduBooks({ pool, servers }: ReconcileContext, dataset: string): Promise<Books> {
+  const { readKuduBooks } = await import('../kudu-store/books.ts');
+  return readKuduBooks(pool, servers.kudu, dataset);
 }
 
 /** null: there is no Kafka, or no such topic. */

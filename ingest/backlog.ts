@@ -3,6 +3,7 @@ import { IsolatedClassifier } from '../classifier/isolated/classify.ts';
 import { countUnclassified, takeUnclassified, writeVerdicts } from '../sql/backlog.ts';
 import { transaction } from '../sql/database.ts';
 import { type Dataset, listDatasets } from '../sql/datasets.ts';
+import { STORE_SUPPORT } from '../sql/image-store.ts';
 import { shadowBacklog } from './backlog-shadow.ts';
 import type { IngestContext } from './engine.ts';
 
@@ -33,7 +34,7 @@ export async function classifyBacklog(context: IngestContext): Promise<void> {
   while (!signal.aborted) {
     let done = 0;
     try {
-      const datasets = await listDatasets(sidePool);
+      const datasets = (await listDatasets(sidePool)).filter(({ store }) => STORE_SUPPORT[store].backlog);
       troubles.over(CANNOT_LIST);
       for (const dataset of datasets) {
         if (signal.aborted) return;

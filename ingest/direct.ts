@@ -26,7 +26,7 @@ export async function openDirectSink(
   const stop = new AbortController();
   const context = await openIngest({
     config,
-    postgres: servers.postgres,
+    ...servers,
     log,
     metrics: createMetrics({ processMetrics: false }),
     signal: stop.signal,

@@ -7,6 +7,7 @@ import { errorCode, type Pool, withClient } from '../sql/database.ts';
 import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
 import { EncodedRows } from '../sql/encoded-rows.ts';
 import type { FeatureBatch } from '../sql/features.ts';
+import type { ImageStore, StoreName } from '../sql/image-store.ts';
 import type { ShadowBatch, ShadowOutcome } from '../sql/shadow-rows.ts';
 import { type Batch, writeBatch, type WriteOutcome } from '../sql/write-batch.ts';
 import type { BatchResult, IgnoredHeader, Packed } from './batch-task.ts';
@@ -30,6 +31,8 @@ export interface IngestContext {
   live: LiveDatasets;
   workers: Workers;
   fetcher: ImageFetcher;
+  /** Where the images of datasets are. */
+  stores: Readonly<Record<StoreName, ImageStore>>;
   /** What is waited for right now. */
   troubles: Troubles;
   /** Aborted: finish the batches in flight, take no more. */
@@ -96,6 +99,7 @@ export async function prepareChunk(
   const last = chunk.messages.at(-1);
   return {
     ...place,
+    store: dataset.store,
     from: chunk.from,
     to: chunk.to,
     datasetVersion: version,
@@ -269,7 +273,7 @@ function cutAtRepeats({ topic, partition }: Place, { messages, from, to }: Chunk
   return [...parts, part];
 }
 
-function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<WriteOutcome> {
+function writeOnce({ pool, stores, metrics }: IngestContext, batch: Batch): Promise<WriteOutcome> {
   const { dataset } = batch;
   const asked = performance.now();
   metrics.batchesInFlight.inc({ stage: 'write' });
@@ -277,7 +281,7 @@ function writeOnce({ pool, metrics }: IngestContext, batch: Batch): Promise<Writ
     const started = performance.now();
     metrics.batchStage.observe({ dataset, stage: 'wait' }, (started - asked) / 1000);
     try {
-      return await writeBatch(client, batch);
+      return await writeBatch(client, batch, stores[batch.store]);
     } finally {
       metrics.batchStage.observe({ dataset, stage: 'write' }, (performance.now() - started) / 1000);
     }

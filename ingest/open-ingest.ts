@@ -2,7 +2,9 @@ import { hostname } from 'node:os';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { lazyKuduStore } from '../kudu-store/lazy-store.ts';
 import { openPool } from '../sql/database.ts';
+import { postgresStore } from '../sql/postgres-store.ts';
 import { ImageFetcher } from './claims/fetcher.ts';
 import { batchesAtOnce, type IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
@@ -24,6 +26,8 @@ const CONNECTION_TIMEOUT_MS = 30_000;
 export async function openIngest(options: {
   config: Config;
   postgres: string;
+  /** Kudu's masters; without them datasets in Kudu wait. */
+  kudu?: string[] | null;
   log: Logger;
   metrics: Metrics;
   signal: AbortSignal;
@@ -44,16 +48,20 @@ export async function openIngest(options: {
   const sidePool = openPool(options.postgres, { ...settings, max: SIDE_CONNECTIONS });
   const workers = new Workers(config, log, () => metrics.workerRestarts.inc());
   const troubles = new Troubles(log);
+  const { kudu: masters = null } = options;
+  const kudu = lazyKuduStore({ masters, pool, sidePool, cellBytes: config.kuduMaxCellBytes, log });
   return {
     ...options,
     pool,
     sidePool,
     workers,
     live: new LiveDatasets(sidePool, metrics),
+    stores: { postgres: postgresStore, kudu },
     troubles,
     fetcher: new ImageFetcher({ config, log, metrics, troubles }),
     async [Symbol.asyncDispose]() {
       await workers.close();
+      kudu[Symbol.dispose]();
       await Promise.all([pool.end(), sidePool.end()]);
     },
   };

@@ -48,7 +48,7 @@ async function retryOne(
   for (;;) {
     const batch = await prepareChunk(context, { dataset, topic, partition, epoch }, chunk, isolated);
     const outcome = await withClient(context.pool, (client) =>
-      writeRetried(client, letter.deadLetterNo, batch),
+      writeRetried(client, letter.deadLetterNo, batch, context.stores[batch.store]),
     );
     if (outcome !== 'dataset-changed') return outcome;
     await context.live.refresh(letter.dataset);

@@ -1,6 +1,7 @@
 import {
   DuckDBArrayValue,
   DuckDBBlobValue,
+  type DuckDBConnection,
   DuckDBListValue,
   DuckDBMapValue,
   type DuckDBResult,
@@ -9,20 +10,32 @@ import {
   DuckDBTypeId,
   type DuckDBValue,
 } from '@duckdb/node-api';
+import { HubError } from '../errors.ts';
+import { duckdbMessage } from './duckdb.ts';
 import type { Cell, QueryResult } from './result.ts';
 
-/** DuckDB's result in the form that both engines share. */
-export function resultOf(result: DuckDBResult): QueryResult {
-  const names = result.columnNames();
+/**
+ * Runs a statement; its rows come as they are asked for.
+ * @throws HubError QUERY_FAILED, now or between the rows
+ */
+export async function streamResult(connection: DuckDBConnection, statement: string): Promise<QueryResult> {
+  const result = await orFailed(connection.stream(statement));
   const types = result.columnTypes();
-  const columns = names.map((name, index) => ({ name, numeric: NUMERIC.has(types[index]!.typeId) }));
+  const columns = result
+    .columnNames()
+    .map((name, index) => ({ name, numeric: NUMERIC.has(types[index]!.typeId) }));
   return { columns, batches: portions(result, types) };
 }
 
 async function* portions(result: DuckDBResult, types: DuckDBType[]): AsyncGenerator<Cell[][]> {
-  for await (const chunk of result)
+  for (let chunk; (chunk = await orFailed(result.fetchChunk())) && chunk.rowCount > 0;)
     yield chunk.getRows().map((row) => row.map((value, index) => cellOf(value, types[index]!.typeId)));
 }
+
+const orFailed = <T>(work: Promise<T>): Promise<T> =>
+  work.catch((error: unknown) => {
+    throw new HubError('QUERY_FAILED', duckdbMessage(error).replaceAll(/\n{2,}/g, '\n'), { cause: error });
+  });
 
 const NUMERIC: ReadonlySet<DuckDBTypeId> = new Set([
   DuckDBTypeId.TINYINT,

@@ -54,3 +54,7 @@ export function duckdbType({ type, precision, scale }: Column): string {
       return `DECIMAL(${precision},${scale})`;
   }
 }
+
+/** What DuckDB says of an error; its errors are not always instances of this realm's Error. */
+export const duckdbMessage = (error: unknown): string =>
+  String((error as { message?: unknown } | null)?.message ?? error);

@@ -73,29 +73,34 @@ function conditionOf(column: Column, filter: TableFilter): Found {
 function comparison(column: Column, { comparison_type: type, constant }: TableFilter): Found {
   const value = constant && valueOf(column, constant);
   if (value === undefined) return NOTHING;
-  const floating = column.type === 'FLOAT' || column.type === 'DOUBLE';
+  const complete = isExact(column);
   switch (type) {
     case 'COMPARE_EQUAL':
-      return { condition: { eq: value }, complete: !floating };
+      return { condition: { eq: value }, complete };
     case 'COMPARE_LESSTHAN':
-      return { condition: { lt: value }, complete: !floating };
+      return { condition: { lt: value }, complete };
     case 'COMPARE_LESSTHANOREQUALTO':
-      return { condition: { lte: value }, complete: !floating };
-    // To DuckDB NaN is greater than every number; to Kudu it is not.
+      return { condition: { lte: value }, complete };
     case 'COMPARE_GREATERTHAN':
-      return floating ? NOTHING : { condition: { gt: value }, complete: true };
+      return { condition: { gt: value }, complete };
     case 'COMPARE_GREATERTHANOREQUALTO':
-      return floating ? NOTHING : { condition: { gte: value }, complete: true };
+      return { condition: { gte: value }, complete };
     case undefined:
     default:
       return NOTHING;
   }
 }
 
+/**
+ * To Kudu NaN equals every number (`GenericCompare` in src/kudu/common/types.h), to DuckDB it is greater than all: comparing floating
+ * point, Kudu may give too many rows, never too few.
+ */
+const isExact = ({ type }: Column): boolean => type !== 'FLOAT' && type !== 'DOUBLE';
+
 function inList(column: Column, constants: Constant[]): Found {
   const values = constants.filter((constant) => !constant.is_null).map((one) => valueOf(column, one));
   if (values.some((value) => value === undefined)) return NOTHING;
-  return { condition: { in: values as NonNullable<(typeof values)[0]>[] }, complete: true };
+  return { condition: { in: values as NonNullable<(typeof values)[0]>[] }, complete: isExact(column) };
 }
 
 /** `x is null`, `x is not null`, and a boolean column itself, or its opposite. */
@@ -162,7 +167,8 @@ function valueOf(column: Column, { type, is_null: isNull, value }: Constant) {
         : undefined;
     case 'FLOAT':
     case 'DOUBLE':
-      return typeof value === 'number' ? value : undefined;
+      // Large ones come as text, as large integers do.
+      return Number.isFinite(Number(value)) ? Number(value) : undefined;
     case 'BOOL':
       return typeof value === 'boolean' ? value : undefined;
     case 'STRING':

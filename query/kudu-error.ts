@@ -10,8 +10,9 @@ const AWAY: ReadonlySet<KuduErrorCode> = new Set([
 ]);
 
 /** What Kudu's client throws, with what to do about it; anything else as it is. @param masters those that were asked */
-export function explainKudu(error: unknown, masters: readonly string[]): unknown {
-  if (!(error instanceof KuduError)) return error;
+export function explainKudu(thrown: unknown, masters: readonly string[]): unknown {
+  const error = thrown instanceof HubError ? thrown.cause : thrown;
+  if (!(error instanceof KuduError)) return thrown;
   const place = masters.join(', ');
   if (AWAY.has(error.code)) {
     return new HubError('SERVER_UNREACHABLE', `Kudu at ${place} cannot be reached: ${error.message}`, {

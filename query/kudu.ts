@@ -1,9 +1,8 @@
 import { type DuckDBConnection, StatementType } from '@duckdb/node-api';
-import { errorText, HubError } from '../errors.ts';
+import { HubError } from '../errors.ts';
 import type { Client, Table } from '../kudu/index.ts';
-import type { Schema } from '../kudu/schema/schema.ts';
-import { resultOf } from './duckdb-result.ts';
-import { duckdbType, openDuckDB, quoteName, quoteText } from './duckdb.ts';
+import { streamResult } from './duckdb-result.ts';
+import { duckdbMessage, duckdbType, openDuckDB, quoteName, quoteText } from './duckdb.ts';
 import { type Budget, type LoadedTable, loadTable, type TableScan } from './load.ts';
 import { planScans, type TableNeeds } from './plan.ts';
 import type { QueryOptions, QueryResult } from './result.ts';
@@ -80,20 +79,11 @@ async function plan(client: Client, statement: string): Promise<Planned> {
   if (prepared.statementType !== StatementType.SELECT) throw notOneSelect();
   prepared.destroySync();
   const schemas = new Map([...tables].map(([name, { schema }]) => [name, schema]));
-  const needs = await planScans(connection, statement, schemas);
-  return {
-    tables,
-    needs: needs ?? new Map([...schemas].map(([name, schema]) => [name, everything(schema)])),
-  };
+  return { tables, needs: await planScans(connection, statement, schemas) };
 }
 
 const notOneSelect = () =>
   new HubError('USAGE', 'imagehub sql answers one select, and that is none, or more than one.');
-
-const everything = (schema: Schema): TableNeeds => ({
-  columns: schema.columns.map(({ name }) => name),
-  where: {},
-});
 
 /** The statement's syntax tree, as DuckDB serializes it. */
 async function parsed(connection: DuckDBConnection, statement: string): Promise<unknown> {
@@ -129,7 +119,7 @@ const shownName = (name: string): string => (/^[a-z_][a-z0-9_]*$/i.test(name) ? 
 /** What DuckDB says of a statement, with the place in it. */
 function explain(error: unknown, known: readonly string[]): unknown {
   if (error instanceof HubError) return error;
-  const text = errorText(error)
+  const text = duckdbMessage(error)
     .replace(/^Failed to extract statements: /, '')
     .replace(/^Did you mean .*\n/m, '')
     .replaceAll(/\n{2,}/g, '\n');
@@ -169,11 +159,7 @@ async function run<T>(
   signal.addEventListener('abort', interrupt, { once: true });
   try {
     signal.throwIfAborted();
-    const streamed = await connection.stream(statement);
-    return await consume(resultOf(streamed));
-  } catch (error) {
-    if (signal.aborted || error instanceof HubError || !(error instanceof Error)) throw error;
-    throw new HubError('QUERY_FAILED', error.message, { cause: error });
+    return await consume(await streamResult(connection, statement));
   } finally {
     signal.removeEventListener('abort', interrupt);
   }

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer';
 import duckdb from '@duckdb/node-bindings';
 import { type Data, DataType } from 'apache-arrow';
 
@@ -68,15 +69,21 @@ function decimals(words: Uint32Array, precision: number): WriteCells {
   };
 }
 
-function texts({ values, valueOffsets: offsets }: Data): WriteCells {
+/** DuckDB would make null of a text that is no UTF-8; its bad bytes become U+FFFD instead, as in the client's rows. */
+function texts({ type, values, valueOffsets: offsets }: Data): WriteCells {
   const bytes = values as Uint8Array;
+  const mended = DataType.isUtf8(type)
+    ? (text: Uint8Array) => (isUtf8(text) ? text : Buffer.from(DECODER.decode(text)))
+    : (cell: Uint8Array) => cell;
   return (vector, from, count) => {
     for (let row = 0; row < count; row++) {
       const text = bytes.subarray(offsets[from + row], offsets[from + row + 1]);
-      duckdb.vector_assign_string_element_len(vector, row, text);
+      duckdb.vector_assign_string_element_len(vector, row, mended(text));
     }
   };
 }
+
+const DECODER = new TextDecoder();
 
 const copy = (vector: duckdb.Vector, { buffer, byteOffset, byteLength }: ArrayBufferView): void =>
   duckdb.copy_data_to_vector(vector, 0, buffer as ArrayBuffer, byteOffset, byteLength);

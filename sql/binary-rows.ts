@@ -106,6 +106,34 @@ export class RowReader {
     return this.#bytes.subarray(this.#at - length, this.#at);
   }
 
+  /** Text of ASCII characters alone. */
+  ascii(): string | null {
+    const length = this.#length();
+    if (length < 0) return null;
+    this.#at += length;
+    return this.#bytes.toString('latin1', this.#at - length, this.#at);
+  }
+
+  /** text[] of one dimension without nulls, of ASCII characters. */
+  asciiArray(): string[] | null {
+    const length = this.#length();
+    if (length < 0) return null;
+    const end = this.#at + length;
+    const values: string[] = [];
+    // As for float4Array; an empty one ends behind the element type.
+    for (this.#at += 20; this.#at < end;) values.push(this.ascii()!);
+    this.#at = end;
+    return values;
+  }
+
+  /** jsonb as its text; a version byte comes first. */
+  jsonb(): string | null {
+    const length = this.#length();
+    if (length < 0) return null;
+    this.#at += length;
+    return this.#bytes.toString('utf8', this.#at - length + 1, this.#at);
+  }
+
   /** Text that is base64, decoded. */
   base64(): Buffer | null {
     const length = this.#length();

@@ -1,6 +1,7 @@
 import { HubError } from '../errors.ts';
 import { getBackbone } from './backbones.ts';
-import { type Pool, type Queryable, errorCode, transaction } from './database.ts';
+import { type Pool, type PoolClient, type Queryable, errorCode, transaction } from './database.ts';
+import { STORE_SUPPORT, type StoreName } from './image-store.ts';
 
 export type LabelFrom = 'none' | 'first-character' | 'parent-folder' | 'regex';
 
@@ -8,6 +9,7 @@ export type LabelFrom = 'none' | 'first-character' | 'parent-folder' | 'regex';
 export interface Dataset {
   name: string;
   topic: string;
+  store: StoreName;
   labelFrom: LabelFrom;
   /** Regular expression whose first group is the label; only with labelFrom `regex`. */
   labelPattern: string | null;
@@ -30,7 +32,7 @@ export interface Dataset {
 }
 
 const SELECT = `
-  select d.name, d.topic, d.label_from as "labelFrom", d.label_pattern as "labelPattern",
+  select d.name, d.topic, d.store, d.label_from as "labelFrom", d.label_pattern as "labelPattern",
          d.pgm_max_side as "pgmMaxSide", d.background, d.columns, d.strip_location as "stripLocation", d.live_model_id as "liveModelId",
          d.shadow_model_id as "shadowModelId",
          d.promotion_no as "promotionNo",
@@ -58,8 +60,27 @@ export async function listDatasets(db: Queryable): Promise<Dataset[]> {
   return (await db.query<Dataset>(`${SELECT} order by d.name`)).rows;
 }
 
-/** @throws HubError NOT_FOUND, with the names there are. */
+/**
+ * A dataset whose images are in Postgres: what works on their rows in SQL would see none of another's, and go on as if there
+ * were none. What works wherever they are asks for `getAnyDataset`.
+ * @throws HubError NOT_FOUND, with the names there are; NOT_SUPPORTED: its images are elsewhere
+ */
 export async function getDataset(db: Queryable, name: string): Promise<Dataset> {
+  const dataset = await getAnyDataset(db, name);
+  if (STORE_SUPPORT[dataset.store].sql) return dataset;
+  throw new HubError(
+    'NOT_SUPPORTED',
+    `The images of ${name} are in Kudu, which this does not work with yet.`,
+    {
+      hint:
+        'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; model add, list, promote ' +
+        'without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
+    },
+  );
+}
+
+/** A dataset, wherever its images are. @throws HubError NOT_FOUND, with the names there are. */
+export async function getAnyDataset(db: Queryable, name: string): Promise<Dataset> {
   const { rows } = await db.query<Dataset>(`${SELECT} where d.name = $1`, [name]);
   if (rows[0]) return rows[0];
   const names = (await listDatasets(db)).map((dataset) => dataset.name);
@@ -77,6 +98,7 @@ export type NewDataset = Pick<Dataset, 'name' | 'classes'> &
     Pick<
       Dataset,
       | 'topic'
+      | 'store'
       | 'labelFrom'
       | 'labelPattern'
       | 'pgmMaxSide'
@@ -90,9 +112,22 @@ export type NewDataset = Pick<Dataset, 'name' | 'classes'> &
 /** PostgreSQL's limit for names is 63 bytes; ours leaves room for prefixes and suffixes. */
 const NAME = /^[a-z][a-z0-9_]{0,40}$/;
 
-/** Makes the dataset, its classes and its partition of `images`; the topic is the caller's to make. */
-export async function createDataset(pool: Pool, dataset: NewDataset): Promise<void> {
-  const { name, classes } = dataset;
+/** Makes, or drops, what holds a dataset's images, as the last thing in the transaction that does so with the dataset. */
+export type TableWork = (client: PoolClient, dataset: string) => Promise<unknown>;
+
+const createPartition: TableWork = (client, name) =>
+  client.query('select imagehub.create_image_partition($1)', [name]);
+
+/**
+ * Makes the dataset, its classes and its partition of `images`; the topic is the caller's to make.
+ * @param createTable makes its table elsewhere, where the dataset's store is another
+ */
+export async function createDataset(
+  pool: Pool,
+  dataset: NewDataset,
+  createTable: TableWork = createPartition,
+): Promise<void> {
+  const { name, classes, store = 'postgres' } = dataset;
   if (!NAME.test(name)) {
     throw new HubError('USAGE', `“${name}” cannot be a dataset’s name.`, {
       hint: 'Use a lower-case letter followed by at most 40 lower-case letters, digits or underscores.',
@@ -114,8 +149,8 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
       });
     }
     await client.query(
-      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns, features_backbone_id, strip_location)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns, features_backbone_id, strip_location, store)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
       [
         name,
         dataset.topic ?? name,
@@ -126,13 +161,14 @@ export async function createDataset(pool: Pool, dataset: NewDataset): Promise<vo
         dataset.columns ?? 'all',
         dataset.featuresBackbone ? (await getBackbone(client, dataset.featuresBackbone)).id : null,
         dataset.stripLocation ?? false,
+        store,
       ],
     );
     await client.query(
       'insert into imagehub.classes (dataset, index, name) select $1, ordinality - 1, class from unnest($2::text[]) with ordinality as t (class)',
       [name, classes],
     );
-    await client.query('select imagehub.create_image_partition($1)', [name]);
+    await createTable(client, name);
   }).catch((error: unknown) => {
     if (errorCode(error) !== '23505') throw error;
     throw new HubError(
@@ -165,10 +201,13 @@ export async function setStripLocation(db: Queryable, name: string, strip: boole
   await db.query('update imagehub.datasets set strip_location = $2 where name = $1', [name, strip]);
 }
 
-/** Drops the dataset with its images, features, models, dead letters and offsets; the topic and the index are the caller's. */
-export async function dropDataset(pool: Pool, name: string): Promise<void> {
+/**
+ * Drops the dataset with its images, features, models, dead letters and offsets; the topic and the index are the caller's.
+ * @param dropTable drops its table elsewhere, where the dataset's store is another
+ */
+export async function dropDataset(pool: Pool, name: string, dropTable?: TableWork): Promise<void> {
   await transaction(pool, async (client) => {
-    await getDataset(client, name);
+    await (dropTable ? getAnyDataset : getDataset)(client, name);
     await client.query(
       'update imagehub.datasets set live_model_id = null, shadow_model_id = null where name = $1',
       [name],
@@ -177,10 +216,11 @@ export async function dropDataset(pool: Pool, name: string): Promise<void> {
       name,
     ]);
     await client.query('delete from imagehub.promotions where dataset = $1', [name]);
-    await client.query(`drop table public."${name}"`);
+    if (!dropTable) await client.query(`drop table public."${name}"`);
     await client.query('delete from imagehub.deleted_images where dataset = $1', [name]);
     await client.query('delete from imagehub.label_changes where dataset = $1', [name]);
     await client.query('delete from imagehub.features where dataset = $1', [name]);
     await client.query('delete from imagehub.datasets where name = $1', [name]);
+    await dropTable?.(client, name);
   });
 }

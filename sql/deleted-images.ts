@@ -8,7 +8,8 @@ import type { Queryable } from './database.ts';
 export async function pruneDeletedImages(db: Queryable, days: number): Promise<number> {
   const { rows } = await db.query<{ pruned: number }>(
     `with gone as (
-       delete from imagehub.deleted_images where deleted_at < now() - make_interval(days => $1) returning dataset, deletions
+       delete from imagehub.deleted_images
+       where deleted_at < now() - make_interval(days => $1) and not in_kudu returning dataset, deletions
      ), counted as (
        update imagehub.datasets d set pruned_deletions = pruned_deletions + g.deletions
        from (select dataset, sum(deletions) as deletions from gone group by dataset) g where d.name = g.dataset

@@ -1,4 +1,4 @@
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { transaction } from './database.ts';
 
 /** The counters of one partition, all epochs together. */
@@ -22,22 +22,42 @@ export interface PartitionCounts {
   haltedReason: string | null;
 }
 
-/** The dataset's books, all read in one snapshot. */
-export interface Books {
-  partitions: PartitionCounts[];
+/** What is counted in the image table itself. */
+export interface RowCounts {
   rows: number;
   /** Rows whose message no other row claims. */
   distinctMessages: number;
   /** Rows that no message wrote. */
   handMadeRows: number;
+  unclassified: number;
+}
+
+/** The dataset's books, all read in one snapshot. */
+export interface Books extends RowCounts {
+  partitions: PartitionCounts[];
   insertedByHand: number;
   /** Rows deleted so far, those forgotten by now included. */
   deletions: number;
   deadLetters: number;
-  unclassified: number;
 }
 
-export async function readBooks(pool: Pool, dataset: string): Promise<Books> {
+const countPartition = async (client: PoolClient, dataset: string): Promise<RowCounts> => {
+  const { rows } = await client.query<RowCounts>(
+    `select count(*) as rows, count(*) filter (where source_topic is null) as "handMadeRows",
+       count(*) filter (where prediction < 0) as unclassified,
+       count(distinct (source_topic, source_partition, source_epoch, source_offset)) filter (where source_topic is not null) as "distinctMessages"
+     from public.images where dataset = $1`,
+    [dataset],
+  );
+  return rows[0]!;
+};
+
+/** @param countRows in the same snapshot; elsewhere than in Postgres that is the caller's to see to */
+export async function readBooks(
+  pool: Pool,
+  dataset: string,
+  countRows: (client: PoolClient, dataset: string) => Promise<RowCounts> = countPartition,
+): Promise<Books> {
   return transaction(pool, async (client) => {
     await client.query('set transaction isolation level repeatable read, read only');
     const partitions = await client.query<PartitionCounts>(
@@ -47,19 +67,15 @@ export async function readBooks(pool: Pool, dataset: string): Promise<Books> {
        from imagehub.consumer_offsets where dataset = $1 order by topic, partition`,
       [dataset],
     );
-    const rows = await client.query<Omit<Books, 'partitions'>>(
-      `select t.*, (select coalesce(sum(images), 0)::bigint from imagehub.inserts_by_hand where dataset = $1) as "insertedByHand",
+    const counted = await countRows(client, dataset);
+    const rows = await client.query<Omit<Books, 'partitions' | keyof RowCounts>>(
+      `select (select coalesce(sum(images), 0)::bigint from imagehub.inserts_by_hand where dataset = $1) as "insertedByHand",
          d.pruned_deletions + (select coalesce(sum(deletions), 0)::bigint from imagehub.deleted_images where dataset = $1) as deletions,
          (select count(*) from imagehub.dead_letters where dataset = $1) as "deadLetters"
-       from imagehub.datasets d, (
-         select count(*) as rows, count(*) filter (where source_topic is null) as "handMadeRows",
-           count(*) filter (where prediction < 0) as unclassified,
-           count(distinct (source_topic, source_partition, source_epoch, source_offset)) filter (where source_topic is not null) as "distinctMessages"
-         from public.images where dataset = $1
-       ) t where d.name = $1`,
+       from imagehub.datasets d where d.name = $1`,
       [dataset],
     );
-    return { partitions: partitions.rows, ...rows.rows[0]! };
+    return { partitions: partitions.rows, ...counted, ...rows.rows[0]! };
   });
 }
 

@@ -1,16 +1,9 @@
 import type { PoolClient } from 'pg';
 import { DATASET_VERSION } from './datasets.ts';
 import { insertDeadLetters } from './dead-letters.ts';
+import type { BatchWriter, ImageStore } from './image-store.ts';
 import { stagePredictions } from './shadow-rows.ts';
-import {
-  type Batch,
-  BEGIN_INGEST,
-  idsIfWanted,
-  mergeRows,
-  removeTombstoned,
-  stageRows,
-  writeBeside,
-} from './write-batch.ts';
+import { type Batch, BEGIN_INGEST, idsIfWanted, writeBeside } from './write-batch.ts';
 
 export type RetryOutcome =
   'inserted' | 'updated' | 'superseded' | 'deleted' | 'dead' | 'gone' | 'dataset-changed';
@@ -19,26 +12,36 @@ export type RetryOutcome =
  * Writes what a dead letter became on another try, in one transaction, with the coordinates of its message: a newer
  * image of the same id stays. What fails again is the same dead letter with one attempt more; what succeeds moves
  * from `dead` to where it belongs in the partition's counters. `batch` holds just that message.
+ * @param store the batch's
  */
 export async function writeRetried(
   client: PoolClient,
   deadLetterNo: number,
   batch: Batch,
+  store: ImageStore,
 ): Promise<RetryOutcome> {
-  await stageRows(client);
+  const writer = await store.writer(client, batch);
   if (batch.shadow) await stagePredictions(client);
   await client.query(BEGIN_INGEST);
   try {
-    const outcome = await attempt(client, deadLetterNo, batch);
-    await client.query(outcome === 'gone' || outcome === 'dataset-changed' ? 'rollback' : 'commit');
+    const outcome = await attempt(client, deadLetterNo, batch, writer);
+    const nothingToDo = outcome === 'gone' || outcome === 'dataset-changed';
+    await client.query(nothingToDo ? 'rollback' : 'commit');
+    if (!nothingToDo) await writer.committed?.();
     return outcome;
   } catch (error) {
     await client.query('rollback').catch(() => undefined);
+    await writer.rolledBack?.();
     throw error;
   }
 }
 
-async function attempt(client: PoolClient, deadLetterNo: number, batch: Batch): Promise<RetryOutcome> {
+async function attempt(
+  client: PoolClient,
+  deadLetterNo: number,
+  batch: Batch,
+  writer: BatchWriter,
+): Promise<RetryOutcome> {
   const { rows } = await client.query<{ version: string }>(
     `select ${DATASET_VERSION} as version from imagehub.dead_letters l join imagehub.datasets d on d.name = l.dataset
      where l.dead_letter_no = $1 for update of l for share of d`,
@@ -49,8 +52,8 @@ async function attempt(client: PoolClient, deadLetterNo: number, batch: Batch): 
 
   const failures = [...batch.deadLetters];
   const written = idsIfWanted(batch);
-  const { inserted, updated } = await mergeRows(client, batch, batch.rows, failures, written);
-  const deleted = await removeTombstoned(client, batch);
+  const { inserted, updated } = await writer.merge(failures, written);
+  const deleted = await writer.removeTombstoned();
   await writeBeside(client, batch, { inserted }, written);
   if (failures.length > 0) {
     await insertDeadLetters(client, batch, failures);

@@ -138,6 +138,9 @@ export function writeStagedRow(out: CopyWriter, row: ImageRow): void {
   for (const column of STAGED) column.write(out, row);
 }
 
+/** Names and types, in that order, for whoever reads such rows again. */
+export const STAGED_COLUMNS: readonly Pick<StagedColumn, 'name' | 'type'>[] = STAGED;
+
 const names = STAGED.map((column) => column.name);
 
 /** A temporary table per connection, empty again after each transaction. */

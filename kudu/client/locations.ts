@@ -121,10 +121,17 @@ export class TabletLocations {
   }
 
   /** One question at a time about the same key. */
-  #ask(key: Uint8Array, deadline: Deadline): Promise<void> {
+  async #ask(key: Uint8Array, deadline: Deadline): Promise<void> {
     const name = Buffer.from(key).toString('latin1');
-    const asking = this.#asking.get(name);
-    if (asking) return asking;
+    for (let asking; (asking = this.#asking.get(name));) {
+      try {
+        return await asking;
+      } catch (error) {
+        // Whoever asked had less time than we have: we ask ourselves.
+        const hasty = error instanceof KuduError && error.code === 'TIMEOUT' && deadline.leftMs > 0;
+        if (!hasty) throw error;
+      }
+    }
     const question = this.#request(key, deadline).finally(() => this.#asking.delete(name));
     this.#asking.set(name, question);
     return question;

@@ -48,7 +48,10 @@ export class Masters {
         const leader = await this.leader(deadline);
         return await this.#ask(leader, call);
       } catch (error) {
-        if (!(error instanceof KuduError) || error.remedy === 'none') throw error;
+        if (!(error instanceof KuduError)) throw error;
+        // Somebody else's time was over, whose search for the leader we shared.
+        const shared = error.code === 'TIMEOUT' && deadline.leftMs > 0;
+        if (error.remedy === 'none' && !shared) throw error;
         if (error.remedy === 'other replica') this.#leader = null;
         await deadline.backoff(attempt, method, error);
         last = error;
@@ -72,7 +75,7 @@ export class Masters {
 
   async #ask<T extends { error?: ServiceError }>(leader: Address, call: MasterCall<T>): Promise<T> {
     const { method, body, decode, deadline, features, repeatable } = call;
-    const connection = await this.#pool.connection(leader);
+    const connection = await this.#pool.connection(leader, deadline.left(method));
     const timeoutMs = deadline.left(method, undefined, this.#attemptMs);
     let answer;
     try {
@@ -137,7 +140,7 @@ export class Masters {
   }
 
   async #askRole(address: Address, deadline: Deadline) {
-    const connection = await this.#pool.connection(address);
+    const connection = await this.#pool.connection(address, deadline.left('Finding the leading master'));
     const timeoutMs = deadline.left('Finding the leading master', undefined, this.#attemptMs);
     const method = 'ConnectToMaster';
     const answer = await connection.call({

@@ -33,7 +33,7 @@ export async function askTabletServer<T extends { error?: ServiceError }>(
   timeoutMs: number,
 ): Promise<T> {
   const { method, body, decode, features, requestId, onLost } = request;
-  const connection = await pool.connection(address);
+  const connection = await pool.connection(address, timeoutMs);
   const call = {
     service: SERVICE,
     method,

@@ -37,6 +37,9 @@ interface Pending {
   reject(error: unknown): void;
 }
 
+/** Read from the socket at once, at most. */
+const READ_BYTES = 256 * 1024;
+
 /** Call ids are int32; a connection that used them all up is closed, and a new one begins at 0. */
 const LAST_CALL_ID = 0x7fffffff;
 
@@ -51,17 +54,27 @@ export class Connection {
   #nextCallId = 0;
   #broken: KuduError | null = null;
 
-  private constructor(address: Address, socket: Socket) {
+  private constructor(address: Address) {
     this.address = address;
-    this.#socket = socket;
     const splitter = new FrameSplitter((frame) => this.#take(decodeFrame(frame)));
-    socket.on('data', (chunk: Uint8Array) => {
-      try {
-        if (!this.#broken) splitter.push(chunk);
-      } catch (error) {
-        this.#break(error);
-      }
+    const socket = connect({
+      host: address.host,
+      port: address.port,
+      noDelay: true,
+      // Always the same memory: the splitter copies what arrives into its frames at once.
+      onread: {
+        buffer: new Uint8Array(READ_BYTES),
+        callback: (length, buffer) => {
+          try {
+            if (!this.#broken) splitter.push(buffer.subarray(0, length));
+          } catch (error) {
+            this.#break(error);
+          }
+          return true;
+        },
+      },
     });
+    this.#socket = socket;
     socket.on('error', (error) => this.#break(error));
     socket.on('close', () => this.#break(new Error('the server closed the connection')));
   }
@@ -71,8 +84,7 @@ export class Connection {
    * @throws KuduError UNREACHABLE, TIMEOUT, NOT_AUTHORIZED (the server demands Kerberos or TLS), BAD_REPLY
    */
   static open(address: Address, user: string, timeoutMs: number): Promise<Connection> {
-    const socket = connect({ host: address.host, port: address.port, noDelay: true });
-    const connection = new Connection(address, socket);
+    const connection = new Connection(address);
     return connection.#within(timeoutMs, 'no connection', async () => {
       await connection.#connected();
       await connection.#negotiate(user);

@@ -17,9 +17,25 @@ export class ConnectionPool {
 
   /**
    * A connection that was sound a moment ago; never close it.
+   * @param limitMs how long this caller waits for it, if less than it may take
    * @throws KuduError as `Connection.open` does; CLOSED
    */
-  async connection(address: Address): Promise<Connection> {
+  async connection(address: Address, limitMs = Infinity): Promise<Connection> {
+    if (limitMs >= this.#connectMs) return this.#sound(address);
+    const late = Promise.withResolvers<never>();
+    const server = addressText(address);
+    const timer = setTimeout(() => {
+      const message = `No connection to ${server} within ${Math.round(limitMs)} ms.`;
+      late.reject(new KuduError('TIMEOUT', message, { server, remedy: 'other replica' }));
+    }, limitMs);
+    try {
+      return await Promise.race([this.#sound(address), late.promise]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #sound(address: Address): Promise<Connection> {
     const key = addressText(address);
     for (;;) {
       if (this.#closed) throw new KuduError('CLOSED', 'The client was closed.');

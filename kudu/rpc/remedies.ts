@@ -99,6 +99,8 @@ export function masterError({ code, status }: ServiceError, server: string): Kud
   return new KuduError(meaning, `${server}: ${status.message}`, { server, detail, remedy });
 }
 
+const LOST = new Set<KuduErrorCode>(['UNREACHABLE', 'TIMEOUT', 'CLOSED']);
+
 /** Of the error of a call on a connection that stood: it was sent, and no answer came. */
 export const isLost = (error: unknown): error is KuduError =>
-  error instanceof KuduError && (error.code === 'UNREACHABLE' || error.code === 'TIMEOUT');
+  error instanceof KuduError && LOST.has(error.code);

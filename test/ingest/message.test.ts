@@ -7,6 +7,7 @@ import type { Dataset } from '../../sql/datasets.ts';
 const dataset = (overrides: Partial<Dataset> = {}): Dataset => ({
   name: 'pets',
   topic: 'pets',
+  store: 'postgres',
   labelFrom: 'none',
   labelPattern: null,
   pgmMaxSide: 256,

@@ -38,7 +38,8 @@ afterEach(() => {
  * @param roles `imagehub run ROLES…`; none: all that it has a server for
  */
 export async function runProcess(
-  pipeline: Pick<TestPipeline, 'postgres' | 'brokers' | 'elasticsearch' | 'config'>,
+  pipeline: Pick<TestPipeline, 'postgres' | 'brokers' | 'elasticsearch' | 'config'> &
+    Partial<Pick<TestPipeline, 'kudu'>>,
   settings: Record<string, string> = {},
   roles: ('ingest' | 'index')[] = ['ingest'],
 ): Promise<IngestProcess> {
@@ -51,6 +52,7 @@ export async function runProcess(
       IMAGEHUB_POSTGRES_URL: pipeline.postgres,
       IMAGEHUB_KAFKA_BROKERS: pipeline.brokers.join(','),
       IMAGEHUB_ELASTICSEARCH_URL: pipeline.elasticsearch ?? '',
+      IMAGEHUB_KUDU_MASTERS: pipeline.kudu?.join(',') ?? '',
       IMAGEHUB_GROUP: pipeline.config.group,
       IMAGEHUB_OPERATIONS_PORT: String(port),
       IMAGEHUB_LOG_FORMAT: 'json',

@@ -7,7 +7,7 @@ import { canMountSmallDisk } from './small-disk.ts';
 /** Tests that need Kafka or Elasticsearch, which need a JDK and (the first time) Maven. */
 const JVM = [
   '/test/classifier/promote-live',
-  '/test/cli/(dataset|dead-letters|duplicates|export|reconcile|relabel|resume|run|send|train)[.-]',
+  '/test/cli/(dataset|dead-letters|duplicates|export|reconcile|relabel|resume|run|send|sql|train)[.-]',
   '/test/demo/',
   '/test/faults/',
   '/test/grafana/',
@@ -19,7 +19,10 @@ const JVM = [
 /** Tests that need a Kudu, which runs on Linux on x86-64 and comes from Maven the first time. */
 const KUDU = [
   '/test/kudu/(client|rpc|scan|write)/',
+  '/test/query/kudu',
+  '/test/cli/sql[.]',
   '/test/kudu-copy/',
+  '/test/kudu-store/',
   '/test/cli/kudu-copy',
   '/test/stack/up-kudu',
 ];

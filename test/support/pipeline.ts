@@ -15,6 +15,7 @@ import type { WaitingHealth } from '../../troubles.ts';
 import { createLogger, type Logger } from '../../log.ts';
 import { createMetrics, type Metrics } from '../../metrics.ts';
 import { createDataset, type NewDataset } from '../../sql/datasets.ts';
+import { createKuduDataset, dropKuduDataset } from '../../kudu-store/manage.ts';
 import type { HubPool } from '../../sql/database.ts';
 import { freshDatabase, type TestDatabase, testServers, uniqueName } from './servers.ts';
 
@@ -43,6 +44,8 @@ export interface TestPipeline extends AsyncDisposable {
   postgres: string;
   brokers: string[];
   elasticsearch: string | null;
+  /** The masters, where the dataset is in Kudu. */
+  kudu: string[] | null;
   dataset: string;
   topic: string;
   admin: KafkaAdmin;
@@ -64,6 +67,8 @@ interface PipelineOptions extends Partial<NewDataset> {
   /** Servers of the test's own, instead of those that all tests share; without Elasticsearch there is no index. */
   brokers?: string[];
   elasticsearch?: string | null;
+  /** Masters of the test's own, for a dataset in Kudu. */
+  kudu?: string[];
 }
 
 /** @param given a database of the test's own; else a fresh one. */
@@ -72,8 +77,12 @@ export async function testPipeline(
   given?: TestDatabase,
 ): Promise<TestPipeline> {
   const database = given ?? (await freshDatabase());
-  const { partitions = 1, brokers = testServers().kafka, elasticsearch = null, ...columns } = options;
-  const dataset = options.name ?? 'digits';
+  const { partitions = 1, brokers = testServers().kafka, elasticsearch = null, ...more } = options;
+  const { kudu: ownKudu, ...columns } = more;
+  const inKudu = options.store === 'kudu';
+  const kudu = inKudu ? (ownKudu ?? testServers().kudu) : null;
+  // All tests share the names of tables in Kudu.
+  const dataset = options.name ?? (inKudu ? uniqueName('digits') : 'digits');
   const topic = uniqueName('topic');
   const config: Config = {
     ...loadConfig({}),
@@ -86,7 +95,9 @@ export async function testPipeline(
   const log = createLogger(config);
   const admin = await openKafkaAdmin(config, brokers, log);
   await admin.createTopic(topic, partitions);
-  await createDataset(database.pool, { classes: TEN, ...columns, name: dataset, topic });
+  const newDataset = { classes: TEN, ...columns, name: dataset, topic };
+  if (inKudu) await createKuduDataset(database.pool, kudu, newDataset, { partitions: 3, replicas: 1 });
+  else await createDataset(database.pool, newDataset);
   const producer: Producer = createKafka(config, brokers, log).producer({
     createPartitioner: Partitioners.DefaultPartitioner,
   });
@@ -96,7 +107,7 @@ export async function testPipeline(
     reconcile(
       {
         pool: database.pool,
-        servers: { postgres: database.url, kafka: brokers, elasticsearch, kudu: null },
+        servers: { postgres: database.url, kafka: brokers, elasticsearch, kudu },
         config,
         log,
       },
@@ -115,6 +126,7 @@ export async function testPipeline(
     postgres: database.url,
     brokers,
     elasticsearch,
+    kudu,
     dataset,
     topic,
     admin,
@@ -128,6 +140,7 @@ export async function testPipeline(
       const context = await openIngest({
         config: settings,
         postgres: database.url,
+        kudu,
         log,
         metrics,
         signal: stop.signal,
@@ -166,6 +179,7 @@ export async function testPipeline(
       await producer.disconnect();
       await deleteTopic();
       await admin.close();
+      if (inKudu) await dropKuduDataset(database.pool, kudu, dataset).catch(() => undefined);
       if (!given) await database[Symbol.asyncDispose]();
     },
   };

@@ -1,6 +1,10 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { type Client, connect } from '../../../kudu/index.ts';
+import { connect } from '../../../kudu/index.ts';
 import { testServers, uniqueName } from '../../support/servers.ts';
+import { Client } from '../../../kudu/client/client.ts';
+import { decodeListTables } from '../../../kudu/messages/list-tables.ts';
+import { Deadline } from '../../../kudu/rpc/backoff.ts';
+import { fakeKudu, tcpServer } from '../support/fake-server.ts';
 import { kuduTool } from '../support/kudu-tool.ts';
 
 let client: Client;
@@ -166,4 +170,59 @@ test('the tablet servers are listed with their version', async () => {
   const servers = await client.listTabletServers();
   expect(servers).toHaveLength(1);
   expect(servers[0]).toMatchObject({ version: expect.stringContaining('1.18.0') });
+});
+
+test('an operation ends in time although a server never answers the connection', async () => {
+  await using silent = await tcpServer(() => undefined);
+  const client = new Client({ masters: [silent.address], operationMs: 100, connectMs: 600_000 });
+  await expect(client.listTables()).rejects.toMatchObject({ code: 'TIMEOUT' });
+  client.close();
+});
+
+test('who shares the search for the leader with somebody who has less time goes on when that one gives up', async () => {
+  let leads = false;
+  await using server = await fakeKudu(({ method, answer }) => {
+    // Role: LEADER or FOLLOWER.
+    answer(Buffer.from(method === 'ConnectToMaster' ? [16, leads ? 1 : 0] : []));
+  });
+  const { masters } = new Client({ masters: [server.address] }).context;
+  const list = (limitMs: number) =>
+    masters.call({
+      method: 'ListTables',
+      body: new Uint8Array(),
+      decode: decodeListTables,
+      deadline: new Deadline(limitMs),
+      repeatable: true,
+    });
+  const hasty = list(50);
+  const patient = list(20_000);
+  await expect(hasty).rejects.toMatchObject({ code: 'TIMEOUT' });
+  leads = true;
+  expect(await patient).toEqual({ tables: [] });
+});
+
+test('creating a table whose answer is lost is not tried again: UNKNOWN_OUTCOME', async () => {
+  let asked = 0;
+  await using server = await fakeKudu(({ method, answer, socket }) => {
+    if (method === 'ConnectToMaster') return answer(Buffer.from([16, 1]));
+    asked++;
+    socket.destroy();
+  });
+  const hapless = new Client({ masters: [server.address] });
+  const columns = [{ name: 'id', type: 'INT64', key: true } as const];
+  await expect(hapless.createTable({ name: 'lost', columns })).rejects.toMatchObject({
+    code: 'UNKNOWN_OUTCOME',
+    server: server.address,
+  });
+  expect(asked).toBe(1);
+  hapless.close();
+});
+
+test('options that cannot be are refused', async () => {
+  const refused = { code: 'INVALID_ARGUMENT' };
+  await expect(connect({ masters: [] })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host:port'] })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host:99999'] })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host'], operationMs: 3_600_000 })).rejects.toMatchObject(refused);
+  await expect(connect({ masters: ['host'], attemptMs: NaN })).rejects.toMatchObject(refused);
 });

@@ -7,6 +7,10 @@ export interface CuttingProxy extends FakeServer {
   cuts: number;
   /** How many were. */
   made: number;
+  /** While true, answers to writes are kept back. */
+  holds: boolean;
+  /** How many were. */
+  held: number;
 }
 
 /**
@@ -29,6 +33,8 @@ export async function cuttingProxy(port: number): Promise<CuttingProxy> {
         proxy.cuts--;
         proxy.made++;
         client.destroy();
+      } else if (writing && proxy.holds) {
+        proxy.held++;
       } else {
         writing = false;
         client.write(chunk);
@@ -36,6 +42,6 @@ export async function cuttingProxy(port: number): Promise<CuttingProxy> {
     });
     upstream.on('close', () => client.destroy());
   });
-  const proxy: CuttingProxy = { ...server, cuts: 0, made: 0 };
+  const proxy: CuttingProxy = { ...server, cuts: 0, made: 0, holds: false, held: 0 };
   return proxy;
 }

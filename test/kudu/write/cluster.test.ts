@@ -3,7 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, connect, type Table } from '../../../kudu/index.ts';
 import { Deadline } from '../../../kudu/rpc/backoff.ts';
 import { type KuduCluster, type KuduProcess, kuduCluster } from '../support/kudu-cluster.ts';
-import { toolScan } from '../support/kudu-tool.ts';
+import { kuduTool, toolScan } from '../support/kudu-tool.ts';
+import { waitFor } from '../../support/processes.ts';
 
 /** Three masters and three tablet servers, whose tests kill some of them. */
 let cluster: KuduCluster;
@@ -84,6 +85,31 @@ test('a tablet server that hangs is left for another replica', async () => {
     await leader.kill('SIGCONT');
   }
   expect(await toolScan(cluster.addresses, 'hangs')).toHaveLength(101);
+});
+
+test('a tablet that moves to another server is followed', async () => {
+  const table = await client.createTable({
+    name: 'moves',
+    columns: [{ name: 'id', type: 'INT32', key: true }],
+    replicas: 1,
+  });
+  const session = client.session({ flushMs: 1 });
+  const [tablet] = await table.tablets();
+  const from = tablet!.replicas[0]!.server;
+  const to = (await client.listTabletServers()).find(({ id }) => id !== from)!.id;
+  const masters = cluster.addresses.join(',');
+  await kuduTool('tablet', 'change_config', 'move_replica', masters, tablet!.id, from, to);
+  // A table of its own: asking for its places does not tell the session's.
+  const other = await client.openTable('moves');
+  let rows = 0;
+  await waitFor('the tablet has moved', async () => {
+    session.insert(table, { id: rows++ });
+    const replicas = (await other.tablets())[0]!.replicas;
+    return replicas.length === 1 && replicas[0]!.server === to;
+  });
+  for (let more = 0; more < 100; more++) session.insert(table, { id: rows++ });
+  expect(await session.flush()).toEqual({ errors: [] });
+  expect(await toolScan(cluster.addresses, 'moves')).toHaveLength(rows);
 });
 
 test('the leading master is killed: the client goes on with the next one', async () => {

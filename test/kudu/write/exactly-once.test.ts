@@ -3,6 +3,7 @@ import { type Client, connect, type Table } from '../../../kudu/index.ts';
 import { RequestTracker } from '../../../kudu/write/request-tracker.ts';
 import { type CuttingProxy, cuttingProxy } from '../support/cutting-proxy.ts';
 import { type KuduCluster, kuduCluster } from '../support/kudu-cluster.ts';
+import { waitFor } from '../../support/processes.ts';
 import { toolScan } from '../support/kudu-tool.ts';
 
 /** A tablet server that clients reach only by way of a proxy, which can lose its answers. */
@@ -73,6 +74,21 @@ test('when no answer ever comes, the rows are of unknown outcome, and what follo
   proxy.cuts = 0;
   session.insert(opened, { id: 2 });
   expect(await session.flush()).toEqual({ errors: [] });
+});
+
+test('a client that is closed while a write is in flight does not know what became of it', async () => {
+  await newTable('closed');
+  const closing = await connect({ masters: cluster.addresses });
+  const opened = await closing.openTable('closed');
+  await opened.tablets();
+  const session = closing.session();
+  proxy.holds = true;
+  session.insert(opened, { id: 1 });
+  const flushing = session.flush();
+  await waitFor('the write is sent', () => proxy.held > 0);
+  closing.close();
+  expect((await flushing).errors).toMatchObject([{ code: 'UNKNOWN_OUTCOME', row: { id: 1 } }]);
+  proxy.holds = false;
 });
 
 test('requests are numbered from 1 and say which is the first without an answer', () => {

@@ -1,0 +1,43 @@
+import type { ColumnSpec } from '../kudu/index.ts';
+import { columnSpecs, OMITTED } from '../kudu-copy/columns.ts';
+import type { Queryable } from '../sql/database.ts';
+
+/**
+ * What a table needs that holds images themselves, beside the columns that a copy has: what orders messages, and what keeps
+ * the books right (kudu-store/decide.ts).
+ */
+const OWN_COLUMNS: readonly ColumnSpec[] = [
+  { name: 'source_epoch', type: 'INT32', nullable: true, comment: 'Rises when a topic is made anew.' },
+  {
+    name: 'inserted',
+    type: 'BOOL',
+    default: false,
+    comment: 'Whether the message that the row comes from put it there, or found one there and changed it.',
+  },
+  { name: 'classify_attempts', type: 'INT32', default: 0, comment: 'How often it could not be classified.' },
+];
+
+/**
+ * The last column is named `write_fence_N` and holds nothing. Every write names all columns, and servers refuse one that names
+ * a column that is not there: renaming this one ends all writes that are on their way (kudu-store/table.ts).
+ */
+const FENCE = /^write_fence_(\d+)$/;
+const FENCE_COMMENT = 'Holds nothing. Its name changes when a writer may have died amid a write.';
+
+export async function storeColumns(db: Queryable): Promise<ColumnSpec[]> {
+  const shared = (await columnSpecs(db)).filter(({ name }) => name !== OMITTED);
+  return [
+    ...shared,
+    ...OWN_COLUMNS,
+    { name: 'write_fence_1', type: 'INT8', nullable: true, comment: FENCE_COMMENT },
+  ];
+}
+
+/** The fence's name now, and the next one. */
+export function fenceOf(columns: readonly { name: string }[]): { now: string; next: string } | null {
+  for (const { name } of columns) {
+    const number = FENCE.exec(name)?.[1];
+    if (number !== undefined) return { now: name, next: `write_fence_${Number(number) + 1}` };
+  }
+  return null;
+}

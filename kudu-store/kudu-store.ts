@@ -1,0 +1,67 @@
+import { errorText } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Pool, PoolClient } from '../sql/database.ts';
+import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
+import type { Batch } from '../sql/write-batch.ts';
+import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
+import { KuduConnection } from './connection.ts';
+import { carryOutDeletions } from './pending-deletions.ts';
+import { StoreTables } from './table.ts';
+
+export interface KuduStoreOptions {
+  /** null: no Kudu is known here, and writing fails. */
+  masters: string[] | null;
+  pool: Pool;
+  /** For marks; a writer that waits for one of them holds a connection of `pool`. */
+  sidePool: Pool;
+  cellBytes: number;
+  log: Logger;
+}
+
+/**
+ * Images as rows of a table in Kudu. Connects when the first batch comes.
+ *
+ * What makes it as safe as the table in Postgres: one writer at a time for an image, and none that comes too late
+ * (kudu-store/guarded-write.ts); what a message does is decided from what is there (kudu-store/decide.ts); deletions are
+ * committed before they are carried out (kudu-store/pending-deletions.ts).
+ */
+export class KuduStore implements ImageStore, Disposable {
+  readonly name = 'kudu';
+  readonly #connection: KuduConnection;
+  readonly #context: BatchContext;
+  readonly #pool: Pool;
+  readonly #log: Logger;
+
+  constructor({ masters, pool, sidePool, cellBytes, log }: KuduStoreOptions) {
+    this.#connection = new KuduConnection(masters);
+    this.#pool = pool;
+    this.#log = log;
+    this.#context = {
+      connection: this.#connection,
+      tables: new StoreTables(this.#connection),
+      sidePool,
+      cellBytes,
+      readsLeft: new Map(),
+      carryOutDeletions: (dataset) => this.#carryOutDeletions(dataset),
+    };
+  }
+
+  async writer(client: PoolClient, batch: Batch): Promise<BatchWriter> {
+    // Before the transaction: while Kudu is away nothing is locked.
+    await this.#connection.client();
+    return new KuduBatchWriter(this.#context, client, batch);
+  }
+
+  /** What is left to do is left to the next. */
+  async #carryOutDeletions(dataset: string): Promise<void> {
+    try {
+      await carryOutDeletions(this.#context, this.#pool, dataset);
+    } catch (error) {
+      this.#log.debug({ dataset }, `rows of deleted images are still in Kudu: ${errorText(error)}`);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#connection[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,45 @@
+import type { PoolClient } from 'pg';
+import type { DeadLetter } from './dead-letters.ts';
+import type { Batch, BatchCounts } from './write-batch.ts';
+
+/** Where the images of a dataset are. */
+export type StoreName = 'postgres' | 'kudu';
+
+/** What a store can do beside what every one can: ingest with all guards, count, create and drop. */
+export interface StoreSupport {
+  /** Rows come and go with the transaction that moves the offset. Else they are there a moment before. */
+  transactions: boolean;
+  /** Rows can be read and changed in the database's SQL: everything that is made of it works. */
+  sql: boolean;
+  /** Images that were stored without a prediction are classified in the background. */
+  backlog: boolean;
+  /** Changes reach the index. */
+  changeFeed: boolean;
+}
+
+export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> = {
+  postgres: { transactions: true, sql: true, backlog: true, changeFeed: true },
+  kudu: { transactions: false, sql: false, backlog: false, changeFeed: false },
+};
+
+/** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */
+export interface ImageStore {
+  readonly name: StoreName;
+  /** Prepares to write a batch; before its transaction begins. */
+  writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
+}
+
+/** Writes the rows of one batch, once, within the transaction that has locked its offset. */
+export interface BatchWriter {
+  /**
+   * Writes rows that are newer than what they meet.
+   * @param refused gets what the store refuses for what it holds
+   * @param written gets the ids of the rows that were inserted or updated; null: nobody asks
+   */
+  merge(refused: DeadLetter[], written: string[] | null): Promise<Pick<BatchCounts, 'inserted' | 'updated'>>;
+  /** After `merge`. @returns how many tombstones were newer than what they met */
+  removeTombstoned(): Promise<number>;
+  /** How the transaction ended; neither fails. */
+  committed?(): Promise<void>;
+  rolledBack?(): Promise<void>;
+}
