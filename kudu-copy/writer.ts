@@ -41,10 +41,21 @@ const FLUSH_BYTES = 32 * 1024 * 1024;
 /** What every Kudu takes. */
 const USUAL_CELL_BYTES = 64 * 1024;
 
+/** A group of rows on its way from one database to the other. */
+interface ReadRows {
+  ids: readonly string[];
+  /** Before they were read, as Date.now() has it. */
+  readAt: number;
+  /** Larger cells are left out. */
+  cellBytes: number;
+  rows: readonly CopyRow[];
+}
+
 /**
  * Writes images to a copy as they are in Postgres now: what is there is upserted, what is not is deleted. One group of
  * rows is read and flushed after the other, so that of two that hold the same image the one that was read later is
- * written later: an older row never replaces a newer one. Between processes the lock sees to the same.
+ * written later: an older row never replaces a newer one. (The next group may be read meanwhile if it holds other images.)
+ * Between processes the lock sees to the same.
  */
 export class CopyWriter {
   readonly #options: WriterOptions;
@@ -85,35 +96,51 @@ export class CopyWriter {
     await this.#last;
   }
 
+  /** While a group is on its way to Kudu, the next one, of other images, is read. */
   async #write(ids: readonly string[], onGroup?: (ids: readonly string[]) => Promise<void>): Promise<void> {
-    const { session, copy, signal } = this.#options;
+    const { session, copy } = this.#options;
     const size = { rows: GROUP_ROWS, bytes: GROUP_BYTES, cellBytes: this.#cellBytes };
-    for await (const group of groupsOfRows(session, copy.dataset, ids, size)) {
-      if (signal.aborted) throw new HubError('INTERRUPTED', 'Interrupted.');
-      await this.#group(group);
-      await onGroup?.(group);
+    let sending = Promise.resolve();
+    try {
+      for await (const group of groupsOfRows(session, copy.dataset, ids, size)) {
+        const rows = await this.#read(group);
+        await sending;
+        sending = this.#group(rows).then(() => onGroup?.(group));
+        // Whoever waits for it hears of it.
+        sending.catch(() => undefined);
+      }
+    } finally {
+      await sending;
     }
   }
 
-  async #group(ids: readonly string[]): Promise<void> {
-    const { errors } = await this.#send(ids);
+  async #read(ids: readonly string[]): Promise<ReadRows> {
+    const { session, copy, signal } = this.#options;
+    if (signal.aborted) throw new HubError('INTERRUPTED', 'Interrupted.');
+    const [readAt, cellBytes] = [Date.now(), this.#cellBytes];
+    return { ids, readAt, cellBytes, rows: await readCopyRows(session, copy.dataset, ids, cellBytes) };
+  }
+
+  async #group(read: ReadRows): Promise<void> {
+    const { errors } = await this.#send(read);
     const tooLarge = errors.filter(isTooLarge);
     const other = errors.find((error) => !isTooLarge(error));
     if (other) throw this.#failure(other);
     if (tooLarge.length === 0) return;
-    if (this.#cellBytes <= USUAL_CELL_BYTES) throw this.#failure(tooLarge[0]!);
-    this.#options.log.warn(
-      { dataset: this.#options.copy.dataset, limit: this.#cellBytes, answer: tooLarge[0]!.message },
-      `Kudu takes no cells as large as IMAGEHUB_KUDU_MAX_CELL_BYTES says; copying only those up to ${USUAL_CELL_BYTES} bytes`,
-    );
-    this.#cellBytes = USUAL_CELL_BYTES;
-    await this.#group(tooLarge.map(({ row }) => row.id as string));
+    // They may have been read before the limit was found.
+    if (read.cellBytes <= USUAL_CELL_BYTES) throw this.#failure(tooLarge[0]!);
+    if (this.#cellBytes > USUAL_CELL_BYTES) {
+      this.#options.log.warn(
+        { dataset: this.#options.copy.dataset, limit: this.#cellBytes, answer: tooLarge[0]!.message },
+        `Kudu takes no cells as large as IMAGEHUB_KUDU_MAX_CELL_BYTES says; copying only those up to ${USUAL_CELL_BYTES} bytes`,
+      );
+      this.#cellBytes = USUAL_CELL_BYTES;
+    }
+    await this.#group(await this.#read(tooLarge.map(({ row }) => row.id as string)));
   }
 
-  async #send(ids: readonly string[]): Promise<FlushResult> {
+  async #send({ ids, readAt, rows }: ReadRows): Promise<FlushResult> {
     const { session, kudu, table, copy, staleMs, signal } = this.#options;
-    const readAt = Date.now();
-    const rows = await readCopyRows(session, copy.dataset, ids, this.#cellBytes);
     // After the rows: when the dataset was dropped before they were read, this says so. And on the same session: its
     // answer means that the lock was still ours after they were read.
     const now = await copyByNumber(session, copy.copyNo);
@@ -132,7 +159,11 @@ export class CopyWriter {
     const gone = ids.filter((id) => !found.has(id));
     for (const id of gone) writes.deleteIgnore(table, { id } as Row);
     const result = await writes.flush();
-    if (result.errors.length === 0) this.#count(rows, gone.length);
+    const failed = new Set(result.errors.map(({ row }) => row.id));
+    this.#count(
+      rows.filter(({ row }) => !failed.has(row.id)),
+      gone.filter((id) => !failed.has(id)).length,
+    );
     return result;
   }
 
