@@ -1,11 +1,10 @@
-import type { KuduValue, Row } from '../kudu/index.ts';
 import { type PoolClient, sqlTime } from '../sql/database.ts';
 import type { DeadLetter } from '../sql/dead-letters.ts';
 import type { BatchWriter } from '../sql/image-store.ts';
 import type { Batch } from '../sql/write-batch.ts';
 import type { Coordinates } from './coordinates.ts';
 import { type Deletion, planRow, planTombstone, type RowPlan, type StoredRow } from './decide.ts';
-import { decodeRows, type NewRow } from './decode-rows.ts';
+import { decodeRows, LARGE_COLUMNS, type NewRow } from './decode-rows.ts';
 import { type GuardedOperation, GuardedWrite, type WriteContext } from './guarded-write.ts';
 import { readDeletions, readStored, readTaken } from './stored-rows.ts';
 
@@ -253,23 +252,28 @@ on conflict (dataset, id) do update set
 
 const never = () => false;
 
+/** Completes the row itself: a copy of each would take longer than all else. */
 function operationOf(
-  { id, cells }: NewRow,
+  { cells }: NewRow,
   { write, inserted, keepsLabel }: RowPlan,
   revision: number,
   ingestedAt: bigint,
-): readonly [GuardedOperation, Row & { id: string }] {
-  const row: Row & { id: string } = { ...cells, id, inserted, revision, ingested_at: ingestedAt };
-  if (write === 'insert') return ['insert', row];
-  // A person's label stays; of an earlier image of that name nothing does.
-  if (keepsLabel) return ['update', { ...row, known_label: undefined }];
-  return ['update', { ...row, labelled_by: null, labelled_at: null }];
+): readonly [GuardedOperation, NewRow['cells']] {
+  cells.inserted = inserted;
+  cells.revision = revision;
+  cells.ingested_at = ingestedAt;
+  if (keepsLabel) {
+    cells.known_label = undefined;
+    cells.labelled_by = undefined;
+    cells.labelled_at = undefined;
+  }
+  return [write === 'insert' ? 'insert' : 'update', cells];
 }
 
 /** The first cell over the limit, in words; null: there is none. */
-function largeCell(cells: Readonly<Record<string, KuduValue>>, limit: number): string | null {
-  for (const name in cells) {
-    const cell = cells[name]!;
+function largeCell(cells: NewRow['cells'], limit: number): string | null {
+  for (const name of LARGE_COLUMNS) {
+    const cell = cells[name];
     let bytes = 0;
     if (typeof cell === 'string') {
       // UTF-8 takes at most three bytes for a character of JavaScript's.

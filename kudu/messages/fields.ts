@@ -36,6 +36,10 @@ export function readPackable(
   return values;
 }
 
+/** What stands before the bytes of a field of so many, where these are not written through a `MessageWriter`. */
+export const lengthPrefix = (field: number, length: number): Uint8Array =>
+  new BinaryWriter().tag(field, WireType.LengthDelimited).uint32(length).finish();
+
 /** Writes fields one after another; a field whose value is undefined is left out. */
 export class MessageWriter {
   readonly #writer = new BinaryWriter();

@@ -87,14 +87,11 @@ test('with Kudu away nothing is half made and nothing half dropped, and the erro
 test.each([
   ['report'],
   ['export', '--format', 'arrow', '--output', '/nowhere'],
-  ['evaluate'],
   ['train'],
   ['reclassify'],
-  ['suspects'],
   ['duplicates'],
   ['index rebuild'],
   ['relabel set', '--id', 'a', '--class', 'b'],
-  ['impact', '--candidate', '1'],
   ['similar', 'a', '--backbone', 'x'],
 ])('%s refuses a dataset in Kudu and says what works', async (...command) => {
   await using db = await freshDatabase();

@@ -38,7 +38,7 @@ const expectedOf = (sent: DigitMessage[]) =>
 const imagesOf = async (pipeline: TestPipeline) =>
   new Map((await kuduRows(pipeline, ['id', 'image_base64'])).map((row) => [row.id, row.image_base64]));
 
-const KILLS = rounds(3, 20);
+const KILLS = rounds(2, 20);
 const PER_ROUND = 300;
 /** Small, so that a round is many batches. */
 const SETTINGS = { IMAGEHUB_BATCH_IMAGES: '40' };

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { linearModel, LINEAR_MANIFEST } from '../support/linear-model.ts';
-import { goLive, testPipeline, type TestMessage, type TestPipeline } from '../support/pipeline.ts';
+import { goLive, testPipeline, type TestMessage, type TestPipeline, until } from '../support/pipeline.ts';
 import { kuduRows, labelInKudu } from './support/kudu-rows.ts';
 
 const digits = (count: number, from = 0): TestMessage[] =>
@@ -92,6 +92,7 @@ describe('ingest into Kudu', () => {
     const ingest = await pipeline.startIngest({ batchImages: 20 });
     await pipeline.drained();
     await ingest.stop();
+    expect(await pipeline.reconcile()).toMatchObject({ ...consistent, rows: 49, deletions: 1 });
     const before = (await short(pipeline)).map(({ revision: _, ...row }) => row);
     await readAgain(pipeline);
     await pipeline.startIngest({ batchImages: 7 });
@@ -133,6 +134,8 @@ describe('ingest into Kudu', () => {
     ]);
     await pipeline.drained();
     const ids = async () => (await kuduRows(pipeline, ['id'])).map(({ id }) => id);
+    // Committed in Postgres, then carried out in Kudu.
+    await until(async () => !(await ids()).includes('a'), 'the deletion is carried out', 20_000);
     expect(await ids()).toEqual(['b']);
     await pipeline.produce([
       { key: 'a', value: digitPng(3, 3), partition: 1, timestamp: '2000' },
