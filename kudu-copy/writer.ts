@@ -1,9 +1,9 @@
 import type { PoolClient } from 'pg';
 import { HubError } from '../errors.ts';
-import { type Client, KuduError, type Row, type Table } from '../kudu/index.ts';
-import type { FlushResult } from '../kudu/index.ts';
+import { type Client, type FlushResult, KuduError, type Row, type Table } from '../kudu/index.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { isCellTooLarge } from './cell-limit.ts';
 import { copyByNumber, type KuduCopy } from './state.ts';
 import { type CopyRow, groupsOfRows, readCopyRows } from './rows.ts';
 
@@ -123,8 +123,8 @@ export class CopyWriter {
 
   async #group(read: ReadRows): Promise<void> {
     const { errors } = await this.#send(read);
-    const tooLarge = errors.filter(isTooLarge);
-    const other = errors.find((error) => !isTooLarge(error));
+    const tooLarge = errors.filter(isCellTooLarge);
+    const other = errors.find((error) => !isCellTooLarge(error));
     if (other) throw this.#failure(other);
     if (tooLarge.length === 0) return;
     // They may have been read before the limit was found.
@@ -193,7 +193,3 @@ export class CopyWriter {
     }
   }
 }
-
-/** RowOperationsPBDecoder in common/row_operations.cc. */
-const isTooLarge = ({ code, message }: FlushResult['errors'][number]): boolean =>
-  code === 'INVALID_ARGUMENT' && /too large for column/.test(message);

@@ -1,4 +1,5 @@
 import { KuduError, type Row, type Table } from '../kudu/index.ts';
+import { isCellTooLarge } from '../kudu-copy/cell-limit.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import type { KuduConnection } from './connection.ts';
 import { lockStripes, maskOf, stripesOf } from './stripes.ts';
@@ -139,7 +140,7 @@ export class GuardedWrite {
     for (const { code, message, operation, row } of errors) {
       const id = row.id as string;
       if (operation === 'INSERT' && code === 'ALREADY_PRESENT') present.add(id);
-      else if (isTooLarge(code, message)) tooLarge.set(id, message);
+      else if (isCellTooLarge({ code, message })) tooLarge.set(id, message);
       else {
         tables.forget(this.#dataset);
         throw new KuduError(code, `${errors.length} rows were not written to Kudu; ${id}: ${message}`);
@@ -165,7 +166,3 @@ export class GuardedWrite {
       .catch(() => undefined);
   }
 }
-
-/** RowOperationsPBDecoder in common/row_operations.cc; nothing else of the row's is at fault with this code. */
-const isTooLarge = (code: string, message: string): boolean =>
-  code === 'INVALID_ARGUMENT' && /too large for column/.test(message);
