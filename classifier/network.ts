@@ -11,8 +11,12 @@ import {
 
 /** Larger batches are no faster for small networks. */
 const MOST_IMAGES = 512;
-/** Numbers in one batch's input (16 MiB of float32), so that large images do not take the memory of the machine. */
-const MOST_NUMBERS = 4 * 1024 * 1024;
+/**
+ * Numbers in one batch's input: 512 digits, or 8 photos of 128 × 128. What a convolutional network computes on the way is many
+ * times as large, and is to stay in the processor's caches: EfficientNet-Lite0 does 740 photos/s in batches of 8, 700 in
+ * batches of 64 or 1 (two cores).
+ */
+const MOST_NUMBERS = 512 * 784;
 
 /** [images, numbers per image] of one output. */
 export type Output = Float32Array | Float64Array;

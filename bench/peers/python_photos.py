@@ -1,9 +1,9 @@
 """Photos to a network's input, or to its answer, as a Python programmer would: Pillow or OpenCV, numpy, onnxruntime.
 
 python_photos.py preprocess|score FOLDER MODEL SIDE CORES: takes all files of FOLDER, which are read beforehand, in batches of
-64 through a pool of threads (Pillow, OpenCV and onnxruntime let go of the interpreter's lock) and one of processes, CORES of
-each with a session of one thread. Prints a line of JSON for each: name, photos/s, and the classes that came out; a first batch
-for each worker, that does not count, warms up.
+64 (through the network in eights) through a pool of threads (Pillow, OpenCV and onnxruntime let go of the interpreter's lock) and one of processes, CORES of
+each with a session of one thread. Prints a line of JSON for each: name, photos/s, and the classes that came out; two batches
+for each worker, that do not count, warm up.
 """
 
 import io
@@ -20,6 +20,8 @@ import onnxruntime
 from PIL import Image
 
 BATCH_IMAGES = 64
+# The fastest of 1, 4, 8, 16, 32 and 64, as in ours.
+RUN_IMAGES = 8
 MEAN = np.float32(127)
 DEVIATION = np.float32(128)
 
@@ -60,8 +62,11 @@ def work(task):
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         local.session = onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
-    (logits,) = local.session.run(['logits'], {'input': tensor})
-    return logits.argmax(axis=1).tolist()
+    classes = []
+    for at in range(0, len(tensor), RUN_IMAGES):
+        (logits,) = local.session.run(['logits'], {'input': tensor[at : at + RUN_IMAGES]})
+        classes += logits.argmax(axis=1).tolist()
+    return classes
 
 
 def measure(name, pool, cores, tasks):
