@@ -128,49 +128,42 @@ async function runRoles(hub: Hub, roles: Role[], { metrics, parts, signal }: Rol
   ]);
 }
 
-async function startIngest(
+/** Runs a role until the signal is aborted. */
+type StartRole = (
   hub: Hub,
   metrics: Metrics,
   signal: AbortSignal,
   healthIs: (now: () => Health) => void,
-): Promise<void> {
+) => Promise<void>;
+
+/** What the role waits for, which is how it says that it is. */
+function troublesOf({ log }: Hub, healthIs: Parameters<StartRole>[3]): Troubles {
+  const troubles = new Troubles(log);
+  healthIs(() => troubles.health());
+  return troubles;
+}
+
+const startIngest: StartRole = async (hub, metrics, signal, healthIs) => {
   const { config, log, servers } = hub;
   await using context = await openIngest({ config, ...servers, log, metrics, signal });
   healthIs(() => withThreads(context.troubles.health()));
   await runIngest(context, servers.kafka);
-}
+};
 
-async function startIndex(
-  hub: Hub,
-  metrics: Metrics,
-  signal: AbortSignal,
-  healthIs: (now: () => Health) => void,
-): Promise<void> {
-  const troubles = new Troubles(hub.log);
-  healthIs(() => troubles.health());
+const startIndex: StartRole = async (hub, metrics, signal, healthIs) => {
+  const troubles = troublesOf(hub, healthIs);
   const { runIndexer } = await import('../indexer/indexer.ts');
   await runIndexer({ ...hub, metrics, troubles, signal });
-}
+};
 
-async function startCopy(
-  hub: Hub,
-  metrics: Metrics,
-  signal: AbortSignal,
-  healthIs: (now: () => Health) => void,
-): Promise<void> {
-  const troubles = new Troubles(hub.log);
-  healthIs(() => troubles.health());
+const startCopy: StartRole = async (hub, metrics, signal, healthIs) => {
+  const troubles = troublesOf(hub, healthIs);
   const { runCopies } = await import('../kudu-copy/run-copies.ts');
   await runCopies({ ...hub, metrics, troubles, signal });
-}
+};
 
 /** Takes parts of jobs, and starts what is scheduled. */
-async function startWorker(
-  hub: Hub,
-  metrics: Metrics,
-  signal: AbortSignal,
-  healthIs: (now: () => Health) => void,
-): Promise<void> {
+const startWorker: StartRole = async (hub, metrics, signal, healthIs) => {
   const { pool, config, log, servers } = hub;
   const troubles = new Troubles(log);
   healthIs(() => withThreads(troubles.health()));
@@ -191,4 +184,4 @@ async function startWorker(
     beside: (worker, dispatcher) =>
       runSchedules({ pool, config, log, dispatcher, worker, parse: parseJobCommand }),
   });
-}
+};
