@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, Option } from 'commander';
-import Table from 'cli-table3';
 import { errorText, HubError } from '../errors.ts';
 import { openKafkaAdmin, type TopicOffsets } from '../ingest/kafka.ts';
 import {
@@ -16,6 +15,7 @@ import { readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts'
 import type { StoreName } from '../sql/image-store.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
+import { datasetTable, type ShownDataset, showText, UNCOUNTED } from './dataset-text.ts';
 import { type Hub, openHub } from './hub.ts';
 import { type LabelRuleOption, parseLabelRule } from './label-rule.ts';
 import { note, report } from './output.ts';
@@ -355,11 +355,6 @@ export async function parseClasses(text: string): Promise<string[]> {
   }
 }
 
-interface ShownDataset extends Dataset, DatasetCounts {
-  /** Null: no Kafka, or no such topic. */
-  partitions: TopicOffsets[] | null;
-}
-
 async function show(hub: Hub, name: string): Promise<ShownDataset> {
   const { pool, servers, config, log } = hub;
   const dataset = await getAnyDataset(pool, name);
@@ -376,51 +371,4 @@ async function show(hub: Hub, name: string): Promise<ShownDataset> {
       return null;
     }
   }
-}
-
-/** In a list nothing is scanned: show counts. */
-const UNCOUNTED = { rows: null, labelled: null, unclassified: null };
-type Uncounted<T> = { [K in keyof T]: K extends keyof typeof UNCOUNTED ? T[K] | null : T[K] };
-
-function datasetTable(datasets: (Dataset & Uncounted<DatasetCounts>)[]): string {
-  if (datasets.length === 0) return 'No datasets yet. Make one: imagehub dataset create mnist --classes 0..9';
-  const table = new Table({
-    head: ['dataset', 'topic', 'classes', 'images', 'labelled', 'live model'],
-    style: { head: [], border: [] },
-  });
-  for (const { name, topic, classes, rows, labelled, liveModelId } of datasets) {
-    table.push([name, topic, classes.length, rows ?? 'in Kudu', labelled ?? '', liveModelId ?? '']);
-  }
-  return table.toString();
-}
-
-/** Long class lists are cut in the text for people; --json has them all. */
-const CLASSES_SHOWN = 30;
-
-function showText(dataset: ShownDataset): string {
-  const { classes, partitions, labelFrom, labelPattern } = dataset;
-  const more = classes.length > CLASSES_SHOWN ? `, … (${classes.length} in all)` : '';
-  const table = new Table({ style: { head: [], border: [] } });
-  const messages = partitions
-    ?.map(({ partition, low, high }) => `${partition}: ${low} to ${high}`)
-    .join('\n');
-  table.push(
-    { dataset: dataset.name },
-    { store: dataset.store },
-    { classes: classes.slice(0, CLASSES_SHOWN).join(', ') + more },
-    { 'labels from': labelPattern === null ? labelFrom : `regex:${labelPattern}` },
-    { images: `${dataset.rows} (${dataset.labelled} labelled, ${dataset.unclassified} not classified)` },
-    { 'dead letters': dataset.deadLetters },
-    {
-      'live model':
-        dataset.liveModelId === null ? 'none' : `${dataset.liveModelId} (promotion ${dataset.promotionNo})`,
-    },
-    { 'grey rendition': `longest side ${dataset.pgmMaxSide} pixels, background ${dataset.background}` },
-    { columns: dataset.columns },
-    { location: dataset.stripLocation ? 'taken out of new images' : 'kept' },
-    { 'features at ingest': dataset.featuresBackbone ?? 'none' },
-    { topic: dataset.topic },
-    { 'offsets by partition': messages ?? 'no topic' },
-  );
-  return table.toString();
 }
