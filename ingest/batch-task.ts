@@ -4,6 +4,7 @@ import type { ShadowRef } from '../classifier/shadow-ref.ts';
 import type { ImageFailure } from '../images/bad-image.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { Place, Stage } from '../sql/dead-letters.ts';
+import type { SomeImages } from '../sql/some-images.ts';
 import type { Tombstone } from '../sql/write-batch.ts';
 import type { PackedMessages } from './packed-messages.ts';
 
@@ -77,24 +78,15 @@ export interface BatchResult {
   classifySeconds: number;
 }
 
-/** Some images, and what is to be said of the first. */
-export interface Some {
-  count: number;
-  text: string;
-}
-
-export const addSome = (sum: Some | null, more: Some | null): Some | null =>
-  sum && more ? { text: sum.text, count: sum.count + more.count } : (sum ?? more);
-
 /** What is written beside the rows, one for each. */
 export interface BesideResult extends Packed {
   /** On how many of the batch's images that failed, and the reason of the first; null: on none. */
-  failed: Some | null;
+  failed: SomeImages | null;
 }
 
 export interface FeaturesResult extends BesideResult {
   /** Of how many nothing was computed, and why; null: of none. */
-  missing: Some | null;
+  missing: SomeImages | null;
 }
 
 /** Copies many byte strings into one buffer. */

@@ -3,7 +3,8 @@ import { IsolatedProcess } from '../classifier/isolated/process.ts';
 import { unshared } from '../classifier/model-ref.ts';
 import { brokenShadow } from '../classifier/shadow-ref.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
-import { addSome, type BatchResult, type BatchTask, pack, type Some, unpack } from './batch-task.ts';
+import { addSome, type SomeImages } from '../sql/some-images.ts';
+import { type BatchResult, type BatchTask, pack, unpack } from './batch-task.ts';
 import { keepNewest } from './keep-newest.ts';
 import type { Accused } from './model-guard.ts';
 import { ModelSuspicion, type Suspect } from './model-suspicion.ts';
@@ -44,10 +45,10 @@ export async function processIsolated(
   const suspicion = new ModelSuspicion(suspects);
   const rows: Uint8Array[] = [];
   const shadowRows: Uint8Array[] = [];
-  let shadowFailed: Some | null = null;
+  let shadowFailed: SomeImages | null = null;
   const featureRows: Uint8Array[] = [];
-  let featuresFailed: Some | null = null;
-  let featuresMissing: Some | null = null;
+  let featuresFailed: SomeImages | null = null;
+  let featuresMissing: SomeImages | null = null;
   const rowMessages: number[] = [];
   const total: Omit<BatchResult, 'rows' | 'shadow' | 'features'> = {
     tombstones: [],

@@ -11,9 +11,9 @@ export interface Accused {
 }
 
 /**
- * Keeps models (or backbones) from harming the ingest: one that ended the process it ran in is left out for a while. For a shadow the
- * reason is written down for every image instead; what a live model would have said is left to the backlog, where it can
- * do no harm. Also remembers whose failure was logged.
+ * Keeps models (or backbones) from harming the ingest: one that ended the process it ran in is left out for a while. For a
+ * shadow the reason is written down for every image instead; what a live model would have said is left to the backlog,
+ * where it can do no harm. Also remembers whose failure was logged.
  */
 export class ModelGuard {
   readonly #accused = new Map<number, { error: string; until: number }>();

@@ -5,8 +5,8 @@ export type Suspect = 'backbone' | 'shadow' | 'model';
 
 /**
  * Finds out, while images are done one by one in child processes, whether a child ended by a model or by the image: the
- * image is tried again without the backbone, then without the shadow, then without the live model too. What it cannot get through with is left out
- * from there on.
+ * image is tried again without the backbone, then without the shadow, then without the live model too. What it cannot get
+ * through with is left out from there on.
  */
 export class ModelSuspicion {
   /** In the order in which they are suspected. */

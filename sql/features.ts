@@ -5,6 +5,7 @@ import { RowReader } from './binary-rows.ts';
 import { copyIn } from './copy-in.ts';
 import type { Queryable } from './database.ts';
 import type { EncodedRows } from './encoded-rows.ts';
+import { addOne, type SomeImages } from './some-images.ts';
 
 /** A stored image as it is read to get its features. */
 export interface FeatureSource {
@@ -56,9 +57,9 @@ export interface FeatureBatch {
   /** One for each row of the batch, in the same order. */
   rows: EncodedRows;
   /** On how many of them the backbone failed, and why on the first. */
-  failed: { count: number; text: string } | null;
+  failed: SomeImages | null;
   /** For how many of them nothing was computed, and why. */
-  missing: { count: number; text: string } | null;
+  missing: SomeImages | null;
 }
 
 /** Makes the rows of a `FeatureBatch`. Hashes are those of images' bytes, 32 characters of 0–255; null: none are kept. */
@@ -81,13 +82,13 @@ export class FeatureWriter {
 
   addFailed(id: string, sha256: string | null, error: string): void {
     this.#add(id, sha256, null, error.replaceAll('\0', '␀'));
-    this.failed = { text: this.failed?.text ?? error, count: (this.failed?.count ?? 0) + 1 };
+    this.failed = addOne(this.failed, error);
   }
 
   /** Stands for an image of whose features nothing is written, as if nobody had asked for them. */
   addMissing(id: string, sha256: string | null, why: string): void {
     this.#add(id, sha256, null, null);
-    this.missing = { text: this.missing?.text ?? why, count: (this.missing?.count ?? 0) + 1 };
+    this.missing = addOne(this.missing, why);
   }
 
   #add(id: string, sha256: string | null, vector: Uint8Array | null, error: string | null): void {

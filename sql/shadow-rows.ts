@@ -4,6 +4,7 @@ import { CopyWriter } from './binary-copy.ts';
 import { copyIn } from './copy-in.ts';
 import { errorCode, isDataError } from './database.ts';
 import type { EncodedRows } from './encoded-rows.ts';
+import { addOne, type SomeImages } from './some-images.ts';
 import type { Verdict } from './backlog.ts';
 
 /** What the shadow says about a batch's rows, for `imagehub.predictions`. */
@@ -12,7 +13,7 @@ export interface ShadowBatch {
   /** One for each row of the batch, in the same order. */
   rows: EncodedRows;
   /** How many of them say that the shadow failed, and why the first one did. */
-  failed: { count: number; text: string } | null;
+  failed: SomeImages | null;
 }
 
 /** What became of them. */
@@ -74,9 +75,7 @@ export class ShadowWriter {
     out.timestamp(predictedAt);
     out.latin1('shadow');
     this.#ends.push(out.length);
-    if (verdict.error !== null) {
-      this.#failed = { text: this.#failed?.text ?? verdict.error, count: (this.#failed?.count ?? 0) + 1 };
-    }
+    if (verdict.error !== null) this.#failed = addOne(this.#failed, verdict.error);
   }
 
   get bytes(): Uint8Array<ArrayBuffer> {
