@@ -50,9 +50,9 @@ const WAYS: Way[] = [
 /** Reclassifies tables of 60,000 images three times, each time with another live model. */
 export async function measureGrowth(scene: Scene): Promise<Growth[]> {
   const { hub } = scene;
-  const { pool, config, log } = hub;
+  const { pool } = hub;
   await using dispatcher = await openSender(pool);
-  const desk = { pool, config, log, dispatcher };
+  const desk = { ...hub, dispatcher };
   const result: Growth[] = [];
   for (const [n, { table, sweep, prepare }] of WAYS.entries()) {
     const { name } = await stored(scene, `growth_${n}`, 1, (made) => {

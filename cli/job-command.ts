@@ -44,7 +44,7 @@ export const registerJobCommand =
     define(program, job, async (args, options) => {
       await using hub = await openHub(commandContext());
       await using dispatcher = await openSender(hub.pool);
-      const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
+      const desk = { ...hub, dispatcher };
       const request = await requestOf(job, desk, args, options);
       const started = await startJob(desk, job.kind, request);
       if (options.detach) await leaveToWorkers(desk, started, options);

@@ -113,7 +113,7 @@ export const jobCommand: RegisterCommand = (program) => {
     .action(async (id: number, options: JsonOption & { here?: boolean }) => {
       await using hub = await openHub(commandContext());
       await using dispatcher = await openSender(hub.pool);
-      const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
+      const desk = { ...hub, dispatcher };
       const job = await resumeJob(desk, id);
       if (options.here) await workOffShown(desk, job, options);
       else await leaveToWorkers(desk, job, options);
@@ -136,7 +136,7 @@ function steer(change: (desk: JobDesk, id: number) => Promise<Job>) {
   return async (id: number, options: JsonOption): Promise<void> => {
     await using hub = await openHub(commandContext());
     await using dispatcher = await openSender(hub.pool);
-    const job = await change({ pool: hub.pool, config: hub.config, log: hub.log, dispatcher }, id);
+    const job = await change({ ...hub, dispatcher }, id);
     const unit = await unitOf(job);
     report(options, job, () => stateText(job, unit));
   };

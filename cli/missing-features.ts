@@ -14,7 +14,7 @@ export async function computeMissing(
   { where, sample }: Pick<Selection, 'where' | 'sample'>,
 ): Promise<void> {
   await using dispatcher = await openSender(hub.pool);
-  const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
+  const desk = { ...hub, dispatcher };
   const labelled = ['i.known_label is not null', ...(where ? [`(${where}\n)`] : [])].join(' and ');
   const request = await featureRequest(desk, { dataset, backbone, selection: { where: labelled, sample } });
   const started = await startJob(desk, FEATURES, request);

@@ -37,7 +37,7 @@ export async function reclassifyAfter(
 async function reclassifyOutdated(hub: Hub, dataset: string): Promise<LeftToWorkers> {
   const { kind, request } = await parseJobCommand(`reclassify ${dataset} --only-outdated`);
   await using dispatcher = await openSender(hub.pool);
-  const desk = { pool: hub.pool, config: hub.config, log: hub.log, dispatcher };
+  const desk = { ...hub, dispatcher };
   const { job, units } = await startJob(desk, kind, await request(desk));
   return { job, units };
 }

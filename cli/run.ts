@@ -164,7 +164,7 @@ const startCopy: StartRole = async (hub, metrics, signal, healthIs) => {
 
 /** Takes parts of jobs, and starts what is scheduled. */
 const startWorker: StartRole = async (hub, metrics, signal, healthIs) => {
-  const { pool, config, log, servers } = hub;
+  const { pool, stores, config, log, servers } = hub;
   const troubles = new Troubles(log);
   healthIs(() => withThreads(troubles.health()));
   const { runWorker } = await import('../jobs/worker.ts');
@@ -173,6 +173,7 @@ const startWorker: StartRole = async (hub, metrics, signal, healthIs) => {
   const { parseJobCommand } = await import('./job-command.ts');
   await runWorker({
     pool,
+    stores,
     config,
     log,
     metrics,
@@ -182,6 +183,6 @@ const startWorker: StartRole = async (hub, metrics, signal, healthIs) => {
     kinds: findKind,
     devices: await devicesHere(hub),
     beside: (worker, dispatcher) =>
-      runSchedules({ pool, config, log, dispatcher, worker, parse: parseJobCommand }),
+      runSchedules({ pool, stores, config, log, dispatcher, worker, parse: parseJobCommand }),
   });
 };

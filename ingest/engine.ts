@@ -7,7 +7,7 @@ import { errorCode, type Pool, withClient } from '../sql/database.ts';
 import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
 import { EncodedRows } from '../sql/encoded-rows.ts';
 import type { FeatureBatch } from '../sql/features.ts';
-import type { ImageStore, StoreName } from '../sql/image-store.ts';
+import type { ImageStores } from '../sql/image-store.ts';
 import type { ShadowBatch, ShadowOutcome } from '../sql/shadow-rows.ts';
 import { type Batch, writeBatch, type WriteOutcome } from '../sql/write-batch.ts';
 import type { BatchResult, IgnoredHeader, Packed } from './batch-task.ts';
@@ -32,7 +32,7 @@ export interface IngestContext {
   workers: Workers;
   fetcher: ImageFetcher;
   /** Where the images of datasets are. */
-  stores: Readonly<Record<StoreName, ImageStore>>;
+  stores: ImageStores;
   /** What is waited for right now. */
   troubles: Troubles;
   /** Aborted: finish the batches in flight, take no more. */

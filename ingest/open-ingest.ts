@@ -2,9 +2,8 @@ import { hostname } from 'node:os';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { lazyKuduStore } from '../kudu-store/lazy-store.ts';
+import { openStores } from '../kudu-store/open-stores.ts';
 import { openPool } from '../sql/database.ts';
-import { postgresStore } from '../sql/postgres-store.ts';
 import { ImageFetcher } from './claims/fetcher.ts';
 import { batchesAtOnce, type IngestContext } from './engine.ts';
 import { LiveDatasets } from './live-datasets.ts';
@@ -49,19 +48,19 @@ export async function openIngest(options: {
   const workers = new Workers(config, log, () => metrics.workerRestarts.inc());
   const troubles = new Troubles(log);
   const { kudu: masters = null } = options;
-  const kudu = lazyKuduStore({ masters, pool, sidePool, cellBytes: config.kuduMaxCellBytes, log });
+  const stores = openStores({ masters, pool, sidePool, cellBytes: config.kuduMaxCellBytes, log });
   return {
     ...options,
     pool,
     sidePool,
     workers,
     live: new LiveDatasets(sidePool, metrics),
-    stores: { postgres: postgresStore, kudu },
+    stores,
     troubles,
     fetcher: new ImageFetcher({ config, log, metrics, troubles }),
     async [Symbol.asyncDispose]() {
       await workers.close();
-      kudu[Symbol.dispose]();
+      stores[Symbol.dispose]();
       await Promise.all([pool.end(), sidePool.end()]);
     },
   };

@@ -28,6 +28,7 @@
  * - `work` must leave the main thread free (heartbeats): heavy work belongs in worker threads.
  */
 import type { Pool, PoolClient } from 'pg';
+import type { ImageStores } from '../sql/image-store.ts';
 import type { Config } from '../config.ts';
 import type { Logger } from '../log.ts';
 
@@ -90,6 +91,7 @@ export interface Part<W extends object = object> {
 /** What every kind gets. */
 export interface JobContext {
   pool: Pool;
+  stores: ImageStores;
   config: Config;
   log: Logger;
 }

@@ -29,6 +29,9 @@ export interface ImageStore {
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
 }
 
+/** Those of a process, by name: `stores[dataset.store]`. */
+export type ImageStores = Readonly<Record<StoreName, ImageStore>>;
+
 /** Writes the rows of one batch, once, within the transaction that has locked its offset. */
 export interface BatchWriter {
   /**

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync } from 'node:fs';
 import { appendFile, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
@@ -7,6 +7,7 @@ import { tableFromIPC } from 'apache-arrow';
 import { parquetReadObjects } from 'hyparquet';
 import { loadConfig } from '../../config.ts';
 import { type ExportFormat, exportImages, type ExportRequest } from '../../export/export.ts';
+import { holdFolder } from '../../export/state.ts';
 import { openDirectSink } from '../../ingest/direct.ts';
 import { openFolder } from '../../ingest/senders/folder.ts';
 import { openIdx } from '../../ingest/senders/idx.ts';
@@ -286,15 +287,20 @@ describe('an export of many images', () => {
   };
 
   test('lets no other write into its folder meanwhile', async () => {
-    let other: Promise<unknown> | undefined;
+    let locked = false;
     const onProgress = () => {
-      other ??= run('arrow', {}, 'many').catch((error: unknown) => error);
+      locked = readdirSync(output).includes('_export.lock');
     };
     expect(await run('arrow', { onProgress }, 'many')).toMatchObject({ images: MANY, imagesBefore: 0 });
-    const message: unknown = expect.stringContaining(`Process ${process.pid} is exporting into`);
-    expect(await other).toMatchObject({ code: 'CONFLICT', message });
+    expect(locked).toBe(true);
     const kept = (await readdir(output)).filter((name) => name.startsWith('_'));
     expect(kept).toEqual(['_export.json']);
+  });
+
+  test('does not begin while another one writes', async () => {
+    await using _held = await holdFolder(output);
+    const message: unknown = expect.stringContaining(`Process ${process.pid} is exporting into`);
+    await expect(run('arrow')).rejects.toMatchObject({ code: 'CONFLICT', message });
   });
 
   test.each(['folder', 'idx'] as const)(

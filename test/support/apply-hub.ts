@@ -23,6 +23,7 @@ import { insertDigits } from './digit-rows.ts';
 import { LINEAR_MANIFEST, linearModel } from './linear-model.ts';
 import { TEN } from './pipeline.ts';
 import { freshDatabase, type TestDatabase } from './servers.ts';
+import { storesOf } from './stores.ts';
 
 /** A part that has been worked on, and is written when the test says so. */
 export interface HeldPart extends AsyncDisposable {
@@ -63,7 +64,8 @@ export async function applyHub(
     workers: 2,
   };
   const dispatcher = await openSender(pool);
-  const desk: JobDesk = { pool, config, log: createLogger(config), dispatcher };
+  const stores = storesOf(pool, config);
+  const desk: JobDesk = { pool, stores, config, log: createLogger(config), dispatcher };
   const kinds: Record<string, JobKind> = { reclassify: RECLASSIFY as JobKind, predict: PREDICT as JobKind };
   const toEnd = async (job: Job) =>
     job.state === 'done'

@@ -20,6 +20,7 @@ import { insertDigits } from './digit-rows.ts';
 import { SIDE } from './digits.ts';
 import { TEN } from './pipeline.ts';
 import { freshDatabase, type TestDatabase } from './servers.ts';
+import { storesOf } from './stores.ts';
 import { temporaryFolder } from './temporary-folder.ts';
 
 /** Numbers per image of `featureGraph`. */
@@ -69,7 +70,8 @@ export async function featureHub(
   ]);
   const config = { ...loadConfig({}), logLevel: 'silent' as const, workers: 2, ...settings };
   const dispatcher = await openSender(pool);
-  const desk: JobDesk = { pool, config, log: createLogger(config), dispatcher };
+  const stores = storesOf(pool, config);
+  const desk: JobDesk = { pool, stores, config, log: createLogger(config), dispatcher };
   const add: FeatureHub['add'] = async (name, onnx, options = {}) => {
     await using folder = await temporaryFolder();
     const file = await folder.write('backbone.onnx', onnx);

@@ -13,6 +13,7 @@ import { type Counting, COUNTING, COUNTING_TABLES } from './counting-job.ts';
 import type { CommandResult } from './imagehub.ts';
 import { waitFor } from './processes.ts';
 import { freshDatabase } from './servers.ts';
+import { storesOf } from './stores.ts';
 
 const CLI = new URL('./counting-cli.ts', import.meta.url).pathname;
 
@@ -55,7 +56,8 @@ export async function jobHub(): Promise<JobHub> {
   await pool.query(COUNTING_TABLES);
   const config = { ...loadConfig({}), logLevel: 'silent' as const };
   const dispatcher = await openSender(pool);
-  const desk: JobDesk = { pool, config, log: createLogger(config), dispatcher };
+  const stores = storesOf(pool, config);
+  const desk: JobDesk = { pool, stores, config, log: createLogger(config), dispatcher };
 
   const run: JobHub['run'] = async (args, settings = {}) => {
     const port = await freePort();

@@ -13,6 +13,7 @@ import { listCells, listSweeps, type Cell } from '../../sql/sweeps.ts';
 import { insertDigits } from './digit-rows.ts';
 import { digitsDataset } from './image-rows.ts';
 import { freshDatabase } from './servers.ts';
+import { storesOf } from './stores.ts';
 
 export interface SweepHub extends AsyncDisposable {
   url: string;
@@ -43,7 +44,8 @@ export async function sweepHub({ train = 200, test = 0 } = {}): Promise<SweepHub
   if (test > 0) await insertDigits(pool, 'mnist', { folder: 'test', from: train, count: test });
   const config = { ...loadConfig({}), logLevel: 'silent' as const, checkpointSeconds: 0.2 };
   const dispatcher = await openSender(pool);
-  const desk: JobDesk = { pool, config, log: createLogger(config), dispatcher };
+  const stores = storesOf(pool, config);
+  const desk: JobDesk = { pool, stores, config, log: createLogger(config), dispatcher };
   const goOn: SweepHub['workOff'] = (job, { signal = new AbortController().signal } = {}) => {
     const metrics = createMetrics({ processMetrics: false });
     return workOff({ ...desk, devices: ['cpu', 'cuda'], kinds: findKind, metrics, signal }, job);

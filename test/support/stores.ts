@@ -1,0 +1,15 @@
+import type { Config } from '../../config.ts';
+import { openStores } from '../../kudu-store/open-stores.ts';
+import { createLogger } from '../../log.ts';
+import type { Pool } from '../../sql/database.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
+
+/** The stores as commands get them; without masters only Postgres's works. */
+export const storesOf = (pool: Pool, config: Config, masters: string[] | null = null): ImageStores =>
+  openStores({
+    masters,
+    pool,
+    sidePool: pool,
+    cellBytes: config.kuduMaxCellBytes,
+    log: createLogger(config),
+  });
