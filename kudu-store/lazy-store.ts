@@ -8,9 +8,15 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
     const { KuduStore } = await import('./kudu-store.ts');
     return new KuduStore(options);
   };
+  const loading = () => (loaded ??= load());
   return {
     name: 'kudu',
-    writer: async (client, batch) => (await (loaded ??= load())).writer(client, batch),
+    images: {
+      rows: async function* (...request) {
+        yield* (await loading()).images.rows(...request);
+      },
+    },
+    writer: async (client, batch) => (await loading()).writer(client, batch),
     [Symbol.dispose]: () => void loaded?.then((store) => store[Symbol.dispose]()),
   };
 }
