@@ -6,6 +6,7 @@ import type { Batch } from '../sql/write-batch.ts';
 import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
 import { KuduConnection } from './connection.ts';
 import { carryOutDeletions } from './pending-deletions.ts';
+import { KuduImages } from './stored-images.ts';
 import { StoreTables } from './table.ts';
 
 export interface KuduStoreOptions {
@@ -27,6 +28,7 @@ export interface KuduStoreOptions {
  */
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
+  readonly images: KuduImages;
   readonly #connection: KuduConnection;
   readonly #context: BatchContext;
   readonly #pool: Pool;
@@ -34,6 +36,7 @@ export class KuduStore implements ImageStore, Disposable {
 
   constructor({ masters, pool, sidePool, cellBytes, log }: KuduStoreOptions) {
     this.#connection = new KuduConnection(masters);
+    this.images = new KuduImages(this.#connection);
     this.#pool = pool;
     this.#log = log;
     this.#context = {
