@@ -8,9 +8,14 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
     const { KuduStore } = await import('./kudu-store.ts');
     return new KuduStore(options);
   };
+  const store = () => (loaded ??= load());
   return {
     name: 'kudu',
-    writer: async (client, batch) => (await (loaded ??= load())).writer(client, batch),
+    writer: async (client, batch) => (await store()).writer(client, batch),
+    verdicts: {
+      withBacklog: async (...asked) => (await store()).verdicts.withBacklog(...asked),
+      countBacklog: async (...asked) => (await store()).verdicts.countBacklog(...asked),
+    },
     [Symbol.dispose]: () => void loaded?.then((store) => store[Symbol.dispose]()),
   };
 }
