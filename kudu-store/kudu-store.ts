@@ -8,6 +8,7 @@ import { KuduBacklog } from './backlog.ts';
 import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
 import { KuduConnection } from './connection.ts';
 import { carryOutDeletions } from './pending-deletions.ts';
+import { KuduImages } from './stored-images.ts';
 import { StoreTables } from './table.ts';
 
 export interface KuduStoreOptions {
@@ -29,6 +30,7 @@ export interface KuduStoreOptions {
  */
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
+  readonly images: KuduImages;
   readonly verdicts: StoredVerdicts;
   readonly #backlog: KuduBacklog;
   readonly #connection: KuduConnection;
@@ -38,6 +40,7 @@ export class KuduStore implements ImageStore, Disposable {
 
   constructor({ masters, pool, sidePool, cellBytes, log }: KuduStoreOptions) {
     this.#connection = new KuduConnection(masters);
+    this.images = new KuduImages(this.#connection);
     this.#pool = pool;
     this.#log = log;
     this.#context = {

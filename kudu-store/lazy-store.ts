@@ -8,13 +8,18 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
     const { KuduStore } = await import('./kudu-store.ts');
     return new KuduStore(options);
   };
-  const store = () => (loaded ??= load());
+  const loading = () => (loaded ??= load());
   return {
     name: 'kudu',
-    writer: async (client, batch) => (await store()).writer(client, batch),
+    images: {
+      rows: async function* (...request) {
+        yield* (await loading()).images.rows(...request);
+      },
+    },
+    writer: async (client, batch) => (await loading()).writer(client, batch),
     verdicts: {
-      withBacklog: async (...asked) => (await store()).verdicts.withBacklog(...asked),
-      countBacklog: async (...asked) => (await store()).verdicts.countBacklog(...asked),
+      withBacklog: async (...asked) => (await loading()).verdicts.withBacklog(...asked),
+      countBacklog: async (...asked) => (await loading()).verdicts.countBacklog(...asked),
     },
     [Symbol.dispose]: () => void loaded?.then((store) => store[Symbol.dispose]()),
   };

@@ -7,7 +7,7 @@ import {
   selectionError,
   selectionSql,
 } from './selection.ts';
-import type { IdRange } from './stored-rows.ts';
+import type { IdRange } from './stored-images.ts';
 
 export interface CutRange {
   range: IdRange;

@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg';
 import type { DeadLetter } from './dead-letters.ts';
+import type { StoredImages } from './stored-images.ts';
 import type { StoredVerdicts } from './stored-verdicts.ts';
 import type { Batch, BatchCounts } from './write-batch.ts';
 
@@ -24,6 +25,8 @@ export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */
 export interface ImageStore {
   readonly name: StoreName;
+  /** Reading. */
+  readonly images: StoredImages;
   readonly verdicts: StoredVerdicts;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;

@@ -1,29 +1,9 @@
 import pg from 'pg';
 import { type ChunkLimits, copyOut, type RowChunk } from './copy-out.ts';
 import type { Pool, PoolClient } from './database.ts';
-import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
-import { type HeldSnapshot, streamSnapshot } from './stream-snapshot.ts';
-
-/** Ids in the order of the database's collation. */
-export interface IdRange {
-  /** Ids from this one on. */
-  from?: string | undefined;
-  /** Ids below this one. */
-  before?: string | undefined;
-  /** Ids up to this one. */
-  through?: string | undefined;
-}
-
-export interface StoredRowsRequest extends IdRange {
-  dataset: string;
-  /** What to read, of the table called `i`. */
-  columns: string;
-  selection?: Selection | undefined;
-  /** A condition of our own. */
-  condition?: string | undefined;
-  /** Left out: one of its own. */
-  snapshot?: HeldSnapshot | undefined;
-}
+import { checkCondition, selectionError, selectionSql } from './selection.ts';
+import { columnsSql, type StoredRowsRequest } from './stored-images.ts';
+import { streamSnapshot } from './stream-snapshot.ts';
 
 /**
  * Rows of a dataset in the order of their ids, in COPY's binary format, from one snapshot in a transaction that cannot
@@ -56,5 +36,5 @@ function storedRowsSql(request: StoredRowsRequest): string {
     ...(before === undefined ? [] : [`i.id < ${pg.escapeLiteral(before)}`]),
     ...(through === undefined ? [] : [`i.id <= ${pg.escapeLiteral(through)}`]),
   ];
-  return `select ${columns} from ${conditions.join(' and ')} order by i.dataset, i.id`;
+  return `select ${columnsSql(columns)} from ${conditions.join(' and ')} order by i.dataset, i.id`;
 }

@@ -87,8 +87,11 @@ export async function* classifyStored(
   { dataset, model, selection, from, before, snapshot, signal }: StoredRequest,
 ): AsyncGenerator<StoredBatch> {
   const { name, classes } = dataset;
-  const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
-  const rows = storedRows(pool, { dataset: name, columns, selection, from, before, snapshot }, TASK_LIMITS);
+  const rows = storedRows(
+    pool,
+    { dataset: name, columns: STORED_COLUMNS, selection, from, before, snapshot },
+    TASK_LIMITS,
+  );
   yield* inOrder(rows, classifier.tasksAtOnce, (chunk) => {
     if (signal?.aborted)
       throw new HubError('INTERRUPTED', 'Interrupted while stored images were classified.');

@@ -1,7 +1,7 @@
 import type { JobContext, JobRequest, Part } from '../../jobs/job.ts';
 import { cutImages } from '../../sql/cut-images.ts';
 import { type DrawnHashes, type KeptSelection, keptSelection, type Selection } from '../../sql/selection.ts';
-import type { IdRange } from '../../sql/stored-rows.ts';
+import type { IdRange } from '../../sql/stored-images.ts';
 
 /** A range of ids; with what a sample by class was drawn as the job was cut, so that all parts are of one sample. */
 export interface ImagePart extends IdRange {

@@ -5,7 +5,11 @@ import type { Pool } from '../../sql/database.ts';
 import type { ImageStores } from '../../sql/image-store.ts';
 
 /** The stores as commands get them; without masters only Postgres's works. */
-export const storesOf = (pool: Pool, config: Config, masters: string[] | null = null): ImageStores =>
+export const storesOf = (
+  pool: Pool,
+  config: Config,
+  masters: string[] | null = null,
+): ImageStores & Disposable =>
   openStores({
     masters,
     pool,

@@ -24,7 +24,7 @@ test('the parts of a job are of one sample by class, though what it was drawn fr
   for (const { what } of parts) {
     const rows = storedRows(
       pool,
-      { dataset: 'mnist', columns: 'i.id', ...partRows(parameters, what) },
+      { dataset: 'mnist', columns: ['id'], ...partRows(parameters, what) },
       { rows: 1000, bytes: 1e6 },
     );
     const ids: string[] = [];
