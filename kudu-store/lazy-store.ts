@@ -25,6 +25,10 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
       imageBytes: async (...request) => (await loading()).images.imageBytes(...request),
     },
     writer: async (client, batch) => (await loading()).writer(client, batch),
+    verdicts: {
+      withBacklog: async (...asked) => (await loading()).verdicts.withBacklog(...asked),
+      countBacklog: async (...asked) => (await loading()).verdicts.countBacklog(...asked),
+    },
     [Symbol.dispose]: () => void loaded?.then((store) => store[Symbol.dispose]()),
   };
 }

@@ -6,6 +6,7 @@ import type { DeadLetter } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
 import { postgresImages } from './postgres-images.ts';
+import { postgresVerdicts } from './postgres-verdicts.ts';
 import {
   applyTombstones,
   COPY_STAGED,
@@ -20,6 +21,7 @@ import type { Batch } from './write-batch.ts';
 export const postgresStore: ImageStore = {
   name: 'postgres',
   images: postgresImages,
+  verdicts: postgresVerdicts,
   async writer(client, batch) {
     await stageRows(client);
     return {
