@@ -1,16 +1,27 @@
 import type { ImageStore } from '../sql/image-store.ts';
 import type { KuduStore, KuduStoreOptions } from './kudu-store.ts';
+import { listUnfinished } from './unfinished.ts';
 
-/** A `KuduStore` that is loaded with its first batch: few have datasets in Kudu, and its client takes a quarter of a second. */
+/** A `KuduStore` that is loaded when it is first needed: few have datasets in Kudu, and its client takes a quarter of a second. */
 export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposable {
   let loaded: Promise<KuduStore> | null = null;
   const load = async () => {
     const { KuduStore } = await import('./kudu-store.ts');
     return new KuduStore(options);
   };
+  const store = () => (loaded ??= load());
   return {
     name: 'kudu',
-    writer: async (client, batch) => (await (loaded ??= load())).writer(client, batch),
+    writer: async (client, batch) => (await store()).writer(client, batch),
+    labels: {
+      relabel: async (...asked) => (await store()).labels.relabel(...asked),
+      undo: async (...asked) => (await store()).labels.undo(...asked),
+      read: async (...asked) => (await store()).labels.read(...asked),
+    },
+    async carryOut() {
+      if (options.masters === null || (await listUnfinished(options.pool)).length === 0) return 0;
+      return (await store()).carryOut();
+    },
     [Symbol.dispose]: () => void loaded?.then((store) => store[Symbol.dispose]()),
   };
 }

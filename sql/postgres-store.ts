@@ -5,6 +5,8 @@ import { isDataError, sqlTime } from './database.ts';
 import type { DeadLetter } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
+import { imageLabels } from './label-history.ts';
+import { relabelImages, undoRelabel } from './relabel.ts';
 import {
   applyTombstones,
   COPY_STAGED,
@@ -25,6 +27,7 @@ export const postgresStore: ImageStore = {
       removeTombstoned: () => removeTombstoned(client, batch),
     };
   },
+  labels: { relabel: relabelImages, undo: undoRelabel, read: imageLabels },
 };
 
 const staged = new WeakSet<PoolClient>();
