@@ -6,6 +6,9 @@ import type { DeadLetter } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
 import { postgresImages } from './postgres-images.ts';
+import { postgresVerdicts } from './postgres-verdicts.ts';
+import { imageLabels } from './label-history.ts';
+import { relabelImages, undoRelabel } from './relabel.ts';
 import {
   applyTombstones,
   COPY_STAGED,
@@ -20,6 +23,7 @@ import type { Batch } from './write-batch.ts';
 export const postgresStore: ImageStore = {
   name: 'postgres',
   images: postgresImages,
+  verdicts: postgresVerdicts,
   async writer(client, batch) {
     await stageRows(client);
     return {
@@ -27,6 +31,7 @@ export const postgresStore: ImageStore = {
       removeTombstoned: () => removeTombstoned(client, batch),
     };
   },
+  labels: { relabel: relabelImages, undo: undoRelabel, read: imageLabels },
 };
 
 const staged = new WeakSet<PoolClient>();
