@@ -155,7 +155,8 @@ export class KuduImages implements StoredImages {
 /** What is more than a range of ids and of times. */
 function needsSql({ selection = {}, condition, order, after, limit }: StoredRowsRequest): boolean {
   const { where, sample, condition: narrower } = selection;
-  return Boolean(where ?? condition ?? narrower ?? sample ?? after ?? limit) || order === 'length';
+  const asked = [where, sample, narrower, condition, after, limit];
+  return order === 'length' || asked.some((each) => each !== undefined && each !== null);
 }
 
 async function* idGroups(chunks: AsyncIterable<RowChunk>): AsyncGenerator<string[]> {

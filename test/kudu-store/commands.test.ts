@@ -85,8 +85,6 @@ test('with Kudu away nothing is half made and nothing half dropped, and the erro
 });
 
 test.each([
-  ['report'],
-  ['export', '--format', 'arrow', '--output', '/nowhere'],
   ['train'],
   ['reclassify'],
   ['duplicates'],
