@@ -2,12 +2,15 @@ import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
+import type { StoredVerdicts } from '../sql/stored-verdicts.ts';
 import type { Batch } from '../sql/write-batch.ts';
+import { KuduBacklog } from './backlog.ts';
 import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
 import { KuduConnection } from './connection.ts';
 import { carryOutLabels } from './carry-out.ts';
 import { KuduLabels } from './labels.ts';
 import { carryOutDeletions } from './pending-deletions.ts';
+import { KuduImages } from './stored-images.ts';
 import { kuduProblem, StoreTables } from './table.ts';
 import { listUnfinished } from './unfinished.ts';
 
@@ -30,7 +33,10 @@ export interface KuduStoreOptions {
  */
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
+  readonly images: KuduImages;
+  readonly verdicts: StoredVerdicts;
   readonly labels: KuduLabels;
+  readonly #backlog: KuduBacklog;
   readonly #connection: KuduConnection;
   readonly #context: BatchContext;
   readonly #pool: Pool;
@@ -38,6 +44,7 @@ export class KuduStore implements ImageStore, Disposable {
 
   constructor({ masters, pool, sidePool, cellBytes, log }: KuduStoreOptions) {
     this.#connection = new KuduConnection(masters);
+    this.images = new KuduImages(this.#connection);
     this.#pool = pool;
     this.#log = log;
     this.#context = {
@@ -49,6 +56,11 @@ export class KuduStore implements ImageStore, Disposable {
       carryOutDeletions: (dataset) => this.#carryOutDeletions(dataset),
     };
     this.labels = new KuduLabels(this.#context);
+    this.#backlog = new KuduBacklog({ ...this.#context, pool });
+    this.verdicts = {
+      withBacklog: (_pool, query, most, work) => this.#backlog.with(query, most, work),
+      countBacklog: (_db, { dataset }) => Promise.resolve(this.#backlog.count(dataset)),
+    };
   }
 
   async writer(client: PoolClient, batch: Batch): Promise<BatchWriter> {
@@ -82,6 +94,7 @@ export class KuduStore implements ImageStore, Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#backlog[Symbol.dispose]();
     this.#connection[Symbol.dispose]();
   }
 }
