@@ -20,6 +20,10 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
     verdicts: {
       withBacklog: async (...asked) => (await loading()).verdicts.withBacklog(...asked),
       countBacklog: async (...asked) => (await loading()).verdicts.countBacklog(...asked),
+      write: async (...verdicts) => (await loading()).verdicts.write(...verdicts),
+      changedSince: async function* (...asked) {
+        yield* (await loading()).verdicts.changedSince(...asked);
+      },
     },
     [Symbol.dispose]: () => void loaded?.then((store) => store[Symbol.dispose]()),
   };
