@@ -57,7 +57,7 @@ export class MergedRows<T> implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#tablets.map((batches) => batches.return?.()));
+    await Promise.all(this.#tablets.map(async (batches) => batches.return?.()));
   }
 
   async #refill(head: Head<T>): Promise<void> {

@@ -20,48 +20,96 @@ export interface TableSnapshot {
 }
 
 /**
- * Rows in the order of their ids' bytes, in COPY's binary format.
+ * Rows in COPY's binary format, in the order of their ids' bytes within each of the conditions.
  * @param columns as `StoredRowsRequest` has them
  * @throws KuduError
  */
 export async function* readRows(
   snapshot: TableSnapshot,
   columns: readonly string[],
-  where: Where,
+  conditions: Iterable<Where> | AsyncIterable<Where>,
   limits: ChunkLimits,
 ): AsyncGenerator<RowChunk> {
-  const scan = scanOf(snapshot, [...sourceColumns(columns), 'id'], where, { ordered: true });
-  const open = (batch: RecordBatch) => ({
-    write: rowWriter(batch, columns),
-    isGone: snapshot.gone.of(batch),
-  });
-  await using rows = await MergedRows.of(await scan.byTablet(), open);
-  snapshot.at ??= scan.snapshot;
   const out = new CopyWriter(Math.min(limits.bytes, LARGEST_BATCH));
   let written = 0;
-  for (let next = rows.next; next; next = rows.next) {
-    const { opened, row } = next;
-    if (!opened.isGone?.(row)) {
-      opened.write(out, row);
-      written++;
+  for await (const where of conditions) {
+    await using rows = await openRows(snapshot, columns, where);
+    for (let next = rows.next; next; next = rows.next) {
+      const { opened, row } = next;
+      if (!opened.isGone?.(row)) {
+        opened.write(out, row);
+        written++;
+      }
+      const waiting = rows.advance();
+      if (waiting) await waiting;
+      if (written < limits.rows && out.length < limits.bytes) continue;
+      yield { bytes: out.take(), rows: written };
+      written = 0;
     }
-    const waiting = rows.advance();
-    if (waiting) await waiting;
-    if (written < limits.rows && out.length < limits.bytes) continue;
-    yield { bytes: out.take(), rows: written };
-    written = 0;
   }
   if (written > 0) yield { bytes: out.take(), rows: written };
 }
 
-/** A scan of the snapshot, of these columns and those that tell which rows are gone. @param ordered by the ids' bytes, in each tablet */
+/** Rows of these ids, in their order. @param groups each is held in memory */
+export async function* readInOrder(
+  snapshot: TableSnapshot,
+  columns: readonly string[],
+  groups: AsyncIterable<string[]>,
+  limits: ChunkLimits,
+): AsyncGenerator<RowChunk> {
+  for await (const ids of groups) {
+    const found = new Map<string, Uint8Array<ArrayBuffer>>();
+    const out = new CopyWriter(LARGEST_BATCH);
+    {
+      await using rows = await openRows(snapshot, columns, { id: { in: ids } });
+      for (let next = rows.next; next; next = rows.next) {
+        const { opened, row } = next;
+        opened.write(out, row);
+        found.set(opened.ids.get(row) as string, out.take());
+        const waiting = rows.advance();
+        if (waiting) await waiting;
+      }
+    }
+    yield* cut(
+      ids.flatMap((id) => found.get(id) ?? []),
+      limits,
+    );
+  }
+}
+
+function* cut(rows: readonly Uint8Array[], limits: ChunkLimits): Generator<RowChunk> {
+  let [begin, bytes] = [0, 0];
+  for (const [at, row] of rows.entries()) {
+    bytes += row.length;
+    if (at + 1 < rows.length && at + 1 - begin < limits.rows && bytes < limits.bytes) continue;
+    yield { bytes: new Uint8Array(Buffer.concat(rows.slice(begin, at + 1))), rows: at + 1 - begin };
+    [begin, bytes] = [at + 1, 0];
+  }
+}
+
+async function openRows(snapshot: TableSnapshot, columns: readonly string[], where: Where) {
+  const scan = scanOf(snapshot, [...sourceColumns(columns), 'id'], where, { ordered: true });
+  const tablets = await scan.byTablet();
+  snapshot.at ??= scan.snapshot;
+  return MergedRows.of(tablets, (batch: RecordBatch) => ({
+    write: rowWriter(batch, columns),
+    isGone: snapshot.gone.of(batch),
+    ids: batch.getChild('id')!,
+  }));
+}
+
+/**
+ * A scan of the snapshot, of these columns and those that tell which rows are gone.
+ * @param ordered by the ids' bytes, in each tablet
+ */
 export function scanOf(
   { table, at, gone }: TableSnapshot,
   columns: readonly string[],
   where: Where,
-  { ordered = false, parallel = 1 } = {},
+  { ordered = false, parallel = 1, limit = Infinity } = {},
 ): Scan {
   const tablets = table.partitionSchema.hashSchemas.reduce((product, { buckets }) => product * buckets, 1);
+  const batch = Math.floor(HELD_BYTES / 2 / tablets);
   return table.scan({
     columns: [...new Set([...columns, ...gone.columns])],
     where,
@@ -70,6 +118,7 @@ export function scanOf(
     faultTolerant: ordered,
     cacheBlocks: false,
     parallel,
-    batchBytes: Math.floor(Math.max(SMALLEST_BATCH, Math.min(LARGEST_BATCH, HELD_BYTES / 2 / tablets))),
+    limit,
+    batchBytes: Math.max(SMALLEST_BATCH, Math.min(LARGEST_BATCH, batch)),
   });
 }
