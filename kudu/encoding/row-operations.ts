@@ -7,6 +7,7 @@ import { type FixedWriter, fixedWriter } from './fixed.ts';
 import { GrowingBytes } from './growing-bytes.ts';
 import type { Row } from './key.ts';
 import { type RowLayout, rowLayout } from './row-layout.ts';
+import { WriteMemory } from './write-memory.ts';
 
 /** `RowOperationsPB.Type` in row_operations.proto. The last five are bounds of range partitions. */
 export const OPERATIONS = {
@@ -31,8 +32,6 @@ const isDelete = (operation: Operation) => operation === 'DELETE' || operation =
 const isUpdate = (operation: Operation) => operation === 'UPDATE' || operation === 'UPDATE_IGNORE';
 const isBound = (operation: Operation) => operation.includes('BOUND') || operation === 'SPLIT_ROW';
 
-const FIRST_CAPACITY = 16 * 1024;
-
 interface ColumnWriter {
   column: Column;
   /** Undefined: text or binary. */
@@ -45,11 +44,16 @@ export class RowOperations {
   readonly #schema: Schema;
   readonly #writers: readonly ColumnWriter[];
   readonly #layout: RowLayout;
-  readonly #rows = new GrowingBytes(FIRST_CAPACITY);
-  readonly #indirect = new GrowingBytes(FIRST_CAPACITY);
+  readonly #memory: WriteMemory;
+  readonly #rows: GrowingBytes;
+  readonly #indirect: GrowingBytes;
   #count = 0;
 
-  constructor(schema: Schema) {
+  /** @param memory to take some from; it is given back by `release` alone */
+  constructor(schema: Schema, memory = new WriteMemory()) {
+    this.#memory = memory;
+    this.#rows = memory.take();
+    this.#indirect = memory.take();
     this.#schema = schema;
     this.#layout = rowLayout(schema);
     this.#writers = schema.columns.map((column, index) => ({
@@ -111,6 +115,12 @@ export class RowOperations {
       throw error;
     }
     this.#count++;
+  }
+
+  /** Gives the memory back: neither the rows nor what was made of them is used after this. */
+  release(): void {
+    this.#memory.giveBack(this.#rows);
+    this.#memory.giveBack(this.#indirect);
   }
 
   /** Forgets all rows; the buffers stay. */

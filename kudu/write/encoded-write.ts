@@ -136,7 +136,9 @@ export class EncodedWrite {
     if (!rows) this.#byTablet.set(tablet, (rows = { tablet, parts: [] }));
     let part = rows.parts.at(-1);
     if (!part || part.operations.byteLength >= REQUEST_BYTES)
-      rows.parts.push((part = { operations: new RowOperations(this.#schema), indexes: [] }));
+      rows.parts.push(
+        (part = { operations: new RowOperations(this.#schema, this.#table.context.memory), indexes: [] }),
+      );
     part.operations.appendEncoded(operation, row, changes);
     part.indexes.push(index);
   }

@@ -19,6 +19,7 @@ export interface OperationError {
 /**
  * Writes rows to the leader of their tablet, each once however often they have to be sent.
  * @param columns that the operations were encoded with
+ * @param operations whose memory is given back
  * @returns those that were not written; never throws
  */
 export async function sendOperations(
@@ -65,5 +66,7 @@ export async function sendOperations(
     return Array.from({ length: count }, (_, index) => ({ index, ...said }));
   } finally {
     tracked.done();
+    // A request without an answer may still be in its socket, on its way.
+    if (!lost) operations.release();
   }
 }

@@ -35,7 +35,7 @@ export class WriteBatch {
 
   constructor(table: Table) {
     this.#table = table;
-    this.#operations = new RowOperations(table.schema);
+    this.#operations = new RowOperations(table.schema, table.context.memory);
   }
 
   get byteLength(): number {
