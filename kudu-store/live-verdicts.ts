@@ -36,11 +36,11 @@ export async function writeLiveVerdicts(
 ): Promise<VerdictCounts> {
   const earlier = await readPartWrites(client, live.part);
   const verdicts = new Map(live.judged.rows.flatMap(readVerdictRows).map((row) => [row.id, row]));
-  const ids = new Set([...verdicts.keys(), ...earlier.flatMap(({ said }) => [...said.keys()])]);
-  if (ids.size === 0) return { ...NOTHING, images: live.judged.images };
+  const ids = [...new Set([...verdicts.keys(), ...earlier.flatMap(({ said }) => [...said.keys()])])];
+  if (ids.length === 0) return { ...NOTHING, images: live.judged.images };
   const write = await GuardedWrite.begin(context, client, live.dataset, ids);
   try {
-    const rows = await readJudged(write.table, [...ids]);
+    const rows = await readJudged(write.table, ids);
     if (write.anyPending) await leaveOutGone(client, live.dataset, rows);
     const counts = await writeGuarded(context, write, live, { verdicts, earlier, rows });
     if (counts.failed > 0) await noteUnclassified(client, live.dataset);
