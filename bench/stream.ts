@@ -158,9 +158,13 @@ async function runOurs(
 }
 
 /** `imagehub impact` of the shadow on all images, start-up of its threads counted. */
-async function impactRate({ pool, config, log }: Hub, dataset: string, recompute: boolean): Promise<number> {
+async function impactRate(
+  { pool, stores, config, log }: Hub,
+  dataset: string,
+  recompute: boolean,
+): Promise<number> {
   const { workers, maxPixels, decodeTimeoutMs } = config;
-  const context = { pool, workers, maxPixels, decodeTimeoutMs, log };
+  const context = { pool, stores, workers, maxPixels, decodeTimeoutMs, log };
   const { imagesPerSecond } = await measureImpact(context, dataset, { candidate: 'shadow', recompute });
   return Math.round(imagesPerSecond);
 }

@@ -85,7 +85,7 @@ export function decodeRows(bytes: Uint8Array): NewRow[] {
 const FLOAT_DIGITS = 9;
 
 /** As JSON; what is read from it is the same as numbers of 32 bits. */
-function floatsText(values: Float32Array | null): string | null {
+export function floatsText(values: Float32Array | null): string | null {
   if (values === null) return null;
   let text = '[';
   for (let i = 0; i < values.length; i++) {

@@ -2,10 +2,13 @@ import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
+import type { StoredVerdicts } from '../sql/stored-verdicts.ts';
 import type { Batch } from '../sql/write-batch.ts';
+import { KuduBacklog } from './backlog.ts';
 import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
 import { KuduConnection } from './connection.ts';
 import { carryOutDeletions } from './pending-deletions.ts';
+import { KuduImages } from './stored-images.ts';
 import { StoreTables } from './table.ts';
 
 export interface KuduStoreOptions {
@@ -27,6 +30,9 @@ export interface KuduStoreOptions {
  */
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
+  readonly images: KuduImages;
+  readonly verdicts: StoredVerdicts;
+  readonly #backlog: KuduBacklog;
   readonly #connection: KuduConnection;
   readonly #context: BatchContext;
   readonly #pool: Pool;
@@ -34,6 +40,7 @@ export class KuduStore implements ImageStore, Disposable {
 
   constructor({ masters, pool, sidePool, cellBytes, log }: KuduStoreOptions) {
     this.#connection = new KuduConnection(masters);
+    this.images = new KuduImages(this.#connection);
     this.#pool = pool;
     this.#log = log;
     this.#context = {
@@ -43,6 +50,11 @@ export class KuduStore implements ImageStore, Disposable {
       cellBytes,
       readsLeft: new Map(),
       carryOutDeletions: (dataset) => this.#carryOutDeletions(dataset),
+    };
+    this.#backlog = new KuduBacklog({ ...this.#context, pool });
+    this.verdicts = {
+      withBacklog: (_pool, query, most, work) => this.#backlog.with(query, most, work),
+      countBacklog: (_db, { dataset }) => Promise.resolve(this.#backlog.count(dataset)),
     };
   }
 
@@ -62,6 +74,7 @@ export class KuduStore implements ImageStore, Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#backlog[Symbol.dispose]();
     this.#connection[Symbol.dispose]();
   }
 }

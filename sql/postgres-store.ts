@@ -5,6 +5,8 @@ import { isDataError, sqlTime } from './database.ts';
 import type { DeadLetter } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
+import { postgresImages } from './postgres-images.ts';
+import { postgresVerdicts } from './postgres-verdicts.ts';
 import {
   applyTombstones,
   COPY_STAGED,
@@ -18,6 +20,8 @@ import type { Batch } from './write-batch.ts';
 /** Images as rows of the dataset's partition: written, with everything else about them, in one transaction. */
 export const postgresStore: ImageStore = {
   name: 'postgres',
+  images: postgresImages,
+  verdicts: postgresVerdicts,
   async writer(client, batch) {
     await stageRows(client);
     return {

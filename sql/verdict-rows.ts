@@ -7,8 +7,8 @@ import { copyIn } from './copy-in.ts';
 /** A stored image as it is read to be given a verdict. */
 export interface ReadRow {
   id: string;
-  /** Where the row lies (ctid); 6 bytes that only Postgres reads. */
-  place: Uint8Array;
+  /** Where the row lies (ctid); 6 bytes that only Postgres reads, null in other stores. */
+  place: Uint8Array | null;
   /** Changes with every change of the row: the verdict is written while it is still this one. */
   revision: number;
   sha256: Uint8Array | null;
@@ -22,9 +22,20 @@ export interface ReadRow {
   predictedAt: Uint8Array | null;
 }
 
-/** What `readRow` reads, of the table called `i`. */
-export const READ_COLUMNS =
-  'i.id, i.ctid, i.revision, i.sha256, i.model_id, i.prediction, i.confidence, i.classify_error, i.scores, i.predicted_at, i.image_base64';
+/** What `readRows` reads. */
+export const READ_COLUMNS = [
+  'id',
+  'place',
+  'revision',
+  'sha256',
+  'model_id',
+  'prediction',
+  'confidence',
+  'classify_error',
+  'scores',
+  'predicted_at',
+  'image_base64',
+] as const;
 
 /** All rows of a piece of binary COPY with `READ_COLUMNS`, and their images' bytes. */
 export function readRows(bytes: Uint8Array<ArrayBuffer>): { rows: ReadRow[]; images: Buffer<ArrayBuffer>[] } {
@@ -34,7 +45,7 @@ export function readRows(bytes: Uint8Array<ArrayBuffer>): { rows: ReadRow[]; ima
   while (reader.next()) {
     rows.push({
       id: reader.text()!,
-      place: reader.bytea()!,
+      place: reader.bytea(),
       revision: reader.int8()!,
       sha256: reader.bytea(),
       model: reader.int8(),

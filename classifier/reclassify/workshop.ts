@@ -2,7 +2,6 @@ import type { Attempt, Job, JobContext } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
-import { storedRows } from '../../sql/stored-rows.ts';
 import { READ_COLUMNS } from '../../sql/verdict-rows.ts';
 import { loadModelRef, type ModelRef } from '../model-ref.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
@@ -49,7 +48,7 @@ export async function judgePart(
   { job, what, signal, stopping }: Attempt<Parameters, ImagePart>,
   { condition, live }: { condition: string | undefined; live: boolean },
 ): Promise<JudgedPart> {
-  const { pool, log } = context;
+  const { pool, stores, log } = context;
   // For each part: classes may have been added.
   const dataset = await getDataset(pool, job.dataset);
   const task: JudgeTask = {
@@ -58,7 +57,7 @@ export async function judgePart(
     keepScores: dataset.columns === 'all',
     live,
   };
-  const rows = storedRows(
+  const rows = stores[dataset.store].images.rows(
     pool,
     {
       dataset: dataset.name,

@@ -18,7 +18,7 @@ import { createLogger } from '../../log.ts';
 import { createMetrics } from '../../metrics.ts';
 import { transaction } from '../../sql/database.ts';
 import { createDataset, type NewDataset } from '../../sql/datasets.ts';
-import type { IdRange } from '../../sql/stored-rows.ts';
+import type { IdRange } from '../../sql/stored-images.ts';
 import { insertDigits } from './digit-rows.ts';
 import { LINEAR_MANIFEST, linearModel } from './linear-model.ts';
 import { TEN } from './pipeline.ts';
