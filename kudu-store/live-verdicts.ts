@@ -36,12 +36,12 @@ export async function writeLiveVerdicts(
 ): Promise<VerdictCounts> {
   const earlier = await readPartWrites(client, live.part);
   const verdicts = new Map(live.judged.rows.flatMap(readVerdictRows).map((row) => [row.id, row]));
-  const ids = new Set([...verdicts.keys(), ...earlier.flatMap(({ said }) => [...said.keys()])]);
-  if (ids.size === 0) return { ...NOTHING, images: live.judged.images };
+  const ids = [...new Set([...verdicts.keys(), ...earlier.flatMap(({ said }) => [...said.keys()])])];
+  if (ids.length === 0) return { ...NOTHING, images: live.judged.images };
   const write = await GuardedWrite.begin(context, client, live.dataset, ids);
   try {
-    const rows = await readJudged(write.table, [...ids]);
-    if (write.anyPending) await leaveOutGone(client, live.dataset, rows);
+    const rows = await readJudged(write.table, ids);
+    await leaveOutGone(client, write, live.dataset, rows);
     const counts = await writeGuarded(context, write, live, { verdicts, earlier, rows });
     if (counts.failed > 0) await noteUnclassified(client, live.dataset);
     await forgetPartWrites(client, live.part);
@@ -123,6 +123,9 @@ function countEarlier(
     counts.images = Math.max(counts.images, images);
     for (const [id, one] of said) {
       if (rows.get(id)?.revision !== revision) continue;
+      // It was not written after all: the revision is that of a label which was written before.
+      const more = verdicts.get(id);
+      if (more && !(one.failed && more.verdict.error !== null)) continue;
       count(counts, one);
       verdicts.delete(id);
     }

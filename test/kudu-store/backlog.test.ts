@@ -46,7 +46,7 @@ describe('the backlog of a dataset in Kudu', () => {
         classify_attempts: 0,
         classify_error: null,
       });
-      expect(JSON.parse(row.scores as string)).toHaveLength(10);
+      expect(JSON.parse(String(row.scores))).toHaveLength(10);
     }
     expect(Number(rows[0]!.revision)).toBeGreaterThan(
       Math.max(...before.map(({ revision }) => Number(revision))),
