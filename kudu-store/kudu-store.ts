@@ -35,8 +35,8 @@ export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
   readonly images: KuduImages;
   readonly verdicts: StoredVerdicts;
-  readonly labels: KuduLabels;
   readonly #backlog: KuduBacklog;
+  readonly labels: KuduLabels;
   readonly #connection: KuduConnection;
   readonly #context: BatchContext;
   readonly #pool: Pool;
@@ -55,12 +55,12 @@ export class KuduStore implements ImageStore, Disposable {
       readsLeft: new Map(),
       carryOutDeletions: (dataset) => this.#carryOutDeletions(dataset),
     };
-    this.labels = new KuduLabels(this.#context);
     this.#backlog = new KuduBacklog({ ...this.#context, pool });
     this.verdicts = {
       withBacklog: (_pool, query, most, work) => this.#backlog.with(query, most, work),
       countBacklog: (_db, { dataset }) => Promise.resolve(this.#backlog.count(dataset)),
     };
+    this.labels = new KuduLabels(this.#context);
   }
 
   async writer(client: PoolClient, batch: Batch): Promise<BatchWriter> {

@@ -5,9 +5,9 @@ import { isDataError, sqlTime } from './database.ts';
 import type { DeadLetter } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
-import { imageLabels } from './label-history.ts';
 import { postgresImages } from './postgres-images.ts';
 import { postgresVerdicts } from './postgres-verdicts.ts';
+import { imageLabels } from './label-history.ts';
 import { relabelImages, undoRelabel } from './relabel.ts';
 import {
   applyTombstones,
