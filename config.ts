@@ -240,7 +240,7 @@ export const SETTINGS = {
   sqlBytes: setting(
     'IMAGEHUB_SQL_BYTES',
     integer(1024).default(1024 * MIB),
-    'Most bytes that imagehub sql --kudu reads from Kudu for one query; they are held in memory.',
+    'Most bytes that imagehub sql reads from Kudu for one query; they are held in memory.',
   ),
   shutdownTimeoutMs: setting(
     'IMAGEHUB_SHUTDOWN_TIMEOUT_MS',

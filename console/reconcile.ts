@@ -31,7 +31,7 @@ export interface Reconciliation {
   dataset: string;
   /** Every check holds. */
   consistent: boolean;
-  /** Nothing waits: every message of the topic is taken, no partition is stopped. */
+  /** Nothing waits: every message of the topic is taken, no partition is stopped, every label is in the store. */
   complete: boolean;
   /** Messages in the topic that are not taken yet; null without Kafka. */
   lag: number | null;
@@ -52,6 +52,8 @@ export interface Reconciliation {
   deletions: number;
   deadLetters: number;
   unclassified: number;
+  /** Labels that people gave and that are not in the store yet. */
+  pendingLabels: number;
   documents: number | null;
   halted: string[];
   checks: Check[];
@@ -71,13 +73,14 @@ export async function reconcile(hub: ReconcileContext, name: string): Promise<Re
   return {
     dataset: name,
     consistent: checks.every(({ ok }) => ok),
-    complete: (lag ?? 0) === 0 && halted.length === 0,
+    complete: (lag ?? 0) === 0 && halted.length === 0 && books.pendingLabels === 0,
     lag,
     messages: totals(books),
     rows: books.rows,
     deletions: books.deletions,
     deadLetters: books.deadLetters,
     unclassified: books.unclassified,
+    pendingLabels: books.pendingLabels,
     documents: index.documents,
     halted: halted.map(({ topic, partition, haltedReason }) => `${topic}/${partition}: ${haltedReason}`),
     checks,

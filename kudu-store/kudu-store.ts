@@ -2,14 +2,16 @@ import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
-import type { StoredVerdicts } from '../sql/stored-verdicts.ts';
 import type { Batch } from '../sql/write-batch.ts';
-import { KuduBacklog } from './backlog.ts';
 import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
 import { KuduConnection } from './connection.ts';
+import { KuduVerdicts } from './kudu-verdicts.ts';
+import { carryOutLabels } from './carry-out.ts';
+import { KuduLabels } from './labels.ts';
 import { carryOutDeletions } from './pending-deletions.ts';
 import { KuduImages } from './stored-images.ts';
-import { StoreTables } from './table.ts';
+import { kuduProblem, StoreTables } from './table.ts';
+import { listUnfinished } from './unfinished.ts';
 
 export interface KuduStoreOptions {
   /** null: no Kudu is known here, and writing fails. */
@@ -26,13 +28,13 @@ export interface KuduStoreOptions {
  *
  * What makes it as safe as the table in Postgres: one writer at a time for an image, and none that comes too late
  * (kudu-store/guarded-write.ts); what a message does is decided from what is there (kudu-store/decide.ts); deletions are
- * committed before they are carried out (kudu-store/pending-deletions.ts).
+ * committed before they are carried out (kudu-store/pending-deletions.ts), and so are people's labels (kudu-store/labels.ts).
  */
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
   readonly images: KuduImages;
-  readonly verdicts: StoredVerdicts;
-  readonly #backlog: KuduBacklog;
+  readonly verdicts: KuduVerdicts;
+  readonly labels: KuduLabels;
   readonly #connection: KuduConnection;
   readonly #context: BatchContext;
   readonly #pool: Pool;
@@ -51,17 +53,29 @@ export class KuduStore implements ImageStore, Disposable {
       readsLeft: new Map(),
       carryOutDeletions: (dataset) => this.#carryOutDeletions(dataset),
     };
-    this.#backlog = new KuduBacklog({ ...this.#context, pool });
-    this.verdicts = {
-      withBacklog: (_pool, query, most, work) => this.#backlog.with(query, most, work),
-      countBacklog: (_db, { dataset }) => Promise.resolve(this.#backlog.count(dataset)),
-    };
+    this.verdicts = new KuduVerdicts({ ...this.#context, pool });
+    this.labels = new KuduLabels(this.#context);
   }
 
   async writer(client: PoolClient, batch: Batch): Promise<BatchWriter> {
     // Before the transaction: while Kudu is away nothing is locked.
     await this.#connection.client();
     return new KuduBatchWriter(this.#context, client, batch);
+  }
+
+  async carryOut(): Promise<number> {
+    let done = 0;
+    const failures: unknown[] = [];
+    for (const dataset of await listUnfinished(this.#pool)) {
+      try {
+        done += await carryOutDeletions(this.#context, this.#pool, dataset);
+        done += await carryOutLabels(this.#context, this.#pool, dataset);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw kuduProblem(failures[0]);
+    return done;
   }
 
   /** What is left to do is left to the next. */
@@ -74,7 +88,7 @@ export class KuduStore implements ImageStore, Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#backlog[Symbol.dispose]();
+    this.verdicts[Symbol.dispose]();
     this.#connection[Symbol.dispose]();
   }
 }

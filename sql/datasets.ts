@@ -219,6 +219,7 @@ export async function dropDataset(pool: Pool, name: string, dropTable?: TableWor
     if (!dropTable) await client.query(`drop table public."${name}"`);
     await client.query('delete from imagehub.deleted_images where dataset = $1', [name]);
     await client.query('delete from imagehub.label_changes where dataset = $1', [name]);
+    await client.query('delete from imagehub.pending_labels where dataset = $1', [name]);
     await client.query('delete from imagehub.features where dataset = $1', [name]);
     await client.query('delete from imagehub.datasets where name = $1', [name]);
     await dropTable?.(client, name);

@@ -2,6 +2,7 @@ import type { PoolClient } from 'pg';
 import type { DeadLetter } from './dead-letters.ts';
 import type { StoredImages } from './stored-images.ts';
 import type { StoredVerdicts } from './stored-verdicts.ts';
+import type { StoredLabels } from './stored-labels.ts';
 import type { Batch, BatchCounts } from './write-batch.ts';
 
 /** Where the images of a dataset are. */
@@ -30,6 +31,13 @@ export interface ImageStore {
   readonly verdicts: StoredVerdicts;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
+  /** What people say of its images. */
+  readonly labels: StoredLabels;
+  /**
+   * Does what is committed in Postgres, and was to be done in the store after that; in one with transactions there is no such thing.
+   * @returns of how many images
+   */
+  carryOut?(): Promise<number>;
 }
 
 /** Those of a process, by name: `stores[dataset.store]`. */

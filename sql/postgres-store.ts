@@ -7,6 +7,8 @@ import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
 import { postgresImages } from './postgres-images.ts';
 import { postgresVerdicts } from './postgres-verdicts.ts';
+import { imageLabels } from './label-history.ts';
+import { relabelImages, undoRelabel } from './relabel.ts';
 import {
   applyTombstones,
   COPY_STAGED,
@@ -29,6 +31,7 @@ export const postgresStore: ImageStore = {
       removeTombstoned: () => removeTombstoned(client, batch),
     };
   },
+  labels: { relabel: relabelImages, undo: undoRelabel, read: imageLabels },
 };
 
 const staged = new WeakSet<PoolClient>();

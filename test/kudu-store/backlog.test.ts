@@ -2,13 +2,13 @@ import { describe, expect, test } from '@jest/globals';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { goLive, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
-import { kuduRows } from './support/kudu-rows.ts';
+import { imagesAt } from '../image-store/support/stored-images.ts';
 
 const digits = (count: number, from = 0) =>
   Array.from({ length: count }, (_, i) => ({ key: `${from + i}.png`, value: digitPng(i % 10, from + i) }));
 
 const predictions = async (pipeline: TestPipeline) =>
-  (await kuduRows(pipeline, ['id', 'prediction'])).map(({ prediction }) => prediction);
+  (await imagesAt(pipeline)).map(({ prediction }) => prediction);
 
 const allAre = (pipeline: TestPipeline, prediction: number) =>
   until(async () => (await predictions(pipeline)).every((it) => it === prediction), `all are ${prediction}`);
@@ -34,19 +34,19 @@ describe('the backlog of a dataset in Kudu', () => {
     expect(new Set(await predictions(pipeline))).toEqual(new Set([-1]));
     // Nobody looks for what no model could classify.
     expect(await state(pipeline)).toMatchObject({ no: 1, looked: 0 });
-    const before = await kuduRows(pipeline, ['id', 'revision']);
+    const before = await imagesAt(pipeline);
     await goLive(pool, dataset, constantModel(4));
     await allAre(pipeline, 4);
     await until(async () => (await state(pipeline)).promotion === 1, 'none waits');
-    const rows = await kuduRows(pipeline);
+    const rows = await imagesAt(pipeline);
     for (const row of rows) {
       expect(row).toMatchObject({
-        model_id: 1n,
-        promotion_no: 1n,
+        model_id: 1,
+        promotion_no: 1,
         classify_attempts: 0,
         classify_error: null,
       });
-      expect(JSON.parse(row.scores as string)).toHaveLength(10);
+      expect(row.scores).toHaveLength(10);
     }
     expect(Number(rows[0]!.revision)).toBeGreaterThan(
       Math.max(...before.map(({ revision }) => Number(revision))),

@@ -91,7 +91,6 @@ test.each([
   ['reclassify'],
   ['duplicates'],
   ['index rebuild'],
-  ['relabel set', '--id', 'a', '--class', 'b'],
   ['similar', 'a', '--backbone', 'x'],
 ])('%s refuses a dataset in Kudu and says what works', async (...command) => {
   await using db = await freshDatabase();
