@@ -46,6 +46,12 @@ export class KuduStore implements ImageStore, Disposable {
     };
   }
 
+  /** Not waited for: Kudu may be away. */
+  warmUp(): Promise<void> {
+    this.#connection.client().catch(() => undefined);
+    return Promise.resolve();
+  }
+
   async writer(client: PoolClient, batch: Batch): Promise<BatchWriter> {
     // Before the transaction: while Kudu is away nothing is locked.
     await this.#connection.client();

@@ -25,6 +25,8 @@ export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */
 export interface ImageStore {
   readonly name: StoreName;
+  /** Loads what the first batch would have to wait for, and begins to connect. */
+  warmUp?(): Promise<void>;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
 }
