@@ -8,13 +8,13 @@ import { decodeGroups } from '../images/decode-groups.ts';
 import { describe, type Described } from '../images/metadata.ts';
 import { pgmHeader } from '../images/pgm.ts';
 import { errorText } from '../errors.ts';
-import { CopyWriter } from '../sql/binary-copy.ts';
 import { FeatureWriter } from '../sql/features.ts';
+import type { RowWriter } from '../sql/row-writer.ts';
 import { ShadowWriter } from '../sql/shadow-rows.ts';
-import { writeStagedRow } from '../sql/staged-rows.ts';
 import type { BatchResult, BatchTask } from './batch-task.ts';
 import { unpackMessages } from './packed-messages.ts';
 import { type BatchImage, readMessages } from './read-messages.ts';
+import { openRowWriter } from './row-writers.ts';
 import { stripLocations } from './strip-locations.ts';
 
 /** Base64 is 4/3 and the PGM of a small image about twice its PNG; the writer grows where this is too little. */
@@ -22,7 +22,7 @@ const ROW_BYTES_PER_IMAGE_BYTE = 4;
 const ROW_BYTES_BESIDE = 512;
 
 /**
- * Makes table rows of messages: decode, metadata, hash, classification, encoding for COPY. Runs in a worker
+ * Makes table rows of messages: decode, metadata, hash, classification, encoding for the store. Runs in a worker
  * thread, or in a child process where a crash costs only one image. An image that cannot be decoded is a failure; one
  * that cannot be classified is a row without a prediction. Rows of one id are not compared yet (keepNewest).
  * @param messages the task's, unpacked
@@ -35,7 +35,8 @@ export async function processBatch(
   const unclassified: Verdict = { prediction: -1, confidence: null, scores: null, error: modelError };
   const { images: received, tombstones, failures, ignored } = readMessages(task, messages);
   const images = dataset.stripLocation ? stripLocations(received, failures) : received;
-  const out = new CopyWriter(
+  const out = await openRowWriter(
+    dataset.store,
     task.rowMemory ??
       task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
   );
@@ -135,7 +136,7 @@ function writeFeatures(
 }
 
 function writeRow(
-  out: CopyWriter,
+  out: RowWriter,
   { model, promotionNo, source }: BatchTask,
   { message, parsed }: BatchImage,
   { pixels, grey, facts, colourSpace, measures }: Described,
@@ -144,7 +145,7 @@ function writeRow(
   const statistics = measures?.statistics;
   const exposure = measures?.exposure;
   const { metadata } = parsed;
-  writeStagedRow(out, {
+  out.add({
     id: parsed.id,
     bytes: parsed.value,
     pgmHeader: pgmHeader(grey),

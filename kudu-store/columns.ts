@@ -1,4 +1,5 @@
 import type { ColumnSpec } from '../kudu/index.ts';
+import { Schema } from '../kudu/schema/schema.ts';
 import { columnSpecs, COPY_COLUMNS, OMITTED } from '../kudu-copy/columns.ts';
 import type { Queryable } from '../sql/database.ts';
 
@@ -37,6 +38,14 @@ export async function storeColumns(db: Queryable): Promise<ColumnSpec[]> {
     { name: 'write_fence_1', type: 'INT8', nullable: true, comment: FENCE_COMMENT },
   ];
 }
+
+/** The columns that images are encoded with, wherever the table has them. @param fence as it is named now */
+export const rowSchema = (fence: string): Schema =>
+  new Schema([
+    ...COPY_COLUMNS.map(({ name, type, nullable }) => ({ name, type, nullable, key: name === 'id' })),
+    ...OWN_COLUMNS,
+    { name: fence, type: 'INT8', nullable: true },
+  ]);
 
 /** The fence's name now, and the next one. */
 export function fenceOf(columns: readonly { name: string }[]): { now: string; next: string } | null {
