@@ -226,6 +226,11 @@ export const SETTINGS = {
       .default('imagehub'),
     'Elasticsearch aliases are <prefix>-<dataset>.',
   ),
+  kuduIndexMs: setting(
+    'IMAGEHUB_KUDU_INDEX_MS',
+    integer(50, 3_600_000).default(1000),
+    'Milliseconds between two looks of the indexer at what changed in a dataset in Kudu.',
+  ),
   feedLimitBytes: setting(
     'IMAGEHUB_FEED_LIMIT_BYTES',
     integer(MIB).default(4096 * MIB),

@@ -1,5 +1,6 @@
 import { HubError } from '../errors.ts';
 import { checkElasticsearch, openElasticsearch } from '../indexer/elasticsearch.ts';
+import { openIndexSources } from '../indexer/open-sources.ts';
 import { rebuildIndex, type RebuildOptions, reputDocuments } from '../indexer/rebuild.ts';
 import { checkPostgres } from '../indexer/slot.ts';
 import { type IndexStatus, indexStatus } from '../indexer/status.ts';
@@ -83,7 +84,8 @@ async function status(options: { json?: boolean }): Promise<void> {
   await using hub = await openHub(commandContext());
   const { client } = await openIndex(hub);
   try {
-    report(options, await indexStatus(hub.pool, client, hub.config), statusText);
+    using sources = openIndexSources(hub.pool, hub.servers.kudu);
+    report(options, await indexStatus(hub.pool, client, hub.config, sources), statusText);
   } finally {
     await client.close();
   }

@@ -2,10 +2,9 @@ import Table from 'cli-table3';
 import { HubError } from '../errors.ts';
 import { resolveLabel } from '../ingest/labels.ts';
 import { type LabelLine, readLabelLines, some } from '../ingest/senders/labels-file.ts';
-import { type Dataset, getAnyDataset, getDataset } from '../sql/datasets.ts';
-import { type Relabelling, type RelabelResult, relabelSelection } from '../sql/relabel.ts';
-import { checkSelection, type Selection, selectionSql } from '../sql/selection.ts';
-import { withClient } from '../sql/database.ts';
+import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { LABEL_COLUMNS, type Relabelling, type RelabelResult, relabelSelection } from '../sql/relabel.ts';
+import { type Selection, selectionSql } from '../sql/selection.ts';
 import { actingUser, collect } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
@@ -162,18 +161,14 @@ async function chooseFromFile(dataset: Dataset, path: string): Promise<Chosen> {
   };
 }
 
-/** The ids that a condition holds for, read in a transaction that cannot write. @throws HubError NOT_FOUND for none */
-async function select(hub: Hub, dataset: Dataset, selection: Selection) {
-  await getDataset(hub.pool, dataset.name);
-  const chosen = await withClient(hub.pool, async (client) => {
-    await client.query('begin transaction isolation level repeatable read, read only');
-    await checkSelection(client, dataset.name, selection);
-    const found = await relabelSelection(client, selectionSql(dataset.name, selection));
-    await client.query('commit');
-    return found;
-  });
+/** The ids that a condition holds for, read in a transaction that cannot write. @throws HubError USAGE, NOT_FOUND for none */
+async function select({ pool, stores }: Hub, { name, store }: Dataset, selection: Selection) {
+  const request = { dataset: name, selection, columns: LABEL_COLUMNS };
+  const chosen = await stores[store].images.query(pool, request, (client, images) =>
+    relabelSelection(client, selectionSql(images, selection)),
+  );
   if (chosen.ids.length > 0) return chosen;
-  throw new HubError('NOT_FOUND', `No image of ${dataset.name} fits ${selectionText(selection)}.`, {
+  throw new HubError('NOT_FOUND', `No image of ${name} fits ${selectionText(selection)}.`, {
     hint: 'Nothing was changed.',
   });
 }

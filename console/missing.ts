@@ -1,3 +1,4 @@
+import { openIndexSources } from '../indexer/open-sources.ts';
 import { auditTopic, type UntracedMessage } from '../ingest/audit.ts';
 import { openKafkaAdmin } from '../ingest/kafka.ts';
 import { compareIndex, type IndexDifference } from '../indexer/compare.ts';
@@ -119,12 +120,13 @@ async function readTopicAgain(
 
 async function compareDocuments(
   { pool, servers, config }: ReconcileContext,
-  { name }: Dataset,
+  { name, store }: Dataset,
   { signal, onIndex }: MissingOptions,
   missing: Missing,
 ): Promise<void> {
   if (!servers.elasticsearch) return;
   const client = openElasticsearch(config, servers.elasticsearch);
+  using sources = openIndexSources(pool, servers.kudu);
   const documents = {
     missing: named<string>(),
     withoutRow: named<string>(),
@@ -138,6 +140,7 @@ async function compareDocuments(
   try {
     await compareIndex({
       pool,
+      rows: sources[store].rows(name),
       client,
       dataset: name,
       prefix: config.indexPrefix,

@@ -43,6 +43,7 @@ export interface BatchTask {
 export type TaskDataset = Pick<
   Dataset,
   | 'name'
+  | 'store'
   | 'classes'
   | 'labelFrom'
   | 'labelPattern'
@@ -63,7 +64,7 @@ export interface IgnoredHeader {
 
 /** Every message is a row, a tombstone, a failure, or superseded by a later one of them. */
 export interface BatchResult {
-  /** In COPY format, and the index of each one's message. */
+  /** As the dataset's store wants them, and the index of each one's message. */
   rows: Packed & { messages: Uint32Array<ArrayBuffer> };
   /** What the shadow says about each of the rows, in their order, in COPY format; null: there is none. */
   shadow: BesideResult | null;

@@ -65,6 +65,7 @@ export async function prepareChunk(
     {
       dataset: {
         name: dataset.name,
+        store: dataset.store,
         classes: dataset.classes,
         labelFrom: dataset.labelFrom,
         labelPattern: dataset.labelPattern,

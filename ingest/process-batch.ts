@@ -8,13 +8,13 @@ import { decodeGroups } from '../images/decode-groups.ts';
 import { describe, type Described } from '../images/metadata.ts';
 import { pgmHeader } from '../images/pgm.ts';
 import { errorText } from '../errors.ts';
-import { CopyWriter } from '../sql/binary-copy.ts';
 import { FeatureWriter } from '../sql/features.ts';
+import type { RowWriter } from '../sql/row-writer.ts';
 import { ShadowWriter } from '../sql/shadow-rows.ts';
-import { writeStagedRow } from '../sql/staged-rows.ts';
 import type { BatchResult, BatchTask } from './batch-task.ts';
 import { unpackMessages } from './packed-messages.ts';
 import { type BatchImage, readMessages } from './read-messages.ts';
+import { openRowWriter } from './row-writers.ts';
 import { asReceived, type StoredForm, withinCells } from './stored-form.ts';
 import { stripLocations } from './strip-locations.ts';
 
@@ -23,7 +23,7 @@ const ROW_BYTES_PER_IMAGE_BYTE = 4;
 const ROW_BYTES_BESIDE = 512;
 
 /**
- * Makes table rows of messages: decode, metadata, hash, classification, encoding for COPY. Runs in a worker
+ * Makes table rows of messages: decode, metadata, hash, classification, encoding for the store. Runs in a worker
  * thread, or in a child process where a crash costs only one image. An image that cannot be decoded is a failure; one
  * that cannot be classified is a row without a prediction. Rows of one id are not compared yet (keepNewest).
  * @param messages the task's, unpacked
@@ -36,7 +36,8 @@ export async function processBatch(
   const unclassified: Verdict = { prediction: -1, confidence: null, scores: null, error: modelError };
   const { images: received, tombstones, failures, ignored } = readMessages(task, messages);
   const images = dataset.stripLocation ? stripLocations(received, failures) : received;
-  const out = new CopyWriter(
+  const out = await openRowWriter(
+    dataset.store,
     task.rowMemory ??
       task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
   );
@@ -72,7 +73,7 @@ export async function processBatch(
     const { verdicts, shadowVerdicts } = applied;
     classifySeconds += lap();
     const forms = await Promise.all(
-      group.map(({ index, decoded }) => {
+      group.map(async ({ index, decoded }): Promise<StoredForm> => {
         const bytes = images[index]!.parsed.value;
         return reduceOverBytes === undefined
           ? asReceived(bytes, decoded)
@@ -144,7 +145,7 @@ function writeFeatures(
 }
 
 function writeRow(
-  out: CopyWriter,
+  out: RowWriter,
   { model, promotionNo, source }: BatchTask,
   { message, parsed }: BatchImage,
   { pixels, facts, colourSpace, measures }: Described,
@@ -154,7 +155,7 @@ function writeRow(
   const statistics = measures?.statistics;
   const exposure = measures?.exposure;
   const { metadata } = parsed;
-  writeStagedRow(out, {
+  out.add({
     id: parsed.id,
     bytes,
     reduced,

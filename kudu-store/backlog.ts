@@ -5,6 +5,7 @@ import type { Backlog, BacklogQuery } from '../sql/stored-verdicts.ts';
 import type { Verdict } from '../sql/backlog.ts';
 import { claimBacklog, noneWaits, releaseBacklogs } from './backlog-state.ts';
 import { GuardedWrite, type WriteContext } from './guarded-write.ts';
+import { leaveOutGone } from './stored-rows.ts';
 import { verdictCells } from './verdict-cells.ts';
 import {
   findWaiting,
@@ -118,6 +119,7 @@ export class KuduBacklog {
         const ids = images.map(({ id }) => id);
         write = await GuardedWrite.begin(this.#context, client, dataset, ids);
         const still = await readStillWaiting(write.table, images, query);
+        if (write.anyPending) await leaveOutGone(client, dataset, still);
         const as = {
           model: model.id,
           promotionNo: model.promotionNo,

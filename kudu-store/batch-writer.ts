@@ -5,8 +5,8 @@ import type { Batch } from '../sql/write-batch.ts';
 import { noteUnclassified } from './backlog-state.ts';
 import type { Coordinates } from './coordinates.ts';
 import { type Deletion, planRow, planTombstone, type RowPlan, type StoredRow } from './decide.ts';
-import { decodeRows, LARGE_COLUMNS, type NewRow } from './decode-rows.ts';
-import { type GuardedOperation, GuardedWrite, type WriteContext } from './guarded-write.ts';
+import { type GuardedRow, GuardedWrite, type WriteContext } from './guarded-write.ts';
+import { changesOf, isUnclassified, largeCell } from './row-changes.ts';
 import { readDeletions, readStored, readTaken } from './stored-rows.ts';
 
 export interface BatchContext extends WriteContext {
@@ -21,10 +21,10 @@ export interface BatchContext extends WriteContext {
 /** Where one batch held an image that was there already, the next ones mostly do too. */
 const READS_AFTER_MEETING = 20;
 
-/** A row for Kudu, and the message that it comes from. */
+/** A row of the batch, by its number there. */
 interface Candidate {
-  row: NewRow;
   index: number;
+  id: string;
 }
 
 /**
@@ -53,8 +53,8 @@ export class KuduBatchWriter implements BatchWriter {
     const { dataset, tombstones } = this.#batch;
     const counts = { inserted: 0, updated: 0 };
     const candidates = this.#withinLimit(refused);
-    this.#leavesUnclassified = candidates.some(({ row }) => row.cells.prediction === -1);
-    const ids = [...candidates.map(({ row }) => row.id), ...tombstones.map(({ id }) => id)];
+    this.#leavesUnclassified = candidates.some(({ index }) => isUnclassified(this.#batch.rows.row(index)));
+    const ids = [...candidates, ...tombstones].map(({ id }) => id);
     if (ids.length === 0) return counts;
     const write = await GuardedWrite.begin(this.#context, this.#client, dataset, ids);
     this.#write = write;
@@ -96,25 +96,35 @@ export class KuduBatchWriter implements BatchWriter {
   /** Rows with a cell that the server would refuse become dead letters. */
   #withinLimit(refused: DeadLetter[]): Candidate[] {
     const { rows } = this.#batch;
-    if (rows.length === 0) return [];
     const { cellBytes } = this.#context;
     const candidates: Candidate[] = [];
-    decodeRows(rows.bytes).forEach((row, index) => {
-      const tooLarge = largeCell(row.cells, cellBytes);
-      if (tooLarge === null) candidates.push({ row, index });
+    rows.ids.forEach((id, index) => {
+      const tooLarge = largeCell(rows.row(index), cellBytes);
+      if (tooLarge === null) candidates.push({ index, id });
       else this.#refuse(refused, index, `${tooLarge}, over IMAGEHUB_KUDU_MAX_CELL_BYTES (${cellBytes})`);
     });
     return candidates;
   }
 
+  /** Of the message that a row comes from. */
+  #coordinates(index: number): Coordinates {
+    const { topic, partition, epoch, rows } = this.#batch;
+    const { offset, timestamp } = rows.messages[index]!;
+    return { topic, partition, epoch, offset, micros: BigInt(timestamp) * 1000n };
+  }
+
   #refuse(refused: DeadLetter[], index: number, what: string): void {
+    const { dataset, rows } = this.#batch;
+    const smaller = /image_(base64|pgm)/.test(what)
+      ? ` Have a smaller rendition stored (imagehub dataset set ${dataset} --oversized reduce), or:`
+      : '';
     refused.push({
-      message: this.#batch.rows.messages[index]!,
+      message: rows.messages[index]!,
       stage: 'write',
       reason: 'cell-too-large',
       detail:
-        `Kudu does not take it: ${what}. Raise the tablet servers’ --max_cell_size_bytes and IMAGEHUB_KUDU_MAX_CELL_BYTES ` +
-        `with it, then: imagehub dead-letters retry ${this.#batch.dataset}. A smaller rendition (--pgm-max-side) needs no more.`,
+        `Kudu does not take it: ${what}.${smaller} Raise the tablet servers’ --max_cell_size_bytes and ` +
+        `IMAGEHUB_KUDU_MAX_CELL_BYTES with it. Then: imagehub dead-letters retry ${dataset}`,
     });
   }
 
@@ -136,12 +146,14 @@ export class KuduBatchWriter implements BatchWriter {
       return candidates;
     }
     const plans = candidates.flatMap((candidate) => {
-      const plan = planRow(candidate.row.at, null, this.#deletions.get(candidate.row.id) ?? null, never);
+      const deletion = this.#deletions.get(candidate.id) ?? null;
+      const plan =
+        deletion === null ? NEW : planRow(this.#coordinates(candidate.index), null, deletion, never);
       return plan ? [{ ...candidate, plan }] : [];
     });
     const { present } = await this.#writeRows(write, plans, refused, done);
     if (present.size > 0) readsLeft.set(dataset, READS_AFTER_MEETING);
-    return plans.filter(({ row }) => present.has(row.id));
+    return plans.filter(({ id }) => present.has(id));
   }
 
   /** Reads what is there, and writes what is newer. */
@@ -154,12 +166,17 @@ export class KuduBatchWriter implements BatchWriter {
     if (candidates.length === 0) return;
     const stored = await readStored(
       write.table,
-      candidates.map(({ row }) => row.id),
+      candidates.map(({ id }) => id),
     );
     const isTaken = await this.#takenOf(stored);
     const plans = candidates.flatMap((candidate) => {
-      const { id, at } = candidate.row;
-      const plan = planRow(at, stored.get(id) ?? null, this.#deletions.get(id) ?? null, isTaken);
+      const { id, index } = candidate;
+      const plan = planRow(
+        this.#coordinates(index),
+        stored.get(id) ?? null,
+        this.#deletions.get(id) ?? null,
+        isTaken,
+      );
       return plan ? [{ ...candidate, plan }] : [];
     });
     const { present } = await this.#writeRows(write, plans, refused, done);
@@ -182,12 +199,18 @@ export class KuduBatchWriter implements BatchWriter {
   ): Promise<{ present: Set<string> }> {
     if (plans.length === 0) return { present: new Set() };
     const ingestedAt = BigInt(Date.now()) * 1000n;
-    const rows = plans.map(({ row, plan }) => operationOf(row, plan, write.revision, ingestedAt));
-    const { present, tooLarge } = await write.write(rows);
-    for (const { row, index, plan } of plans) {
-      const said = tooLarge.get(row.id);
+    const changes = changesOf(write.revision, ingestedAt);
+    const rows = plans.map(({ id, index, plan: { write: how, ...plan } }): GuardedRow => ({
+      id,
+      operation: how === 'insert' ? 'INSERT' : 'UPDATE',
+      row: this.#batch.rows.row(index),
+      changes: changes(plan),
+    }));
+    const { present, tooLarge } = await write.writeEncoded(rows);
+    for (const { id, index, plan } of plans) {
+      const said = tooLarge.get(id);
       if (said !== undefined) this.#refuse(refused, index, said);
-      else if (!present.has(row.id)) done(row.id, plan.counts);
+      else if (!present.has(id)) done(id, plan.counts);
     }
     return { present };
   }
@@ -195,11 +218,11 @@ export class KuduBatchWriter implements BatchWriter {
   /** Images that came back. */
   async #noteRestored(candidates: Candidate[], refused: DeadLetter[]): Promise<void> {
     const dead = new Set(refused.map(({ message }) => message));
-    const back = candidates.filter(({ row, index }) => {
-      const deletion = this.#deletions.get(row.id);
+    const back = candidates.filter(({ id, index }) => {
+      const deletion = this.#deletions.get(id);
       return (
         deletion?.deleted &&
-        planRow(row.at, null, deletion, never) !== null &&
+        planRow(this.#coordinates(index), null, deletion, never) !== null &&
         !dead.has(this.#batch.rows.messages[index]!)
       );
     });
@@ -207,7 +230,7 @@ export class KuduBatchWriter implements BatchWriter {
     await this.#client.query(
       `update imagehub.deleted_images set restored_at = now(), in_kudu = false
        where dataset = $1 and id = any($2) and restored_at is null`,
-      [this.#batch.dataset, back.map(({ row }) => row.id)],
+      [this.#batch.dataset, back.map(({ id }) => id)],
     );
   }
 
@@ -257,34 +280,5 @@ on conflict (dataset, id) do update set
 
 const never = () => false;
 
-/** Completes the row itself: a copy of each would take longer than all else. */
-function operationOf(
-  { cells }: NewRow,
-  { write, inserted, keepsLabel }: RowPlan,
-  revision: number,
-  ingestedAt: bigint,
-): readonly [GuardedOperation, NewRow['cells']] {
-  cells.inserted = inserted;
-  cells.revision = revision;
-  cells.ingested_at = ingestedAt;
-  if (keepsLabel) {
-    cells.known_label = undefined;
-    cells.labelled_by = undefined;
-    cells.labelled_at = undefined;
-  }
-  return [write === 'insert' ? 'insert' : 'update', cells];
-}
-
-/** The first cell over the limit, in words; null: there is none. */
-function largeCell(cells: NewRow['cells'], limit: number): string | null {
-  for (const name of LARGE_COLUMNS) {
-    const cell = cells[name];
-    let bytes = 0;
-    if (typeof cell === 'string') {
-      // UTF-8 takes at most three bytes for a character of JavaScript's.
-      if (cell.length * 3 > limit) bytes = Buffer.byteLength(cell);
-    } else if (cell instanceof Uint8Array) bytes = cell.length;
-    if (bytes > limit) return `${name} has ${bytes} bytes`;
-  }
-  return null;
-}
+/** What becomes of a row that is not there, nor was deleted. */
+const NEW: RowPlan = { write: 'insert', counts: 'inserted', inserted: true, keepsLabel: false };

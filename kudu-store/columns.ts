@@ -1,4 +1,5 @@
 import type { ColumnSpec } from '../kudu/index.ts';
+import { Schema } from '../kudu/schema/schema.ts';
 import { columnSpecs, COPY_COLUMNS, OMITTED } from '../kudu-copy/columns.ts';
 import type { Queryable } from '../sql/database.ts';
 
@@ -15,6 +16,14 @@ const OWN_COLUMNS: readonly ColumnSpec[] = [
     comment: 'Whether the message that the row comes from put it there, or found one there and changed it.',
   },
   { name: 'classify_attempts', type: 'INT32', default: 0, comment: 'How often it could not be classified.' },
+  {
+    name: 'reduced_width',
+    type: 'INT32',
+    nullable: true,
+    comment:
+      'Pixels of image_base64 where it is a smaller rendition, as the image is over the limit of a cell; all else is about the image. Null: as received.',
+  },
+  { name: 'reduced_height', type: 'INT32', nullable: true, comment: 'See reduced_width.' },
 ];
 
 /**
@@ -37,6 +46,18 @@ export async function storeColumns(db: Queryable): Promise<ColumnSpec[]> {
     { name: 'write_fence_1', type: 'INT8', nullable: true, comment: FENCE_COMMENT },
   ];
 }
+
+/** Of those that hold something of an image, the ones that a table lacks which an earlier version made. */
+export const missingColumns = (columns: readonly { name: string }[]): ColumnSpec[] =>
+  OWN_COLUMNS.filter(({ name }) => !columns.some((column) => column.name === name));
+
+/** The columns that images are encoded with, wherever the table has them. @param fence as it is named now */
+export const rowSchema = (fence: string): Schema =>
+  new Schema([
+    ...COPY_COLUMNS.map(({ name, type, nullable }) => ({ name, type, nullable, key: name === 'id' })),
+    ...OWN_COLUMNS,
+    { name: fence, type: 'INT8', nullable: true },
+  ]);
 
 /** The fence's name now, and the next one. */
 export function fenceOf(columns: readonly { name: string }[]): { now: string; next: string } | null {

@@ -1,6 +1,16 @@
-import { KuduError, type Row, type Table } from '../kudu/index.ts';
+import {
+  type CellChanges,
+  EncodedWrite,
+  KuduError,
+  type KuduErrorCode,
+  type EncodedRow,
+  type Row,
+  type Schema,
+  type Table,
+} from '../kudu/index.ts';
 import { isCellTooLarge } from '../kudu-copy/cell-limit.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
+import { fenceOf, rowSchema } from './columns.ts';
 import type { KuduConnection } from './connection.ts';
 import { writePendingLabels } from './pending-labels.ts';
 import { lockStripes, maskOf, stripesOf } from './stripes.ts';
@@ -15,6 +25,14 @@ export interface WriteContext {
 }
 
 export type GuardedOperation = 'insert' | 'update' | 'deleteIgnore';
+
+/** A row that a worker thread has encoded (kudu-store/row-writer.ts). */
+export interface GuardedRow {
+  id: string;
+  operation: 'INSERT' | 'UPDATE';
+  row: EncodedRow;
+  changes: CellChanges;
+}
 
 /** Rows that were not written, by id. */
 export interface Unwritten {
@@ -134,22 +152,35 @@ export class GuardedWrite {
    * @throws KuduError for whatever is no matter of the rows themselves; some may be written then
    */
   async write(operations: Iterable<readonly [GuardedOperation, Row & { id: string }]>): Promise<Unwritten> {
-    const { tables, connection } = this.#context;
+    const { connection } = this.#context;
     const session = (await connection.client()).session({ flushBytes: FLUSH_BYTES });
     this.#settled = false;
     for (const [operation, row] of operations) {
       if (!session[operation](this.#table, row)) await session.drained();
     }
     const { errors } = await session.flush();
+    return this.#unwritten(errors.map(({ code, message, row }) => ({ code, message, id: row.id as string })));
+  }
+
+  /** The same of rows that are encoded already. Their bytes are read until it is over. */
+  async writeEncoded(rows: readonly GuardedRow[]): Promise<Unwritten> {
+    const write = new EncodedWrite(this.#table, schemaOf(this.#table));
+    this.#settled = false;
+    for (const { operation, row, changes } of rows) write.add(operation, row, changes);
+    const errors = await write.send();
+    return this.#unwritten(errors.map(({ index, ...error }) => ({ ...error, id: rows[index]!.id })));
+  }
+
+  #unwritten(errors: readonly { id: string; code: KuduErrorCode; message: string }[]): Unwritten {
     this.#settled = errors.every(({ code }) => code !== 'UNKNOWN_OUTCOME');
     const present = new Set<string>();
     const tooLarge = new Map<string, string>();
-    for (const { code, message, operation, row } of errors) {
-      const id = row.id as string;
-      if (operation === 'INSERT' && code === 'ALREADY_PRESENT') present.add(id);
+    for (const { id, code, message } of errors) {
+      // Only inserts say so.
+      if (code === 'ALREADY_PRESENT') present.add(id);
       else if (isCellTooLarge({ code, message })) tooLarge.set(id, message);
       else {
-        tables.forget(this.#dataset);
+        this.#context.tables.forget(this.#dataset);
         throw new KuduError(code, `${errors.length} rows were not written to Kudu; ${id}: ${message}`);
       }
     }
@@ -172,4 +203,17 @@ export class GuardedWrite {
       .query('delete from imagehub.kudu_writes where write_no = $1', [this.#own])
       .catch(() => undefined);
   }
+}
+
+const schemas = new WeakMap<Table, Schema>();
+
+/** The columns of encoded rows, with the fence's name as it was when the table was opened: every write names it. */
+function schemaOf(table: Table): Schema {
+  let schema = schemas.get(table);
+  if (!schema) {
+    const fence = fenceOf(table.schema.columns);
+    if (!fence) throw new Error(`table ${table.name} has lost its column write_fence_N`);
+    schemas.set(table, (schema = rowSchema(fence.now)));
+  }
+  return schema;
 }

@@ -2,11 +2,10 @@ import { errorText } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
-import type { StoredVerdicts } from '../sql/stored-verdicts.ts';
 import type { Batch } from '../sql/write-batch.ts';
-import { KuduBacklog } from './backlog.ts';
 import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
 import { KuduConnection } from './connection.ts';
+import { KuduVerdicts } from './kudu-verdicts.ts';
 import { carryOutLabels } from './carry-out.ts';
 import { KuduLabels } from './labels.ts';
 import { carryOutDeletions } from './pending-deletions.ts';
@@ -34,8 +33,7 @@ export interface KuduStoreOptions {
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
   readonly images: KuduImages;
-  readonly verdicts: StoredVerdicts;
-  readonly #backlog: KuduBacklog;
+  readonly verdicts: KuduVerdicts;
   readonly labels: KuduLabels;
   readonly #connection: KuduConnection;
   readonly #context: BatchContext;
@@ -55,11 +53,7 @@ export class KuduStore implements ImageStore, Disposable {
       readsLeft: new Map(),
       carryOutDeletions: (dataset) => this.#carryOutDeletions(dataset),
     };
-    this.#backlog = new KuduBacklog({ ...this.#context, pool });
-    this.verdicts = {
-      withBacklog: (_pool, query, most, work) => this.#backlog.with(query, most, work),
-      countBacklog: (_db, { dataset }) => Promise.resolve(this.#backlog.count(dataset)),
-    };
+    this.verdicts = new KuduVerdicts({ ...this.#context, pool });
     this.labels = new KuduLabels(this.#context);
   }
 
@@ -94,7 +88,7 @@ export class KuduStore implements ImageStore, Disposable {
   }
 
   [Symbol.dispose](): void {
-    this.#backlog[Symbol.dispose]();
+    this.verdicts[Symbol.dispose]();
     this.#connection[Symbol.dispose]();
   }
 }

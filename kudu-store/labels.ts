@@ -131,7 +131,7 @@ export class KuduLabels implements StoredLabels {
           {
             retries: RETRIES,
             minTimeout: RETRY_AFTER_MS,
-            shouldRetry: ({ error }) => error instanceof KuduError && !error.retryable,
+            shouldRetry: ({ error }) => error instanceof KuduError && !isAway(error),
           },
         ),
       );
@@ -151,6 +151,7 @@ export class KuduLabels implements StoredLabels {
       await pRetry(() => carryOutLabels(this.#context, pool, dataset, onWritten), {
         retries: RETRIES,
         minTimeout: RETRY_AFTER_MS,
+        shouldRetry: ({ error }) => !isAway(error),
       });
     } catch (cause) {
       throw new HubError(
@@ -166,6 +167,9 @@ export class KuduLabels implements StoredLabels {
     }
   }
 }
+
+/** The client has tried again as long as it is allowed to. */
+const isAway = (error: unknown): boolean => error instanceof KuduError && error.retryable;
 
 /** As the ingest does, and like there before images are locked. */
 const HOLD_DATASET = 'select from imagehub.datasets where name = $1 for share';

@@ -29,6 +29,10 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
     verdicts: {
       withBacklog: async (...asked) => (await store()).verdicts.withBacklog(...asked),
       countBacklog: async (...asked) => (await store()).verdicts.countBacklog(...asked),
+      write: async (...verdicts) => (await store()).verdicts.write(...verdicts),
+      changedSince: async function* (...asked) {
+        yield* (await store()).verdicts.changedSince(...asked);
+      },
     },
     labels: {
       relabel: async (...asked) => (await store()).labels.relabel(...asked),

@@ -49,20 +49,24 @@ export async function dropKuduDataset(
   await dropDataset(pool, name, keepTable ? () => Promise.resolve() : dropStoreTable(connection, ofDataset));
 }
 
-/** Counts images by a scan of two narrow columns. @throws as above */
+/** Counts images by a scan of narrow columns. @throws as above */
 export async function countImages(
   pool: Pool,
   masters: string[] | null,
   dataset: string,
 ): Promise<Omit<DatasetCounts, 'deadLetters'>> {
   using connection = new KuduConnection(masters);
-  const counts = { rows: 0, labelled: 0, unclassified: 0 };
+  const counts = { rows: 0, labelled: 0, unclassified: 0, reduced: 0 };
   try {
     const table = await openOurs(await connection.client(), await readStoreTable(pool, dataset));
-    const columns = ['known_label', 'prediction'];
+    const columns = ['known_label', 'prediction', 'reduced_width'].filter((name) =>
+      // A table that an earlier version made gets it with its next write.
+      table.schema.columns.some((column) => column.name === name),
+    );
     for await (const batch of table.scan({ columns, cacheBlocks: false, parallel: 4 })) {
       counts.rows += batch.numRows;
       counts.labelled += batch.numRows - batch.getChild('known_label')!.nullCount;
+      counts.reduced += batch.numRows - (batch.getChild('reduced_width')?.nullCount ?? batch.numRows);
       for (const prediction of batch.getChild('prediction')! as Iterable<number>) {
         if (prediction < 0) counts.unclassified++;
       }

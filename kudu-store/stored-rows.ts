@@ -4,8 +4,8 @@ import type { Coordinates } from './coordinates.ts';
 import type { Deletion, StoredRow } from './decide.ts';
 
 /** Conditions of one scan. */
-const IDS_AT_ONCE = 1000;
-const TABLETS_AT_ONCE = 8;
+export const IDS_AT_ONCE = 1000;
+export const TABLETS_AT_ONCE = 8;
 
 const COLUMNS = [
   'id',
@@ -38,6 +38,23 @@ export async function readStored(table: Table, ids: readonly string[]): Promise<
     }
   }
   return found;
+}
+
+/**
+ * Takes out the images whose deletion is committed, and still to be carried out: a row that is written once more would be an
+ * image again (kudu-store/gone-rows.ts). While their stripes are held.
+ */
+export async function leaveOutGone(
+  db: Queryable,
+  dataset: string,
+  images: Map<string, unknown>,
+): Promise<void> {
+  const { rows } = await db.query<{ id: string }>(
+    `select id from imagehub.deleted_images
+     where dataset = $1 and id = any($2) and in_kudu and restored_at is null`,
+    [dataset, [...images.keys()]],
+  );
+  for (const { id } of rows) images.delete(id);
 }
 
 /** What Postgres remembers of these images' deletions. */

@@ -1,6 +1,6 @@
 import type { KuduValue } from '../kudu/index.ts';
 import type { Verdict } from '../sql/backlog.ts';
-import { floatsText } from './decode-rows.ts';
+import { floatsText } from './float-text.ts';
 
 /** What a row says before it gets a verdict, as far as that depends on it. */
 export interface TriedRow {

@@ -1,6 +1,7 @@
 import type { Table } from '../kudu/index.ts';
 import type { UnclassifiedImage } from '../sql/backlog.ts';
 import type { BacklogQuery } from '../sql/stored-verdicts.ts';
+import { TABLETS_AT_ONCE } from './stored-rows.ts';
 import type { TriedRow } from './verdict-cells.ts';
 
 /** A stored image that waits for the classifier. */
@@ -20,7 +21,6 @@ export interface FoundWaiting {
 
 /** Remembered at a time, some 10 MB: of more, the first are found again when these are done. */
 const REMEMBERED = 100_000;
-const TABLETS_AT_ONCE = 8;
 /** Of predictions that are none, as the server is asked. */
 const WITHOUT_PREDICTION = { prediction: -1 };
 const TRIED = ['classify_attempts', 'promotion_no'];

@@ -14,8 +14,31 @@ const INFINITE = [2n ** 63n - 1n, -(2n ** 63n)];
 const FLOAT4_OID = 700;
 const TEXT_OID = 25;
 
+/** Writes the fields of a row, in order; null for null and undefined. How they are encoded is the writer's matter. */
+export interface FieldWriter {
+  bool(value: boolean | null | undefined): void;
+  int4(value: number | null | undefined): void;
+  int8(value: bigint | number | null | undefined): void;
+  float4(value: number | null | undefined): void;
+  float8(value: number | null | undefined): void;
+  float4Array(values: Float32Array | null): void;
+  /** Of texts of ASCII characters. */
+  asciiArray(values: readonly string[] | null): void;
+  /** Bytes: a header and what follows it. */
+  byteaOfTwo(header: Uint8Array, body: Uint8Array): void;
+  text(value: string | null | undefined): void;
+  /** Bytes, given as the characters (0–255) of a string. */
+  latin1(value: string | null): void;
+  /** The base64 of the bytes, as text. */
+  base64(value: Buffer): void;
+  /** A document. */
+  jsonb(value: unknown): void;
+  /** A moment. */
+  timestamp(milliseconds: number | null | undefined): void;
+}
+
 /** Writes rows into one growing buffer. Strings must not hold NUL; the caller has checked. */
-export class CopyWriter {
+export class CopyWriter implements FieldWriter {
   #buffer: Buffer;
   // A view writes numbers without a call; Buffer's own methods take nine times as long.
   #view: DataView;

@@ -7,6 +7,8 @@ export interface DatasetCounts {
   labelled: number;
   /** … without a prediction. */
   unclassified: number;
+  /** … of which a smaller rendition is stored; left out where the store takes images of any size. */
+  reduced?: number;
   deadLetters: number;
 }
 

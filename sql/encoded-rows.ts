@@ -1,6 +1,6 @@
 import type { SourceMessage } from './dead-letters.ts';
 
-/** Rows in COPY format, one after the other in one buffer, and the messages they came from. */
+/** Rows as their store wants them, one after the other in one buffer, and the messages they came from. */
 export class EncodedRows {
   readonly messages: readonly SourceMessage[];
   readonly #buffer: Uint8Array;
@@ -34,6 +34,12 @@ export class EncodedRows {
   /** Without COPY's header and trailer; a view. */
   get bytes(): Uint8Array {
     return this.#buffer.subarray(this.#begin, this.#ends.at(-1) ?? this.#begin);
+  }
+
+  /** Where one row is. */
+  row(index: number): { bytes: Uint8Array; start: number; end: number } {
+    const start = index === 0 ? this.#begin : this.#ends[index - 1]!;
+    return { bytes: this.#buffer, start, end: this.#ends[index]! };
   }
 
   /** Read from the messages each time, as they are rarely asked for. */

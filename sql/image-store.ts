@@ -22,7 +22,7 @@ export interface StoreSupport {
 
 export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> = {
   postgres: { transactions: true, sql: true, changeFeed: true, anySize: true },
-  kudu: { transactions: false, sql: false, changeFeed: false, anySize: false },
+  kudu: { transactions: false, sql: false, changeFeed: true, anySize: false },
 };
 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */

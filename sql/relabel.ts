@@ -50,6 +50,9 @@ export const ROWS_AT_ONCE = 5000;
 const RETRIES = 5;
 const DEADLOCK = '40P01';
 
+/** Columns that `relabelSelection` reads. */
+export const LABEL_COLUMNS = ['known_label', 'labelled_by', 'labelled_at', 'sha256'];
+
 /** What must be the same when an image is written as when it was selected, of the row `i`. */
 export const LABEL_STATE = 'hashtext(row(i.known_label, i.labelled_by, i.labelled_at, i.sha256)::text)';
 

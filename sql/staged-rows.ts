@@ -1,4 +1,4 @@
-import { CopyWriter } from './binary-copy.ts';
+import type { CopyWriter, FieldWriter } from './binary-copy.ts';
 
 /** Everything about one image that goes into its row. */
 export interface ImageRow {
@@ -68,7 +68,7 @@ export interface ImageRow {
 interface StagedColumn {
   name: string;
   type: string;
-  write(out: CopyWriter, row: ImageRow): void;
+  write(out: FieldWriter, row: ImageRow): void;
 }
 
 /** The columns that rows are encoded with, in that order. */
@@ -143,8 +143,8 @@ export function writeStagedRow(out: CopyWriter, row: ImageRow): void {
   for (const column of STAGED) column.write(out, row);
 }
 
-/** Names and types, in that order, for whoever reads such rows again. */
-export const STAGED_COLUMNS: readonly Pick<StagedColumn, 'name' | 'type'>[] = STAGED;
+/** For whoever encodes rows in another way. */
+export const STAGED_COLUMNS: readonly Readonly<StagedColumn>[] = STAGED;
 
 const names = STAGED.map((column) => column.name);
 

@@ -87,8 +87,35 @@ export function writeVerdictRow(out: CopyWriter, row: ReadRow, verdict: Verdict)
   for (const column of COLUMNS) column.write(out, row, verdict);
 }
 
+/** A verdict as it was encoded. */
+export interface EncodedVerdict {
+  id: string;
+  revision: number;
+  verdict: Verdict;
+}
+
+/** Reads rows made by `writeVerdictRow`. */
+export function readVerdictRows(bytes: Uint8Array): EncodedVerdict[] {
+  const verdicts: EncodedVerdict[] = [];
+  const reader = new RowReader(bytes as Uint8Array<ArrayBuffer>);
+  while (reader.next()) {
+    const id = reader.text()!;
+    reader.bytea();
+    const revision = reader.int8()!;
+    reader.bytea();
+    const verdict = {
+      prediction: reader.int4()!,
+      confidence: reader.float4(),
+      scores: reader.float4Array(),
+      error: reader.text(),
+    };
+    verdicts.push({ id, revision, verdict });
+  }
+  return verdicts;
+}
+
 /** The columns of `writeReplacedRow`. */
-const REPLACED = 'model_id, id, sha256, prediction, confidence, scores, predicted_at, source';
+export const REPLACED = 'model_id, id, sha256, prediction, confidence, scores, predicted_at, source';
 
 /** Appends, in binary COPY format, what a row says as it stands in imagehub.predictions when a verdict has replaced it. */
 export function writeReplacedRow(out: CopyWriter, row: ReadRow): void {

@@ -10,6 +10,7 @@ import {
 import { parseAddress } from '../rpc/address.ts';
 import { Deadline } from '../rpc/backoff.ts';
 import { ConnectionPool } from '../rpc/pool.ts';
+import { WriteMemory } from '../encoding/write-memory.ts';
 import { RequestTracker } from '../write/request-tracker.ts';
 import { Session, type SessionOptions } from '../write/session.ts';
 import { type Alteration, alterTable } from './alter-table.ts';
@@ -76,6 +77,7 @@ export class Client implements Disposable {
       pool,
       masters: new Masters(pool, addresses, attemptMs),
       tracker: new RequestTracker(),
+      memory: new WriteMemory(),
       timestamp: new LatestTimestamp(),
       operationMs,
       attemptMs,

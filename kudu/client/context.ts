@@ -1,4 +1,5 @@
 import type { ConnectionPool } from '../rpc/pool.ts';
+import type { WriteMemory } from '../encoding/write-memory.ts';
 import type { RequestTracker } from '../write/request-tracker.ts';
 import type { LatestTimestamp } from './latest-timestamp.ts';
 import type { Masters } from './masters.ts';
@@ -8,6 +9,8 @@ export interface ClientContext {
   pool: ConnectionPool;
   masters: Masters;
   tracker: RequestTracker;
+  /** For rows on their way. */
+  memory: WriteMemory;
   timestamp: LatestTimestamp;
   /** How long an operation with all its attempts may take. */
   operationMs: number;

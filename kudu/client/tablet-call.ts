@@ -4,6 +4,7 @@ import type { ServiceError } from '../messages/service-error.ts';
 import { type Address, addressText } from '../rpc/address.ts';
 import type { Deadline } from '../rpc/backoff.ts';
 import type { Answer } from '../rpc/connection.ts';
+import type { Body } from '../rpc/frame.ts';
 import type { ConnectionPool } from '../rpc/pool.ts';
 import { isLost, tabletServerError } from '../rpc/remedies.ts';
 import { readReply } from '../rpc/reply.ts';
@@ -14,7 +15,7 @@ const SERVICE = 'kudu.tserver.TabletServerService';
 
 export interface TabletRequest<T> {
   method: string;
-  body: Uint8Array;
+  body: Body;
   decode(answer: Answer): T;
   features?: readonly number[] | undefined;
   requestId?: RequestId | undefined;

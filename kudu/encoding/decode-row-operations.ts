@@ -2,7 +2,9 @@ import type { Schema } from '../schema/schema.ts';
 import type { KuduValue } from '../schema/values.ts';
 import { KuduValueError } from '../schema/value-error.ts';
 import { decodeCell } from './cell.ts';
+import { type EncodedRow, OPERATION_AT } from './encoded-row.ts';
 import { fixedSize } from './fixed.ts';
+import { REFERENCE_SIZE, rowLayout } from './row-layout.ts';
 
 export interface DecodedOperation {
   /** An `OPERATIONS` number. */
@@ -10,8 +12,6 @@ export interface DecodedOperation {
   /** By index of the column; those that were not set are not there. */
   values: Map<number, KuduValue>;
 }
-
-const REFERENCE_SIZE = 16;
 
 /**
  * The rows of a RowOperationsPB, as servers send them for the bounds of ranges (the opposite of `RowOperations`).
@@ -42,6 +42,16 @@ export function decodeRows(schema: Schema, rows: Uint8Array, indirect: Uint8Arra
     operations.push({ code: code!, values });
   }
   return operations;
+}
+
+/** The values of a row that was encoded apart. @throws KuduValueError if the bytes are no such row */
+export function decodeEncodedRow(schema: Schema, { bytes, start, end }: EncodedRow): DecodedOperation {
+  const operation = start + OPERATION_AT;
+  const own = operation + rowLayout(schema).rowSize;
+  if (own > end) throw new KuduValueError('An encoded row ends in the middle.');
+  const size = new DataView(bytes.buffer, bytes.byteOffset).getUint32(start, true);
+  const [row] = decodeRows(schema, bytes.subarray(operation, operation + size), bytes.subarray(own, end));
+  return row!;
 }
 
 function referred(reference: Uint8Array, indirect: Uint8Array): Uint8Array {

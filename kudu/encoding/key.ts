@@ -29,6 +29,27 @@ export function writeKeyPart(key: GrowingBytes, column: Column, value: KuduValue
   if (!isLast) escapeZeros(key, start);
 }
 
+/** The same of a cell's own bytes (`encodeCell`), a part of `bytes`. */
+export function writeKeyCell(
+  key: GrowingBytes,
+  column: Column,
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  isLast: boolean,
+): void {
+  const start = key.length;
+  key.reserve(to - from);
+  if (fixedSize(column.type) === 0) {
+    // Keys are short: a loop costs less than going into native code.
+    for (let at = from; at < to; at++) key.bytes[key.length++] = bytes[at]!;
+    if (!isLast) escapeZeros(key, start);
+    return;
+  }
+  for (let at = to - 1; at >= from; at--) key.bytes[key.length++] = bytes[at]!;
+  key.bytes[start]! ^= 0x80;
+}
+
 /** 00 becomes 00 01, and 00 00 ends the part. */
 function escapeZeros(key: GrowingBytes, start: number): void {
   if (key.bytes.subarray(start, key.length).includes(0)) {

@@ -2,9 +2,12 @@ import type { Column } from '../schema/column.ts';
 import type { Schema } from '../schema/schema.ts';
 import { badValue, toBytes, toText } from '../schema/values.ts';
 import { KuduValueError } from '../schema/value-error.ts';
-import { type FixedWriter, fixedSize, fixedWriter } from './fixed.ts';
+import { type CellChanges, type EncodedRow, NO_CHANGES, OPERATION_AT } from './encoded-row.ts';
+import { type FixedWriter, fixedWriter } from './fixed.ts';
 import { GrowingBytes } from './growing-bytes.ts';
 import type { Row } from './key.ts';
+import { type RowLayout, rowLayout } from './row-layout.ts';
+import { WriteMemory } from './write-memory.ts';
 
 /** `RowOperationsPB.Type` in row_operations.proto. The last five are bounds of range partitions. */
 export const OPERATIONS = {
@@ -29,10 +32,6 @@ const isDelete = (operation: Operation) => operation === 'DELETE' || operation =
 const isUpdate = (operation: Operation) => operation === 'UPDATE' || operation === 'UPDATE_IGNORE';
 const isBound = (operation: Operation) => operation.includes('BOUND') || operation === 'SPLIT_ROW';
 
-/** Offset and length, 8 bytes each, of a cell of any length. */
-const REFERENCE_SIZE = 16;
-const FIRST_CAPACITY = 16 * 1024;
-
 interface ColumnWriter {
   column: Column;
   /** Undefined: text or binary. */
@@ -40,29 +39,28 @@ interface ColumnWriter {
   size: number;
 }
 
-/**
- * Rows as the bytes of a RowOperationsPB (row_operations.proto): for each row the operation, a bitmap of the columns
- * set, a bitmap of the nulls among them (if the schema has nullable columns), and the cells; text and binary are apart.
- */
+/** Rows as the bytes of a RowOperationsPB, one after the other (`RowLayout`); text and binary are apart. */
 export class RowOperations {
   readonly #schema: Schema;
   readonly #writers: readonly ColumnWriter[];
-  readonly #bitmapSize: number;
-  /** Of a row with all columns set. */
-  readonly #rowSize: number;
-  readonly #rows = new GrowingBytes(FIRST_CAPACITY);
-  readonly #indirect = new GrowingBytes(FIRST_CAPACITY);
+  readonly #layout: RowLayout;
+  readonly #memory: WriteMemory;
+  readonly #rows: GrowingBytes;
+  readonly #indirect: GrowingBytes;
   #count = 0;
 
-  constructor(schema: Schema) {
+  /** @param memory to take some from; it is given back by `release` alone */
+  constructor(schema: Schema, memory = new WriteMemory()) {
+    this.#memory = memory;
+    this.#rows = memory.take();
+    this.#indirect = memory.take();
     this.#schema = schema;
-    this.#writers = schema.columns.map((column) => ({
+    this.#layout = rowLayout(schema);
+    this.#writers = schema.columns.map((column, index) => ({
       column,
       write: fixedWriter(column.type),
-      size: fixedSize(column.type) || REFERENCE_SIZE,
+      size: this.#layout.sizes[index]!,
     }));
-    this.#bitmapSize = Math.ceil(schema.columns.length / 8);
-    this.#rowSize = 1 + 2 * this.#bitmapSize + this.#writers.reduce((sum, { size }) => sum + size, 0);
   }
 
   /** Rows appended. */
@@ -101,6 +99,30 @@ export class RowOperations {
     this.#count++;
   }
 
+  /**
+   * Appends a row that was encoded apart (`RowEncoder`) with this schema: its bytes are copied, and what they refer to is
+   * told where it lies now.
+   * @throws KuduValueError for bytes that are no such row; nothing is appended then
+   */
+  appendEncoded(operation: Operation, row: EncodedRow, changes: CellChanges = NO_CHANGES): void {
+    const { length } = this.#rows;
+    const { length: indirectLength } = this.#indirect;
+    try {
+      this.#appendEncoded(operation, row, changes);
+    } catch (error) {
+      this.#rows.length = length;
+      this.#indirect.length = indirectLength;
+      throw error;
+    }
+    this.#count++;
+  }
+
+  /** Gives the memory back: neither the rows nor what was made of them is used after this. */
+  release(): void {
+    this.#memory.giveBack(this.#rows);
+    this.#memory.giveBack(this.#indirect);
+  }
+
   /** Forgets all rows; the buffers stay. */
   clear(): void {
     this.#rows.length = 0;
@@ -110,11 +132,12 @@ export class RowOperations {
 
   #append(operation: Operation, row: Row): void {
     const rows = this.#rows;
-    rows.reserve(this.#rowSize);
+    const { rowSize, nullsAt, cellsAt } = this.#layout;
+    rows.reserve(rowSize);
     const { bytes, view } = rows;
     const setBits = rows.length + 1;
-    const nullBits = setBits + this.#bitmapSize;
-    const cells = this.#schema.hasNullable ? nullBits + this.#bitmapSize : nullBits;
+    const nullBits = rows.length + nullsAt;
+    const cells = rows.length + cellsAt;
     bytes[rows.length] = OPERATIONS[operation];
     for (let at = setBits; at < cells; at++) bytes[at] = 0;
     const last = isDelete(operation) ? this.#schema.keyCount : this.#writers.length;
@@ -140,6 +163,55 @@ export class RowOperations {
     }
     rows.length = at;
     this.#checkNames(row, found);
+  }
+
+  #appendEncoded(operation: Operation, { bytes, start, end }: EncodedRow, changes: CellChanges): void {
+    const rows = this.#rows;
+    const indirect = this.#indirect;
+    const { rowSize, nullsAt, cellsAt, sizes, refers } = this.#layout;
+    const from = start + OPERATION_AT;
+    const size = end - start < OPERATION_AT ? -1 : lengthAt(bytes, start);
+    const indirectFrom = from + rowSize;
+    if (size < cellsAt || size > rowSize || indirectFrom > end) throw notEncoded();
+    rows.reserve(rowSize);
+    const at = rows.length;
+    copyBytes(rows.bytes, at, bytes, from, size);
+    indirect.reserve(end - indirectFrom);
+    const base = indirect.length;
+    copyBytes(indirect.bytes, base, bytes, indirectFrom, end - indirectFrom);
+    const { bytes: target, view } = rows;
+    target[at] = OPERATIONS[operation];
+    const { cells, leftOut } = changes;
+    let last = at + size;
+    let cell = at + cellsAt;
+    for (let index = 0; index < sizes.length; index++) {
+      const byte = index >> 3;
+      const bit = 1 << (index & 7);
+      if ((target[at + 1 + byte]! & bit) === 0) continue;
+      const isNull = cellsAt !== nullsAt && (target[at + nullsAt + byte]! & bit) !== 0;
+      const cellSize = isNull ? 0 : sizes[index]!;
+      if (cell + cellSize > last) throw notEncoded();
+      if (leftOut?.[index]) {
+        target[at + 1 + byte]! &= ~bit;
+        if (isNull) target[at + nullsAt + byte]! &= ~bit;
+        target.copyWithin(cell, cell + cellSize, last);
+        last -= cellSize;
+        continue;
+      }
+      if (isNull) continue;
+      if (refers[index] === 1) {
+        const offset = view.getUint32(cell, true);
+        if (offset + view.getUint32(cell + 8, true) > end - indirectFrom) throw notEncoded();
+        view.setUint32(cell, base + offset, true);
+      } else {
+        const changed = cells?.[index];
+        if (changed) for (let i = 0; i < cellSize; i++) target[cell + i] = changed[i]!;
+      }
+      cell += cellSize;
+    }
+    if (cell !== last) throw notEncoded();
+    rows.length = last;
+    indirect.length = base + end - indirectFrom;
   }
 
   #reference(column: Column, value: NonNullable<Row[string]>, at: number): void {
@@ -173,3 +245,12 @@ function checkMissing(operation: Operation, column: Column): void {
       column.name,
     );
 }
+
+/** Little-endian. */
+const lengthAt = (bytes: Uint8Array, at: number): number =>
+  bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
+
+const copyBytes = (target: Buffer, at: number, bytes: Uint8Array, from: number, length: number): void =>
+  target.set(bytes.subarray(from, from + length), at);
+
+const notEncoded = () => new KuduValueError('These bytes are no row that was encoded with these columns.');

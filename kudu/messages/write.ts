@@ -33,7 +33,8 @@ export interface WriteResponse {
 /** ExternalConsistencyMode */
 const CLIENT_PROPAGATED = 1;
 
-export function encodeWrite(request: WriteRequest): Uint8Array {
+/** @returns pieces: rows are not copied */
+export function encodeWrite(request: WriteRequest): Uint8Array[] {
   const { rows, indirectData } = request.operations;
   const others = new MessageWriter()
     .string(1, request.tabletId)
@@ -42,11 +43,10 @@ export function encodeWrite(request: WriteRequest): Uint8Array {
     .fixed64(5, request.propagatedTimestamp)
     .bytes(6, request.authorization)
     .finish();
-  // A megabyte or more, copied once: through writers it would be five times, with as much garbage.
   const ofRows = lengthPrefix(2, rows.length);
   const ofIndirectData = lengthPrefix(3, indirectData.length);
   const length = ofRows.length + rows.length + ofIndirectData.length + indirectData.length;
-  return Buffer.concat([others, lengthPrefix(3, length), ofRows, rows, ofIndirectData, indirectData]);
+  return [Buffer.concat([others, lengthPrefix(3, length), ofRows]), rows, ofIndirectData, indirectData];
 }
 
 export function decodeWrite(bytes: Uint8Array): WriteResponse {

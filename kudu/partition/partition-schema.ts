@@ -29,6 +29,9 @@ export interface HashedRange {
   readonly hashSchemas: readonly HashSchema[];
 }
 
+/** Appends a row's cells of these columns as one key (`writeKey`). @throws KuduValueError if one is not set or bad */
+export type KeyWriter = (key: GrowingBytes, columns: readonly number[]) => void;
+
 /** Bytes of a bucket number in a partition key. */
 export const BUCKET_BYTES = 4;
 
@@ -60,13 +63,18 @@ export class PartitionSchema {
 
   /** The row's partition key, valid until the next call. @throws KuduValueError if a column of it is not set or bad */
   partitionKey(row: Row): Uint8Array {
-    this.#encode(row);
+    return this.partitionKeyBy((key, columns) => writeKey(key, this.schema, columns, row));
+  }
+
+  /** The same of a row that is no object. */
+  partitionKeyBy(write: KeyWriter): Uint8Array {
+    this.#encode(write);
     return this.#key.filled();
   }
 
   /** The row's partition key in the two parts that a request for locations takes; copies. */
   keyParts(row: Row): { hashKey: Uint8Array; rangeKey: Uint8Array } {
-    const length = this.#encode(row) * BUCKET_BYTES;
+    const length = this.#encode((key, columns) => writeKey(key, this.schema, columns, row)) * BUCKET_BYTES;
     const key = Uint8Array.from(this.#key.filled());
     return { hashKey: key.subarray(0, length), rangeKey: key.subarray(length) };
   }
@@ -79,28 +87,28 @@ export class PartitionSchema {
   }
 
   /** @returns how many buckets the key begins with */
-  #encode(row: Row): number {
+  #encode(write: KeyWriter): number {
     const key = this.#key;
     let hashSchemas = this.hashSchemas;
     if (this.customRanges.length > 0) {
       this.#part.length = 0;
-      writeKey(this.#part, this.schema, this.rangeColumns, row);
+      write(this.#part, this.rangeColumns);
       hashSchemas = this.hashSchemasOf(this.#part.filled());
     }
     key.length = 0;
     key.reserve(hashSchemas.length * BUCKET_BYTES);
     for (const hashSchema of hashSchemas) {
-      key.view.setUint32(key.length, this.#bucket(hashSchema, row));
+      key.view.setUint32(key.length, this.#bucket(hashSchema, write));
       key.length += BUCKET_BYTES;
     }
-    writeKey(key, this.schema, this.rangeColumns, row);
+    write(key, this.rangeColumns);
     return hashSchemas.length;
   }
 
-  #bucket({ columns, buckets, seed }: HashSchema, row: Row): number {
+  #bucket({ columns, buckets, seed }: HashSchema, write: KeyWriter): number {
     const part = this.#part;
     part.length = 0;
-    writeKey(part, this.schema, columns, row);
+    write(part, columns);
     return hashBucket(part.bytes, part.length, seed, buckets);
   }
 

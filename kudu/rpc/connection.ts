@@ -4,7 +4,15 @@ import { encodeConnectionContext } from '../messages/connection-context.ts';
 import { decodeNegotiate, encodeNegotiate, type Negotiate } from '../messages/negotiate.ts';
 import { encodeRequestHeader, type RequestHeader, type RequestId } from '../messages/request-header.ts';
 import { type Address, addressText } from './address.ts';
-import { decodeFrame, encodeFrame, FrameSplitter, LARGEST_REQUEST, type Reply } from './frame.ts';
+import {
+  type Body,
+  bodyLength,
+  decodeFrame,
+  encodeFrame,
+  FrameSplitter,
+  LARGEST_REQUEST,
+  type Reply,
+} from './frame.ts';
 import {
   checkOffer,
   checkSuccess,
@@ -21,7 +29,7 @@ import { readReply } from './reply.ts';
 export interface Call {
   service: string;
   method: string;
-  body: Uint8Array;
+  body: Body;
   /** Milliseconds until the caller gives up; the server is told, and drops what it has not begun by then. */
   timeoutMs: number;
   /** Features of the service that the server must know. */
@@ -107,11 +115,9 @@ export class Connection {
    */
   async call(call: Call): Promise<Answer> {
     const { service, method, body, timeoutMs, features, requestId } = call;
-    if (body.byteLength > LARGEST_REQUEST) {
-      throw new KuduError(
-        'INVALID_ARGUMENT',
-        `A request of ${body.byteLength} bytes is more than servers take.`,
-      );
+    const size = bodyLength(body);
+    if (size > LARGEST_REQUEST) {
+      throw new KuduError('INVALID_ARGUMENT', `A request of ${size} bytes is more than servers take.`);
     }
     const callId = this.#nextCallId++;
     const header: RequestHeader = {
@@ -153,7 +159,7 @@ export class Connection {
   }
 
   /** Sends one request and resolves to its reply. Without a limit, the caller has one. */
-  #exchange(header: RequestHeader, body: Uint8Array, limitMs?: number, name = 'it'): Promise<Reply> {
+  #exchange(header: RequestHeader, body: Body, limitMs?: number, name = 'it'): Promise<Reply> {
     return new Promise((resolve, reject) => {
       if (this.#broken) return reject(this.#broken);
       const { callId } = header;
@@ -177,7 +183,7 @@ export class Connection {
     });
   }
 
-  #send(header: RequestHeader, body: Uint8Array): void {
+  #send(header: RequestHeader, body: Body): void {
     this.#socket.cork();
     for (const part of encodeFrame(encodeRequestHeader(header), body)) this.#socket.write(part);
     this.#socket.uncork();

@@ -25,12 +25,21 @@ export interface Reply {
   sidecars: Uint8Array[];
 }
 
+/** The protobuf message of a request, in one piece or in several. */
+export type Body = Uint8Array | readonly Uint8Array[];
+
+const piecesOf = (body: Body): readonly Uint8Array[] => (body instanceof Uint8Array ? [body] : body);
+
+export const bodyLength = (body: Body): number =>
+  piecesOf(body).reduce((sum, { byteLength }) => sum + byteLength, 0);
+
 /** What goes onto the wire for one request, in pieces that are written one after another. */
-export function encodeFrame(header: Uint8Array, body: Uint8Array): Uint8Array[] {
-  const start = new BinaryWriter().bytes(header).uint32(body.byteLength).finish();
+export function encodeFrame(header: Uint8Array, body: Body): Uint8Array[] {
+  const size = bodyLength(body);
+  const start = new BinaryWriter().bytes(header).uint32(size).finish();
   const length = new Uint8Array(LENGTH_BYTES);
-  new DataView(length.buffer).setUint32(0, start.byteLength + body.byteLength);
-  return [length, start, body];
+  new DataView(length.buffer).setUint32(0, start.byteLength + size);
+  return [length, start, ...piecesOf(body)];
 }
 
 /** @throws KuduError BAD_REPLY */

@@ -12,7 +12,7 @@ export class TabletQueue {
   readonly #tablet: Tablet;
   readonly #flushBytes: number;
   readonly #finished: (errors: RowError[], bytes: number) => void;
-  #open: WriteBatch;
+  #open: WriteBatch | null = null;
   #full: WriteBatch[] = [];
   #sending: Promise<void> | null = null;
 
@@ -26,23 +26,23 @@ export class TabletQueue {
     this.#tablet = tablet;
     this.#flushBytes = flushBytes;
     this.#finished = finished;
-    this.#open = new WriteBatch(table);
   }
 
   /** @returns the bytes that it takes. @throws KuduValueError */
   add(operation: WriteOperation, row: Row): number {
-    const before = this.#open.byteLength;
-    this.#open.add(operation, row);
-    const after = this.#open.byteLength;
+    const open = (this.#open ??= new WriteBatch(this.#table));
+    const before = open.byteLength;
+    open.add(operation, row);
+    const after = open.byteLength;
     if (after >= this.#flushBytes) this.flush();
     return after - before;
   }
 
   /** Sends what there is, as soon as what went before is answered. */
   flush(): void {
-    if (this.#open.count > 0) {
+    if (this.#open && this.#open.count > 0) {
       this.#full.push(this.#open);
-      this.#open = new WriteBatch(this.#table);
+      this.#open = null;
     }
     if (this.#full.length > 0) this.#sending ??= this.#send().finally(() => (this.#sending = null));
   }
@@ -54,8 +54,8 @@ export class TabletQueue {
 
   async #send(): Promise<void> {
     for (let batch; (batch = this.#full.shift());) {
-      const errors = await batch.send(this.#tablet);
-      this.#finished(errors, batch.byteLength);
+      const { byteLength } = batch;
+      this.#finished(await batch.send(this.#tablet), byteLength);
     }
   }
 }

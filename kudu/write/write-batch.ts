@@ -1,13 +1,10 @@
-import { callLeader } from '../client/tablet-call.ts';
 import type { Table } from '../client/table.ts';
 import type { Tablet } from '../client/tablet.ts';
 import type { Row } from '../encoding/key.ts';
 import type { Operation } from '../encoding/row-operations.ts';
 import { RowOperations } from '../encoding/row-operations.ts';
-import { errorText, KuduError, type KuduErrorCode } from '../errors.ts';
-import { decodeWrite, encodeWrite } from '../messages/write.ts';
-import { Deadline } from '../rpc/backoff.ts';
-import { statusCode } from '../rpc/remedies.ts';
+import type { KuduErrorCode } from '../errors.ts';
+import { sendOperations } from './send-operations.ts';
 
 export type WriteOperation =
   | 'INSERT'
@@ -38,7 +35,7 @@ export class WriteBatch {
 
   constructor(table: Table) {
     this.#table = table;
-    this.#operations = new RowOperations(table.schema);
+    this.#operations = new RowOperations(table.schema, table.context.memory);
   }
 
   get byteLength(): number {
@@ -58,50 +55,10 @@ export class WriteBatch {
   /** Writes the rows, each once however often it has to be sent. @returns those that were not written; never throws */
   async send(tablet: Tablet): Promise<RowError[]> {
     const table = this.#table;
-    const { pool, tracker, timestamp, operationMs, attemptMs } = table.context;
-    const tracked = tracker.begin();
-    const { rows, indirectData } = this.#operations;
-    let lost = false;
-    try {
-      const response = await callLeader(pool, {
-        owner: table,
-        tablet,
-        deadline: new Deadline(operationMs),
-        attemptMs,
-        method: 'Write',
-        request: (attempt) => ({
-          body: encodeWrite({
-            tabletId: tablet.id,
-            columns: table.columnReferences,
-            operations: { rows, indirectData },
-            propagatedTimestamp: timestamp.latest,
-            authorization: table.authorization,
-          }),
-          decode: ({ body }) => decodeWrite(body),
-          requestId: tracked.id(attempt),
-          onLost: () => (lost = true),
-        }),
-      });
-      timestamp.observe(response.timestamp);
-      return response.rowErrors.map(({ row, status }) =>
-        this.#error(row, statusCode(status.code), status.message),
-      );
-    } catch (error) {
-      const code = error instanceof KuduError ? error.code : 'REFUSED';
-      // Sent at least once without an answer, and not refused since: it may have been written.
-      const unknown = lost && (code === 'TIMEOUT' || code === 'UNREACHABLE' || code === 'CLOSED');
-      return this.#rows.map((_, row) =>
-        this.#error(row, unknown ? 'UNKNOWN_OUTCOME' : code, errorText(error)),
-      );
-    } finally {
-      tracked.done();
-    }
-  }
-
-  #error(index: number, code: KuduErrorCode, message: string): RowError {
-    const row = this.#rows[index];
-    if (!row)
-      throw new KuduError('BAD_REPLY', `The answer to a write names row ${index}, which is not in it.`);
-    return { table: this.#table.name, ...row, code, message };
+    const errors = await sendOperations(table, tablet, table.columnReferences, this.#operations);
+    return errors.map(({ index, code, message }) => {
+      const row = this.#rows[index]!;
+      return { table: table.name, ...row, code, message };
+    });
   }
 }

@@ -26,6 +26,7 @@ const log = createLogger({ logLevel: 'silent', logFormat: 'json' });
 const task = {
   dataset: {
     name: 'digits',
+    store: 'postgres' as const,
     classes: TEN,
     labelFrom: 'none' as const,
     labelPattern: null,

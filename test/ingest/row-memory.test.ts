@@ -39,6 +39,7 @@ test('rows written into used memory, larger or too small, are the same as in fre
       {
         dataset: {
           name: 'digits',
+          store: 'postgres',
           classes: TEN,
           labelFrom: 'none',
           labelPattern: null,

@@ -1,5 +1,6 @@
 import type { Table } from '../../../kudu/client/table.ts';
 import { Connection } from '../../../kudu/rpc/connection.ts';
+import type { Body } from '../../../kudu/rpc/frame.ts';
 import { readFields, readFixed64 } from '../../../kudu/messages/fields.ts';
 
 export interface RecordedCall {
@@ -26,7 +27,7 @@ export function recordCalls(table: Table): { calls: RecordedCall[] } & Disposabl
         if (property !== 'call') return typeof value === 'function' ? value.bind(target) : value;
         return (call: Parameters<Connection['call']>[0]) => {
           const { method, body } = call;
-          calls.push({ method, server: `${address.host}:${address.port}`, ...scanStep(method, body) });
+          calls.push({ method, server: `${address.host}:${address.port}`, ...scanStep(method, wholeOf(body)) });
           return target.call(call);
         };
       },
@@ -39,6 +40,8 @@ export function recordCalls(table: Table): { calls: RecordedCall[] } & Disposabl
     },
   };
 }
+
+const wholeOf = (body: Body): Uint8Array => (body instanceof Uint8Array ? body : Buffer.concat(body));
 
 function scanStep(method: string, body: Uint8Array): Omit<RecordedCall, 'method' | 'server'> {
   let step: RecordedCall['step'] = method === 'Scan' ? 'continue' : undefined;
