@@ -23,9 +23,7 @@ if (existsSync(here('../dist/cli/main.js'))) {
 } else {
   const node = here('../node_modules/node/bin/node');
   if (!existsSync(node)) {
-    console.error(
-      `imagehub needs Node 24 or newer here (this is ${process.version}); run "npm ci" first.`,
-    );
+    console.error(`imagehub needs Node 24 or newer here (this is ${process.version}); run "npm ci" first.`);
     process.exit(1);
   }
   // The IPC channel lets the child notice our death, however it comes, and stop too.
