@@ -7,9 +7,11 @@ import { STORE_SUPPORT } from '../sql/image-store.ts';
 export interface ShownDataset extends Dataset, DatasetCounts {
   /** Null: no Kafka, or no such topic. */
   partitions: TopicOffsets[] | null;
+  /** Images of which a smaller rendition is stored; left out where the store takes images of any size. */
+  reduced?: number;
 }
 
-/** In a list nothing is scanned: show counts. */
+/** Of a dataset whose store does not answer. */
 export const UNCOUNTED = { rows: null, labelled: null, unclassified: null };
 type Uncounted<T> = { [K in keyof T]: K extends keyof typeof UNCOUNTED ? T[K] | null : T[K] };
 
@@ -20,7 +22,7 @@ export function datasetTable(datasets: (Dataset & Uncounted<DatasetCounts>)[]): 
     style: { head: [], border: [] },
   });
   for (const { name, topic, classes, rows, labelled, liveModelId } of datasets) {
-    table.push([name, topic, classes.length, rows ?? 'in Kudu', labelled ?? '', liveModelId ?? '']);
+    table.push([name, topic, classes.length, rows ?? 'not known', labelled ?? '', liveModelId ?? '']);
   }
   return table.toString();
 }

@@ -117,8 +117,14 @@ function statusText({ feed, datasets }: IndexStatus): string {
   });
   for (const d of datasets) {
     const why = d.rebuild === 'none' ? '' : `${d.rebuild}${d.rebuildReason ? `: ${d.rebuildReason}` : ''}`;
-    table.push([d.dataset, d.index ?? '–', d.rows, d.documents ?? '–', d.deadDocuments, why]);
+    table.push([d.dataset, d.index ?? '–', d.rows ?? '–', d.documents ?? '–', d.deadDocuments, why]);
   }
+  const inKudu = datasets.flatMap(({ dataset, store, lagSeconds }) => {
+    if (store !== 'kudu') return [];
+    return lagSeconds === null
+      ? [`${dataset} is in Kudu; its index is still to be built`]
+      : [`${dataset} is in Kudu, its index behind by ${lagSeconds.toFixed(1)} s`];
+  });
   const errors = datasets.flatMap((d) => (d.lastError ? [`${d.dataset}: last error: ${d.lastError}`] : []));
-  return [...lines, table.toString(), ...errors].join('\n');
+  return [...lines, table.toString(), ...inKudu, ...errors].join('\n');
 }

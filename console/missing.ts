@@ -3,8 +3,11 @@ import { auditTopic, type UntracedMessage } from '../ingest/audit.ts';
 import { openKafkaAdmin } from '../ingest/kafka.ts';
 import { compareIndex, type IndexDifference } from '../indexer/compare.ts';
 import { elasticsearchError, isMissingIndex, openElasticsearch } from '../indexer/elasticsearch.ts';
-import { type Dataset, getDataset } from '../sql/datasets.ts';
+import type { Pool } from '../sql/database.ts';
+import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { STORE_SUPPORT } from '../sql/image-store.ts';
 import { check, type Check } from '../sql/reconcile.ts';
+import type { Servers } from '../stack/servers.ts';
 import { INDEX_CHECKS, type ReconcileContext } from './reconcile.ts';
 
 /** Things of one kind: how many, and (up to a million, so that memory holds them) which. */
@@ -58,7 +61,7 @@ export async function findMissing(
   name: string,
   options: MissingOptions,
 ): Promise<Missing> {
-  const dataset = await getDataset(context.pool, name);
+  const dataset = await getAnyDataset(context.pool, name);
   const missing: Missing = {
     messagesRead: null,
     messages: named(),
@@ -102,10 +105,12 @@ async function readTopicAgain(
   if (!servers.kafka) return;
   await using admin = await openKafkaAdmin(config, servers.kafka, log);
   if (!(await admin.topicExists(dataset.topic))) return;
+  using places = STORE_SUPPORT[dataset.store].sql ? null : await rowPlaces(pool, servers, dataset);
   const forgottenBefore = Date.now() - config.deletedRetentionDays * DAY_MS;
   missing.messagesRead = await auditTopic({
     db: pool,
     dataset,
+    findRows: places && ((ids) => places.find(ids)),
     config,
     brokers: servers.kafka,
     log,
@@ -116,6 +121,12 @@ async function readTopicAgain(
       add(message.timestamp.getTime() < forgottenBefore ? missing.oldMessages : missing.messages, message),
     onProgress: onTopic,
   });
+}
+
+/** Loaded only then: few have datasets in Kudu. */
+async function rowPlaces(pool: Pool, { kudu }: Servers, { name }: Dataset) {
+  const { openRowPlaces } = await import('../kudu-store/row-places.ts');
+  return openRowPlaces(pool, kudu, name);
 }
 
 async function compareDocuments(

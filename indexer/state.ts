@@ -38,9 +38,11 @@ export async function requestRebuild(db: Queryable, dataset: string, reason = 'r
   await db.query('select imagehub.request_index_rebuild($1, $2)', [dataset, reason]);
 }
 
+/** All that the change feed is for: datasets in Postgres. */
 export async function wantEverythingRebuilt(db: Queryable, reason: string | null): Promise<void> {
   await db.query(
-    'update imagehub.index_state set rebuilds_wanted = rebuilds_wanted + 1, rebuild_reason = $1',
+    `update imagehub.index_state s set rebuilds_wanted = rebuilds_wanted + 1, rebuild_reason = $1
+      where not exists (select from imagehub.kudu_stores k where k.dataset = s.dataset)`,
     [reason],
   );
 }

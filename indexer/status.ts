@@ -1,10 +1,11 @@
 import type { Pool } from 'pg';
 import type { Config } from '../config.ts';
 import { aliasOf, type Client } from './elasticsearch.ts';
+import { HubError } from '../errors.ts';
 import type { StoreName } from '../sql/image-store.ts';
 import { readKuduLags } from './kudu/position.ts';
 import { findSlots, slotName } from './slot.ts';
-import type { IndexSources } from './source.ts';
+import type { IndexedRows, IndexSources } from './source.ts';
 import { isIndexLocked, readStates } from './state.ts';
 
 export interface FeedStatus {
@@ -30,7 +31,8 @@ export interface DatasetIndexStatus {
    * Postgres are all as far as the feed.
    */
   lagSeconds: number | null;
-  rows: number;
+  /** null: Kudu does not answer. */
+  rows: number | null;
   /** null: there is no index. */
   documents: number | null;
   /** Rows whose document Elasticsearch refused. */
@@ -71,7 +73,7 @@ export async function indexStatus(
       index: state.indexName,
       store,
       lagSeconds: store === 'kudu' ? (inKudu.get(dataset) ?? null) : feed.lagSeconds,
-      rows: (await sources[store].rows(dataset).figures()).rows,
+      rows: await countRows(sources[store].rows(dataset)),
       documents: await countDocuments(client, alias),
       deadDocuments: dead[0]!.dead,
       rebuild: running ? 'running' : state.wanted > state.done ? 'wanted' : 'none',
@@ -81,6 +83,16 @@ export async function indexStatus(
     });
   }
   return { feed, datasets };
+}
+
+async function countRows(table: IndexedRows): Promise<number | null> {
+  try {
+    return (await table.figures()).rows;
+  } catch (error) {
+    if (error instanceof HubError && (error.code === 'SERVER_UNREACHABLE' || error.code === 'NO_SERVER'))
+      return null;
+    throw error;
+  }
 }
 
 async function countDocuments(client: Client, alias: string): Promise<number | null> {

@@ -6,10 +6,11 @@ import type { Queryable } from '../sql/database.ts';
  * are gone. One that was written after its deletion is not: its revision is above the deletion's.
  */
 export class GoneRows {
-  readonly #revisions: ReadonlyMap<string, bigint>;
+  /** By id, of their deletions. */
+  readonly revisions: ReadonlyMap<string, bigint>;
 
   private constructor(revisions: ReadonlyMap<string, bigint>) {
-    this.#revisions = revisions;
+    this.revisions = revisions;
   }
 
   /** To be asked before the table is read: what is deleted from then on may be read or not. */
@@ -23,14 +24,14 @@ export class GoneRows {
 
   /** Columns that have to be read to tell. */
   get columns(): string[] {
-    return this.#revisions.size === 0 ? [] : ['id', 'revision'];
+    return this.revisions.size === 0 ? [] : ['id', 'revision'];
   }
 
   /** @returns tells of a row of the batch whether it is gone; null: none is */
   of(batch: RecordBatch): ((row: number) => boolean) | null {
-    if (this.#revisions.size === 0) return null;
+    if (this.revisions.size === 0) return null;
     const ids = batch.getChild('id')!;
     const revisions = batch.getChild('revision')!;
-    return (row) => (revisions.get(row) as bigint) < (this.#revisions.get(ids.get(row) as string) ?? 0n);
+    return (row) => (revisions.get(row) as bigint) < (this.revisions.get(ids.get(row) as string) ?? 0n);
   }
 }

@@ -1,5 +1,4 @@
 import type { Pool } from '../sql/database.ts';
-import type { DatasetCounts } from '../sql/dataset-counts.ts';
 import { createDataset, dropDataset, type NewDataset } from '../sql/datasets.ts';
 import { KuduConnection } from './connection.ts';
 import {
@@ -49,30 +48,19 @@ export async function dropKuduDataset(
   await dropDataset(pool, name, keepTable ? () => Promise.resolve() : dropStoreTable(connection, ofDataset));
 }
 
-/** Counts images by a scan of narrow columns. @throws as above */
-export async function countImages(
-  pool: Pool,
-  masters: string[] | null,
-  dataset: string,
-): Promise<Omit<DatasetCounts, 'deadLetters'>> {
+/** How many images are stored smaller than they were received, as they are over the limit of a cell. @throws as above */
+export async function countReduced(pool: Pool, masters: string[] | null, dataset: string): Promise<number> {
   using connection = new KuduConnection(masters);
-  const counts = { rows: 0, labelled: 0, unclassified: 0, reduced: 0 };
+  let images = 0;
   try {
     const table = await openOurs(await connection.client(), await readStoreTable(pool, dataset));
-    const columns = ['known_label', 'prediction', 'reduced_width'].filter((name) =>
-      // A table that an earlier version made gets it with its next write.
-      table.schema.columns.some((column) => column.name === name),
-    );
-    for await (const batch of table.scan({ columns, cacheBlocks: false, parallel: 4 })) {
-      counts.rows += batch.numRows;
-      counts.labelled += batch.numRows - batch.getChild('known_label')!.nullCount;
-      counts.reduced += batch.numRows - (batch.getChild('reduced_width')?.nullCount ?? batch.numRows);
-      for (const prediction of batch.getChild('prediction')! as Iterable<number>) {
-        if (prediction < 0) counts.unclassified++;
-      }
-    }
+    // A table that an earlier version made gets the column with its next write.
+    if (!table.schema.columns.some(({ name }) => name === 'reduced_width')) return 0;
+    const where = { reduced_width: { isNull: false } };
+    for await (const batch of table.scan({ columns: [], where, cacheBlocks: false, parallel: 4 }))
+      images += batch.numRows;
   } catch (error) {
     throw kuduProblem(error);
   }
-  return counts;
+  return images;
 }

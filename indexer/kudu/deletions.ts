@@ -1,9 +1,10 @@
 import type { Table } from '../../kudu/index.ts';
+import type { GoneRows } from '../../kudu-store/gone-rows.ts';
 import type { Queryable } from '../../sql/database.ts';
 import { documentId } from '../documents.ts';
 import { type Client, isMissingIndex } from '../elasticsearch.ts';
 import type { Change } from '../feed.ts';
-import { readRevisions } from './rows.ts';
+import { revisionsOf } from './rows.ts';
 
 /** Where deletions are looked for, and the index that they are for. */
 export interface DeletionOptions {
@@ -59,7 +60,7 @@ async function forgotten(
 ): Promise<Change[]> {
   const versions = await documentVersions(client, index, dataset, ids);
   // After the documents.
-  const there = await readRevisions(table, [...versions.keys()]);
+  const there = await revisionsOf(table, [...versions.keys()], null);
   return [...versions]
     .filter(([id]) => !there.has(id))
     .map(([id, version]) => deletion(dataset, id, version));
@@ -84,11 +85,6 @@ async function documentVersions(
   return versions;
 }
 
-/** Deletions that hold, while their rows are still in Kudu (kudu-store/pending-deletions.ts): for the index they are gone. */
-export async function pendingDeletions(db: Queryable, dataset: string): Promise<Change[]> {
-  const { rows } = await db.query<{ id: string; revision: number }>(
-    `select id, revision from imagehub.deleted_images where dataset = $1 and in_kudu and restored_at is null`,
-    [dataset],
-  );
-  return rows.map(({ id, revision }) => deletion(dataset, id, revision));
-}
+/** Of rows whose deletion holds already: for the index they are gone. */
+export const deletionsOfGone = (dataset: string, { revisions }: GoneRows): Change[] =>
+  [...revisions].map(([id, revision]) => deletion(dataset, id, Number(revision)));

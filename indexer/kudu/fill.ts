@@ -1,4 +1,5 @@
 import type { Table } from '../../kudu/index.ts';
+import { GoneRows } from '../../kudu-store/gone-rows.ts';
 import { applyChanges } from '../apply.ts';
 import { ChangeBatcher } from '../batcher.ts';
 import {
@@ -12,10 +13,10 @@ import {
 import { type IndexReconciliation, reconcileIndex } from '../reconcile.ts';
 import type { Filled } from '../source.ts';
 import { readChanges, readSnapshot, serverTime } from './changes.ts';
-import { deletionsOf, pendingDeletions } from './deletions.ts';
-import { kuduRows, readFigures } from './rows.ts';
+import { deletionsOf, deletionsOfGone } from './deletions.ts';
 import { resetPosition } from './position.ts';
 import { pour } from './pour.ts';
+import { kuduRows, readFigures } from './rows.ts';
 
 /**
  * Fills a new index from a table in Kudu:
@@ -37,7 +38,8 @@ export async function fillFromKudu(job: FillJob, table: Table): Promise<Filled> 
   const throwIfInterrupted = () => {
     if (signal.aborted) throw interrupted(signal.reason);
   };
-  const total = onProgress && (await readFigures(table, new Set())).rows;
+  const gone = await GoneRows.read(pool, dataset);
+  const total = onProgress && (await readFigures(table, gone)).rows;
   let written = 0;
   const batcher = new ChangeBatcher({
     async write(changes) {
@@ -90,14 +92,14 @@ async function compare(
   let last: IndexReconciliation | undefined;
   for (let round = 1; round <= COMPARISONS; round++) {
     const snapshot = await catchUp();
-    const gone = await pendingDeletions(pool, dataset);
-    await applyChanges(gone, () => target, rebuildContext(options, signal, 'external_gte'));
-    const ids = new Set(gone.map(({ id }) => id));
+    const gone = await GoneRows.read(pool, dataset);
+    const deletions = deletionsOfGone(dataset, gone);
+    await applyChanges(deletions, () => target, rebuildContext(options, signal, 'external_gte'));
     last = await reconcileIndex({
       db: pool,
       rows: {
         ...kuduRows(pool, dataset, () => Promise.resolve(table)),
-        figures: () => readFigures(table, ids, { snapshot }),
+        figures: () => readFigures(table, gone, snapshot),
       },
       client,
       dataset,

@@ -87,7 +87,7 @@ export async function forgetPosition(db: Queryable, dataset: string, generation:
 export async function readKuduLags(db: Queryable, followed: boolean): Promise<Map<string, number | null>> {
   const { rows } = await db.query<{ dataset: string; seconds: number | null }>(
     `select k.dataset, case when f.caught_up and $1 then 0
-                            else greatest(0, extract(epoch from clock_timestamp() - f.as_of))::float8 end as seconds
+                            else extract(epoch from clock_timestamp() - f.as_of)::float8 end as seconds
        from imagehub.kudu_stores k left join imagehub.kudu_index_feeds f using (dataset)`,
     [followed],
   );

@@ -54,15 +54,38 @@ const MOST_DIGITS = 9;
 /** Whole numbers below are all there are in 32 bits; none has a shorter text than its digits. */
 const LARGEST_WHOLE = 2 ** 24;
 
-/** The shortest text that is the same number of 32 bits, as Postgres prints a real. */
+/**
+ * The shortest text of a number of 32 bits that no other one is as near to, as Postgres prints a real (Ryū, with bounds that do
+ * not count and halves to even: src/common/f2s.c). Of three numbers, 2^−96, 2^87 and 2^90, it gives a digit more.
+ */
 export function floatText(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < LARGEST_WHOLE) return BY_KIND.number(value)!;
   for (let digits = FEWEST_DIGITS; digits < MOST_DIGITS; digits++) {
-    const text = value.toPrecision(digits);
-    const short = Number(text);
-    if (Math.fround(short) === value) return String(short);
+    const short = rounded(value, digits);
+    if (Math.fround(short) === value && !isHalfway(short, value)) return String(short);
   }
-  return String(Number(value.toPrecision(MOST_DIGITS)));
+  return String(rounded(value, MOST_DIGITS));
+}
+
+/** To so many digits, halves to even. (toPrecision rounds them up.) */
+function rounded(value: number, digits: number): number {
+  const oneMore = value.toExponential(digits);
+  const [mantissa, exponent] = oneMore.split('e') as [string, string];
+  if (!mantissa.endsWith('5') || Number(oneMore) !== value) return Number(value.toPrecision(digits));
+  const below = Math.trunc(Number(mantissa.replace('.', '')) / 10);
+  const even = below % 2 === 0 ? below : below + Math.sign(value);
+  return Number(`${even}e${Number(exponent) - digits + 1}`);
+}
+
+const float = new Float32Array(1);
+const bits = new Int32Array(float.buffer);
+
+/** Whether a number lies in the middle between this one of 32 bits and the next. */
+function isHalfway(short: number, value: number): boolean {
+  if (short === value) return false;
+  float[0] = value;
+  bits[0]! += Math.abs(short) > Math.abs(value) ? 1 : -1;
+  return short === (value + float[0]) / 2;
 }
 
 const MICROS = 1000n;

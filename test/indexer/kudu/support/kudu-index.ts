@@ -11,7 +11,7 @@ export interface KuduIndex extends TestIndex {
   kudu: Client;
   table: Table;
   /** Writes rows as the hub does: what is not named gets a harmless value, and each its revision. */
-  put(rows: (Row & { id: string })[]): Promise<void>;
+  put(rows: (Row & { id: string })[], table?: Table): Promise<void>;
   /** As the hub does: remembered in Postgres, then taken out of Kudu. */
   remove(ids: string[]): Promise<void>;
   /** Whether the index has what the table has, waited for. */
@@ -39,7 +39,7 @@ export async function kuduIndex(given: { kudu?: string[]; elasticsearch?: string
     dataset,
     kudu,
     table,
-    async put(rows) {
+    async put(rows, into = table) {
       const drawn = await revisions(rows.length);
       const session = kudu.session();
       for (const [i, row] of rows.entries()) {
@@ -49,7 +49,7 @@ export async function kuduIndex(given: { kudu?: string[]; elasticsearch?: string
           ...row,
           revision: BigInt(drawn[i]!.revision),
         };
-        if (!session.upsert(table, whole)) await session.drained();
+        if (!session.upsert(into, whole)) await session.drained();
       }
       const { errors } = await session.flush();
       if (errors.length > 0) throw new Error(errors[0]!.message);
