@@ -74,7 +74,7 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
     {
       hint:
         'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; model add, list, promote ' +
-        'without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
+        'without a gate, rollback; reconcile; index rebuild (without --where), index status. docs/kudu-store.md says what else is to come.',
     },
   );
 }
