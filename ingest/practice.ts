@@ -15,6 +15,7 @@ const PICTURES = 64;
 export async function practise(
   { config, workers, signal }: IngestContext,
   { dataset, model }: LiveDataset,
+  milliseconds: number,
 ): Promise<void> {
   const pictures = Array.from({ length: PICTURES }, (_, i) => picture(i));
   const task = {
@@ -26,7 +27,7 @@ export async function practise(
     source: { topic: '', partition: 0, epoch: 0 },
     maxPixels: config.maxPixels,
   };
-  const until = performance.now() + config.practiceMs;
+  const until = performance.now() + milliseconds;
   for (let portion = 4; performance.now() < until && !signal.aborted; portion = Math.min(2 * portion, 256)) {
     const messages = Array.from({ length: portion }, (_, i): SourceMessage => ({
       offset: i,

@@ -37,7 +37,7 @@ export async function warmUp(context: IngestContext, onTried: () => void): Promi
 }
 
 async function loadAll(context: IngestContext): Promise<void> {
-  const { sidePool, live } = context;
+  const { sidePool, live, stores } = context;
   const datasets: LiveDataset[] = [];
   for (const { name } of await listDatasets(sidePool)) {
     const dataset = await live.get(name).catch(unlessDropped);
@@ -45,8 +45,12 @@ async function loadAll(context: IngestContext): Promise<void> {
     await load(context, dataset);
     datasets.push(dataset);
   }
-  const first = datasets.find(({ model }) => model !== null) ?? datasets[0];
-  if (first) await practise(context, first);
+  const byStore = Object.groupBy(datasets, ({ dataset }) => dataset.store);
+  const firsts = Object.values(byStore).map((some) => some.find(({ model }) => model !== null) ?? some[0]!);
+  for (const first of firsts) {
+    await stores[first.dataset.store].warmUp?.();
+    await practise(context, first, context.config.practiceMs / firsts.length);
+  }
 }
 
 /** A dataset dropped since it was listed needs no model. */

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { type Pool, transaction } from '../sql/database.ts';
+import type { Pool } from '../sql/database.ts';
 import { holdLiveModel } from '../sql/live-verdicts.ts';
 import type { Backlog, BacklogQuery } from '../sql/stored-verdicts.ts';
 import type { Verdict } from '../sql/backlog.ts';
 import { claimBacklog, noneWaits, releaseBacklogs } from './backlog-state.ts';
-import { GuardedWrite, type WriteContext } from './guarded-write.ts';
+import { guardedTransaction } from './guarded-transaction.ts';
+import type { WriteContext } from './guarded-write.ts';
 import { leaveOutGone } from './stored-rows.ts';
 import { verdictCells } from './verdict-cells.ts';
 import {
@@ -21,6 +22,9 @@ export interface BacklogContext extends WriteContext {
   /** The most bytes of a cell. */
   cellBytes: number;
 }
+
+/** The promotion is over. */
+class NotLive extends Error {}
 
 /**
  * The stored images that wait for the classifier: one process at a time does those of a dataset. Nothing is locked while they
@@ -110,36 +114,35 @@ export class KuduBacklog {
     verdicts: Verdict[],
     beside: Parameters<Backlog['write']>[1],
   ): Promise<boolean> {
+    const { pool, cellBytes } = this.#context;
     const { dataset, model } = query;
-    let write: GuardedWrite | null = null;
     try {
-      return await transaction(this.#context.pool, async (client) => {
-        const live = await holdLiveModel(client, dataset);
-        if (live?.promotionNo !== model.promotionNo) return false;
-        const ids = images.map(({ id }) => id);
-        write = await GuardedWrite.begin(this.#context, client, dataset, ids);
-        const still = await readStillWaiting(write.table, images, query);
-        if (write.anyPending) await leaveOutGone(client, dataset, still);
-        const as = {
-          model: model.id,
-          promotionNo: model.promotionNo,
-          revision: write.revision,
-          cellBytes: this.#context.cellBytes,
-        };
-        const rows = images.flatMap(({ id }, i) => {
-          const before = still.get(id);
-          return before ? [['update', verdictCells(id, verdicts[i]!, as, before)] as const] : [];
-        });
-        await beside?.(
-          client,
-          images.filter(({ id }) => still.has(id)),
-        );
-        await write.write(rows);
-        await write.finish(client);
-        return true;
+      await guardedTransaction(this.#context, pool, {
+        dataset,
+        ids: images.map(({ id }) => id),
+        async before(client) {
+          const live = await holdLiveModel(client, dataset);
+          if (live?.promotionNo !== model.promotionNo) throw new NotLive();
+        },
+        async work(client, write) {
+          const still = await readStillWaiting(write.table, images, query);
+          await leaveOutGone(client, write, dataset, still);
+          const { id, promotionNo } = model;
+          const as = { model: id, promotionNo, revision: write.revision, cellBytes };
+          const rows = images.flatMap((image, i) => {
+            const before = still.get(image.id);
+            return before ? [['update', verdictCells(image.id, verdicts[i]!, as, before)] as const] : [];
+          });
+          await beside?.(
+            client,
+            images.filter((image) => still.has(image.id)),
+          );
+          await write.write(rows);
+        },
       });
+      return true;
     } catch (error) {
-      await (write as GuardedWrite | null)?.rolledBack();
+      if (error instanceof NotLive) return false;
       throw error;
     }
   }

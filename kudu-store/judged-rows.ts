@@ -3,8 +3,8 @@ import { CopyWriter } from '../sql/binary-copy.ts';
 import type { ChunkLimits, RowChunk } from '../sql/copy-out.ts';
 import { READ_COLUMNS } from '../sql/verdict-rows.ts';
 import { rowWriter, sourceColumns } from './column-writers.ts';
-import { IDS_AT_ONCE, TABLETS_AT_ONCE } from './stored-rows.ts';
-import type { TriedRow } from './verdict-cells.ts';
+import { scanIds, rowsOfIds } from './scan-ids.ts';
+import { TRIED, type TriedRow, triedOf } from './verdict-cells.ts';
 
 /** What a row says that verdicts may be written on. */
 export interface JudgedRow extends TriedRow {
@@ -12,21 +12,15 @@ export interface JudgedRow extends TriedRow {
   prediction: number;
 }
 
-const COLUMNS = ['id', 'revision', 'prediction', 'promotion_no', 'classify_attempts'];
-
 /** Of some images, as far as they are there: their leaders' latest. @param ids in order, so that a scan covers little */
 export async function readJudged(table: Table, ids: readonly string[]): Promise<Map<string, JudgedRow>> {
   const found = new Map<string, JudgedRow>();
-  for (let start = 0; start < ids.length; start += IDS_AT_ONCE) {
-    const where = { id: { in: ids.slice(start, start + IDS_AT_ONCE) } };
-    for await (const row of table.scan({ columns: COLUMNS, where, parallel: TABLETS_AT_ONCE }).rows()) {
-      found.set(row.id as string, {
-        revision: Number(row.revision),
-        prediction: row.prediction as number,
-        promotionNo: row.promotion_no === null ? null : Number(row.promotion_no),
-        attempts: row.classify_attempts as number,
-      });
-    }
+  for await (const row of rowsOfIds(table, ['id', 'revision', 'prediction', ...TRIED], ids)) {
+    found.set(row.id as string, {
+      ...triedOf(row),
+      revision: Number(row.revision),
+      prediction: row.prediction as number,
+    });
   }
   return found;
 }
@@ -37,19 +31,15 @@ export async function* readAgain(
   ids: readonly string[],
   limits: ChunkLimits,
 ): AsyncGenerator<RowChunk> {
-  const columns = sourceColumns(READ_COLUMNS);
   const out = new CopyWriter(limits.bytes);
   let rows = 0;
-  for (let start = 0; start < ids.length; start += IDS_AT_ONCE) {
-    const where = { id: { in: ids.slice(start, start + IDS_AT_ONCE) } };
-    for await (const batch of table.scan({ columns, where, parallel: TABLETS_AT_ONCE })) {
-      const write = rowWriter(batch, READ_COLUMNS);
-      for (let row = 0; row < batch.numRows; row++) {
-        write(out, row);
-        if (++rows < limits.rows && out.length < limits.bytes) continue;
-        yield { bytes: out.take(), rows };
-        rows = 0;
-      }
+  for await (const batch of scanIds(table, sourceColumns(READ_COLUMNS), ids)) {
+    const write = rowWriter(batch, READ_COLUMNS);
+    for (let row = 0; row < batch.numRows; row++) {
+      write(out, row);
+      if (++rows < limits.rows && out.length < limits.bytes) continue;
+      yield { bytes: out.take(), rows };
+      rows = 0;
     }
   }
   if (rows > 0) yield { bytes: out.take(), rows };

@@ -57,6 +57,12 @@ export class KuduStore implements ImageStore, Disposable {
     this.labels = new KuduLabels(this.#context);
   }
 
+  /** Not waited for: Kudu may be away. */
+  warmUp(): Promise<void> {
+    this.#connection.client().catch(() => undefined);
+    return Promise.resolve();
+  }
+
   async writer(client: PoolClient, batch: Batch): Promise<BatchWriter> {
     // Before the transaction: while Kudu is away nothing is locked.
     await this.#connection.client();

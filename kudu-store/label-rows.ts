@@ -1,8 +1,5 @@
 import type { Table } from '../kudu/index.ts';
-
-/** Conditions of one scan. */
-const IDS_AT_ONCE = 1000;
-const TABLETS_AT_ONCE = 8;
+import { rowsOfIds } from './scan-ids.ts';
 
 const COLUMNS = ['id', 'known_label', 'labelled_by', 'labelled_at', 'sha256'];
 
@@ -22,18 +19,15 @@ export interface LabelRow {
 /** Of these images, as far as they are there: their leaders' latest. */
 export async function readLabelRows(table: Table, ids: readonly string[]): Promise<Map<string, LabelRow>> {
   const found = new Map<string, LabelRow>();
-  for (let start = 0; start < ids.length; start += IDS_AT_ONCE) {
-    const where = { id: { in: ids.slice(start, start + IDS_AT_ONCE) } };
-    for await (const row of table.scan({ columns: COLUMNS, where, parallel: TABLETS_AT_ONCE }).rows()) {
-      const id = row.id as string;
-      found.set(id, {
-        id,
-        label: row.known_label as number | null,
-        by: row.labelled_by as string | null,
-        at: row.labelled_at as bigint | null,
-        sha256: row.sha256 as string | null,
-      });
-    }
+  for await (const row of rowsOfIds(table, COLUMNS, ids)) {
+    const id = row.id as string;
+    found.set(id, {
+      id,
+      label: row.known_label as number | null,
+      by: row.labelled_by as string | null,
+      at: row.labelled_at as bigint | null,
+      sha256: row.sha256 as string | null,
+    });
   }
   return found;
 }

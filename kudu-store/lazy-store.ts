@@ -23,6 +23,7 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
       },
       stream,
       query: queryBy(stream),
+      tally: async (...asked) => (await store()).images.tally(...asked),
       hold: async (...request) => (await store()).images.hold(...request),
       imageBytes: async (...request) => (await store()).images.imageBytes(...request),
     },
@@ -43,6 +44,7 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
       if (options.masters === null || (await listUnfinished(options.pool)).length === 0) return 0;
       return (await store()).carryOut();
     },
+    warmUp: async () => (await store()).warmUp(),
     [Symbol.dispose]: () => void loaded?.then((store) => store[Symbol.dispose]()),
   };
 }

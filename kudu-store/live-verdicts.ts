@@ -41,7 +41,7 @@ export async function writeLiveVerdicts(
   const write = await GuardedWrite.begin(context, client, live.dataset, ids);
   try {
     const rows = await readJudged(write.table, ids);
-    if (write.anyPending) await leaveOutGone(client, live.dataset, rows);
+    await leaveOutGone(client, write, live.dataset, rows);
     const counts = await writeGuarded(context, write, live, { verdicts, earlier, rows });
     if (counts.failed > 0) await noteUnclassified(client, live.dataset);
     await forgetPartWrites(client, live.part);
@@ -123,6 +123,9 @@ function countEarlier(
     counts.images = Math.max(counts.images, images);
     for (const [id, one] of said) {
       if (rows.get(id)?.revision !== revision) continue;
+      // It was not written after all: the revision is that of a label which was written before.
+      const more = verdicts.get(id);
+      if (more && !(one.failed && more.verdict.error !== null)) continue;
       count(counts, one);
       verdicts.delete(id);
     }

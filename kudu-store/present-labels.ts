@@ -1,7 +1,7 @@
 import type { PoolClient } from '../sql/database.ts';
 import type { GuardedWrite } from './guarded-write.ts';
 import { type LabelRow, readLabelRows } from './label-rows.ts';
-import { readDeletions } from './stored-rows.ts';
+import { leaveOutGone } from './stored-rows.ts';
 
 /**
  * The labels of images that are there: a row whose deletion is committed, or that came back with a batch that is not, counts
@@ -15,9 +15,6 @@ export async function readPresent(
   ids: readonly string[],
 ): Promise<Map<string, LabelRow>> {
   const rows = await readLabelRows(write.table, ids);
-  if (!write.anyDeleted) return rows;
-  for (const [id, { deleted }] of await readDeletions(client, dataset, ids)) {
-    if (deleted) rows.delete(id);
-  }
+  await leaveOutGone(client, write, dataset, rows);
   return rows;
 }

@@ -1,10 +1,11 @@
 import type { Where } from '../kudu/index.ts';
 import { type ChunkLimits, copyOut, type RowChunk } from '../sql/copy-out.ts';
-import type { Pool } from '../sql/database.ts';
+import type { Pool, Queryable } from '../sql/database.ts';
 import { RowReader } from '../sql/binary-rows.ts';
 import { checkCondition, selectionError } from '../sql/selection.ts';
 import {
   type ImagesInSql,
+  type ImageTally,
   queryBy,
   type SqlRequest,
   type StoredImages,
@@ -13,6 +14,7 @@ import {
 import { countRows, rowsSql } from '../sql/stored-rows.ts';
 import { type HeldSnapshot, holdSnapshot, streamSnapshot } from '../sql/stream-snapshot.ts';
 import type { KuduConnection } from './connection.ts';
+import { countImages, tallyImages } from './count-images.ts';
 import { GoneRows } from './gone-rows.ts';
 import { readInOrder, readRows, scanOf, type TableSnapshot } from './read-rows.ts';
 import { stageImages, whereOf } from './staged-images.ts';
@@ -107,6 +109,14 @@ export class KuduImages implements StoredImages {
     }
   }
 
+  async tally(db: Queryable, dataset: string): Promise<ImageTally[]> {
+    try {
+      return await tallyImages(await this.#snapshot(db, dataset));
+    } catch (error) {
+      throw kuduProblem(error);
+    }
+  }
+
   async hold(pool: Pool, dataset: string): Promise<HeldSnapshot> {
     try {
       const snapshot = await this.#snapshot(pool, dataset);
@@ -134,30 +144,19 @@ export class KuduImages implements StoredImages {
     }
   }
 
-  async #snapshot(pool: Pool, dataset: string, held?: HeldSnapshot): Promise<TableSnapshot> {
+  async #snapshot(db: Queryable, dataset: string, held?: HeldSnapshot): Promise<TableSnapshot> {
     // Made by `hold`.
     if (held) return held.inStore as TableSnapshot;
-    const table = await openOurs(await this.#connection.client(), await readStoreTable(pool, dataset));
-    return { table, at: undefined, gone: await GoneRows.read(pool, dataset) };
+    const table = await openOurs(await this.#connection.client(), await readStoreTable(db, dataset));
+    return { table, at: undefined, gone: await GoneRows.read(db, dataset) };
   }
 }
 
 /** What is more than a range of ids and of times. */
 function needsSql({ selection = {}, condition, order, after, limit }: StoredRowsRequest): boolean {
   const { where, sample, condition: narrower } = selection;
-  return Boolean(where ?? condition ?? narrower ?? sample ?? after ?? limit) || order === 'length';
-}
-
-async function countImages(snapshot: TableSnapshot, where: Where): Promise<number> {
-  const scan = scanOf(snapshot, [], where, { parallel: 4 });
-  let images = 0;
-  for await (const batch of scan) {
-    images += batch.numRows;
-    const isGone = snapshot.gone.of(batch);
-    for (let row = 0; isGone && row < batch.numRows; row++) if (isGone(row)) images--;
-  }
-  snapshot.at ??= scan.snapshot;
-  return images;
+  const asked = [where, sample, narrower, condition, after, limit];
+  return order === 'length' || asked.some((each) => each !== undefined && each !== null);
 }
 
 async function* idGroups(chunks: AsyncIterable<RowChunk>): AsyncGenerator<string[]> {

@@ -9,6 +9,14 @@ export interface TriedRow {
   attempts: number;
 }
 
+export const TRIED = ['classify_attempts', 'promotion_no'];
+
+/** @param row with the columns of `TRIED` */
+export const triedOf = ({ promotion_no, classify_attempts }: Record<string, unknown>): TriedRow => ({
+  promotionNo: promotion_no === null ? null : Number(promotion_no),
+  attempts: classify_attempts as number,
+});
+
 /** What all verdicts of one write have in common. */
 export interface VerdictWrite {
   model: number;

@@ -1,8 +1,8 @@
 import type { Table } from '../kudu/index.ts';
 import type { UnclassifiedImage } from '../sql/backlog.ts';
 import type { BacklogQuery } from '../sql/stored-verdicts.ts';
-import { TABLETS_AT_ONCE } from './stored-rows.ts';
-import type { TriedRow } from './verdict-cells.ts';
+import { rowsOfIds } from './scan-ids.ts';
+import { TRIED, type TriedRow, triedOf } from './verdict-cells.ts';
 
 /** A stored image that waits for the classifier. */
 export interface Waiting {
@@ -21,19 +21,14 @@ export interface FoundWaiting {
 
 /** Remembered at a time, some 10 MB: of more, the first are found again when these are done. */
 const REMEMBERED = 100_000;
+const TABLETS_AT_ONCE = 8;
 /** Of predictions that are none, as the server is asked. */
 const WITHOUT_PREDICTION = { prediction: -1 };
-const TRIED = ['classify_attempts', 'promotion_no'];
 
 type Cells = Record<string, unknown>;
 
 const isWaiting = ({ promotionNo, attempts }: TriedRow, query: BacklogQuery): boolean =>
   attempts < query.attempts || promotionNo !== query.model.promotionNo;
-
-const triedOf = ({ promotion_no, classify_attempts }: Cells): TriedRow => ({
-  promotionNo: promotion_no === null ? null : Number(promotion_no),
-  attempts: classify_attempts as number,
-});
 
 /** @param cellBytes the most bytes of an image's cell */
 export async function findWaiting(
@@ -98,7 +93,7 @@ export interface WaitingImage extends UnclassifiedImage {
 export async function readWaiting(table: Table, ids: string[], query: BacklogQuery): Promise<WaitingImage[]> {
   const images = new Map<string, WaitingImage>();
   const columns = ['id', 'image_base64', ...TRIED, ...CONTENT];
-  for await (const row of scanWaiting(table, columns, ids)) {
+  for await (const row of rowsOfIds(table, columns, ids, WITHOUT_PREDICTION)) {
     if (!isWaiting(triedOf(row), query)) continue;
     const {
       id,
@@ -123,15 +118,15 @@ export async function readStillWaiting(
 ): Promise<Map<string, TriedRow>> {
   const content = new Map(images.map((image) => [image.id, image.content]));
   const still = new Map<string, TriedRow>();
-  for await (const row of scanWaiting(table, ['id', ...TRIED, ...CONTENT], [...content.keys()])) {
+  for await (const row of rowsOfIds(
+    table,
+    ['id', ...TRIED, ...CONTENT],
+    [...content.keys()],
+    WITHOUT_PREDICTION,
+  )) {
     const id = row.id as string;
     const tried = triedOf(row);
     if (isWaiting(tried, query) && contentOf(row) === content.get(id)) still.set(id, tried);
   }
   return still;
 }
-
-const scanWaiting = (table: Table, columns: string[], ids: string[]): AsyncIterable<Cells> =>
-  table
-    .scan({ columns, where: { ...WITHOUT_PREDICTION, id: { in: ids } }, parallel: TABLETS_AT_ONCE })
-    .rows();

@@ -26,13 +26,16 @@ export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */
 export interface ImageStore {
   readonly name: StoreName;
-  /** Reading. */
+  /** Reading them. */
   readonly images: StoredImages;
+  /** What models say of them. */
   readonly verdicts: StoredVerdicts;
+  /** What people say of them. */
+  readonly labels: StoredLabels;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
-  /** What people say of its images. */
-  readonly labels: StoredLabels;
+  /** Loads what the first batch would have to wait for, and begins to connect. */
+  warmUp?(): Promise<void>;
   /**
    * Does what is committed in Postgres, and was to be done in the store after that; in one with transactions there is no such thing.
    * @returns of how many images

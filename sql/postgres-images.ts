@@ -1,5 +1,5 @@
 import { checkCondition, selectionError } from './selection.ts';
-import { partitionOf, queryBy, type StoredImages } from './stored-images.ts';
+import { type ImageTally, partitionOf, queryBy, type StoredImages } from './stored-images.ts';
 import { sqlRows } from './stored-rows.ts';
 import { holdSnapshot, streamSnapshot } from './stream-snapshot.ts';
 
@@ -26,6 +26,13 @@ export const postgresImages: StoredImages = {
     stream(pool, request, (client, images) => sqlRows(client, images, request, limits)),
   stream,
   query: queryBy(stream),
+  async tally(db, dataset) {
+    const { rows } = await db.query<ImageTally>(
+      `select known_label as "knownLabel", prediction, labelled_by is not null as "byPerson", count(*) as images
+       from public."${dataset}" group by 1, 2, 3`,
+    );
+    return rows;
+  },
   hold: holdSnapshot,
   async imageBytes(pool, dataset) {
     const { rows } = await pool.query<{ bytes: number | null }>(

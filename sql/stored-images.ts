@@ -1,5 +1,5 @@
 import type { ChunkLimits, RowChunk } from './copy-out.ts';
-import type { Pool, PoolClient } from './database.ts';
+import type { Pool, PoolClient, Queryable } from './database.ts';
 import { getAnyDataset } from './datasets.ts';
 import type { ImageStores } from './image-store.ts';
 import type { Selection } from './selection.ts';
@@ -61,6 +61,17 @@ export interface SqlRequest extends IdRange {
   snapshot?: HeldSnapshot | undefined;
 }
 
+/** Images of which the same is said. */
+export interface ImageTally {
+  /** Class index; null: unknown. */
+  knownLabel: number | null;
+  /** Class index; −1: not classified. */
+  prediction: number;
+  /** A person said what it is, or that it is not known. */
+  byPerson: boolean;
+  images: number;
+}
+
 /**
  * Reads the images of datasets, wherever a store has them: `stores[dataset.store].images`. Everything is read from one snapshot,
  * and where a user's condition runs, nothing can be written.
@@ -83,6 +94,11 @@ export interface StoredImages {
     request: SqlRequest,
     read: (client: PoolClient, images: ImagesInSql) => AsyncIterable<T>,
   ): AsyncGenerator<T>;
+  /**
+   * Counts images by what they are and are said to be, each combination that occurs once.
+   * @param db a client in a transaction sees what else is read there at the same moment, as far as the store is the database
+   */
+  tally(db: Queryable, dataset: string): Promise<ImageTally[]>;
   /** Keeps the dataset and the database as they are now for others to read, on a connection of its own. */
   hold(pool: Pool, dataset: string): Promise<HeldSnapshot>;
   /** Bytes of an image in base64, the mean of some; null: there are none. */

@@ -2,8 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/g
 import { type PoolClient, transaction } from '../../sql/database.ts';
 import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { imageLabels, labelChanges, listLabelOperations } from '../../sql/label-history.ts';
-import { relabelImages, relabelSelection } from '../../sql/relabel.ts';
-import { selectionSql } from '../../sql/selection.ts';
+import { relabelImages } from '../../sql/relabel.ts';
 import { BEGIN_INGEST } from '../../sql/write-batch.ts';
 import { digitsDataset } from '../support/image-rows.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
@@ -45,31 +44,7 @@ const say = (ids: string[], label: number | null, by: string) =>
 const labels = async (ids: string[]) =>
   (await imageLabels(db.pool, 'mnist', ids)).map(({ class: name, by }) => (by ? `${name} by ${by}` : name));
 
-const readSelection = (where: string) =>
-  transaction(db.pool, async (client) => {
-    await client.query('set transaction read only');
-    return relabelSelection(client, selectionSql('mnist', { where }));
-  });
-
 describe('relabelling images', () => {
-  test('leaves alone what changed between the selection and the writing', async () => {
-    await produced(4);
-    const { ids, states } = await readSelection("known_label = 7 and id <> 'a3'");
-    expect(ids).toEqual(['a0', 'a1', 'a2']);
-    await say(['a0'], 5, 'bob');
-    await asIngest("update mnist set sha256 = '\\x01', image_base64 = 'AAAA' where id = 'a1'");
-    // A prediction is no reason: the label and the picture are what a person looked at.
-    await asIngest("update mnist set prediction = 4 where id = 'a2'");
-    const result = await relabelImages(
-      db.pool,
-      mnist,
-      { ids, states, labels: ids.map(() => 3) },
-      { by: 'ada', detail: '' },
-    );
-    expect(result).toMatchObject({ changed: 1, changedMeanwhile: 2, missing: [] });
-    expect(await labels(['a0', 'a1', 'a2', 'a3'])).toEqual(['5 by bob', '7', '3 by ada', '7']);
-  });
-
   test('and the ingest meet in the order of ids; a person’s transaction in another order is got over', async () => {
     await produced(2);
     const person = await db.pool.connect();

@@ -27,7 +27,11 @@ export function recordCalls(table: Table): { calls: RecordedCall[] } & Disposabl
         if (property !== 'call') return typeof value === 'function' ? value.bind(target) : value;
         return (call: Parameters<Connection['call']>[0]) => {
           const { method, body } = call;
-          calls.push({ method, server: `${address.host}:${address.port}`, ...scanStep(method, wholeOf(body)) });
+          calls.push({
+            method,
+            server: `${address.host}:${address.port}`,
+            ...scanStep(method, wholeOf(body)),
+          });
           return target.call(call);
         };
       },

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { type Client, connect, type Table } from '../../../kudu/index.ts';
+import { type Client, connect, EncodedWrite, RowEncoder, Schema, type Table } from '../../../kudu/index.ts';
 import { RequestTracker } from '../../../kudu/write/request-tracker.ts';
 import { type CuttingProxy, cuttingProxy } from '../support/cutting-proxy.ts';
 import { type KuduCluster, kuduCluster } from '../support/kudu-cluster.ts';
@@ -43,6 +43,33 @@ test('an insert whose answer is lost is sent again and is not "already present"'
   expect(await session.flush()).toEqual({ errors: [] });
   expect(proxy.made).toBe(3);
   expect(await toolScan(cluster.addresses, 'inserts')).toHaveLength(10);
+});
+
+test('rows that were encoded apart are as well, and memory that may still be in a socket is not used again', async () => {
+  const table = await newTable('encoded');
+  const { memory } = table.context;
+  const schema = new Schema([
+    { name: 'id', type: 'INT32', key: true },
+    { name: 'n', type: 'INT32', nullable: true },
+  ]);
+  const insert = async (from: number) => {
+    const encoder = new RowEncoder(schema);
+    const write = new EncodedWrite(table, schema);
+    for (let id = from; id < from + 3000; id++) {
+      encoder.begin();
+      encoder.int32(0, id);
+      write.add('INSERT', { ...encoder.end() });
+    }
+    return write.send();
+  };
+  const grown = () => [memory.take(), memory.take()].filter(({ bytes }) => bytes.length > 16 * 1024).length;
+  expect(await insert(0)).toEqual([]);
+  expect(grown()).toBe(1);
+  proxy.made = 0;
+  proxy.cuts = 3;
+  expect(await insert(3000)).toEqual([]);
+  expect([proxy.made, grown()]).toEqual([3, 0]);
+  expect(await toolScan(cluster.addresses, 'encoded')).toHaveLength(6000);
 });
 
 test('the errors of rows whose answer was lost are those of the first time', async () => {

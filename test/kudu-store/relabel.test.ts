@@ -1,10 +1,11 @@
 import { beforeAll, describe, expect, test } from '@jest/globals';
 import { carryOut } from '../../ingest/carry-out.ts';
 import { labelChanges, listLabelOperations } from '../../sql/label-history.ts';
-import { imagehub, type RunningCommand, startImagehub } from '../support/imagehub.ts';
+import { type CommandResult, imagehub, type RunningCommand, startImagehub } from '../support/imagehub.ts';
 import { digitPng } from '../support/digits.ts';
 import { withSeed } from '../support/fault-mode.ts';
 import { until } from '../support/pipeline.ts';
+import { temporaryFolder } from '../support/temporary-folder.ts';
 import { untilSomebodyWaits } from '../support/sessions.ts';
 import { type StoreDataset, storeHub, type StoreMessage } from '../image-store/support/store-hub.ts';
 
@@ -38,6 +39,50 @@ const seen = async (dataset: StoreDataset, ids: string[]) =>
   (await labels().read(hub.pool, dataset.name, ids)).map((one) => `${one.class} by ${one.by}`);
 const pending = async (dataset: StoreDataset) => (await dataset.reconcile()).pendingLabels;
 
+test('imagehub relabel takes ids, a condition and a file, tries it dry, and has a history that can be undone', async () => {
+  await using dataset = await produced(3);
+  const { name } = dataset;
+  const relabel = async (...args: string[]) => {
+    const { status, stdout, stderr } = await imagehub(['relabel', ...args, '--json'], { env: hub.env });
+    expect({ status, stderr }).toEqual({ status: 0, stderr: expect.not.stringContaining('rror') });
+    return JSON.parse(stdout) as Record<string, unknown>;
+  };
+  const where = [name, '--where', "known_label = 7 and id < 'a2'", '--class', '4', '--by', 'ada'];
+  expect(await relabel(...where, '--dry-run')).toMatchObject({
+    changed: 2,
+    before: [{ class: '7', images: 2 }],
+  });
+  const { operation } = await relabel(...where, '--yes');
+  await using folder = await temporaryFolder();
+  const file = await folder.write('labels.csv', 'id,class\na1,5\na2,6\n');
+  expect(await relabel(name, '--from', file, '--by', 'bob')).toMatchObject({ images: 2, changed: 2 });
+  expect(await relabel('history', name, '--id', 'a1')).toMatchObject({
+    images: [{ id: 'a1', class: '5', by: 'bob' }],
+    changes: [
+      { from: '7', to: '4', by: 'ada' },
+      { from: '4', before: 'ada', to: '5', by: 'bob' },
+    ],
+  });
+  expect(await relabel('undo', name, String(operation), '--by', 'eve')).toMatchObject({
+    restored: 1,
+    changedSince: 1,
+    deleted: 0,
+  });
+  expect(await relabel(name, '--id', 'a0', '--clear', '--by', 'bob')).toMatchObject({ changed: 1 });
+  expect((await dataset.images()).map((row) => `${row.known_label} by ${row.labelled_by}`)).toEqual([
+    'null by bob',
+    '5 by bob',
+    '6 by bob',
+  ]);
+  const missing = await imagehub(['relabel', name, '--id', 'a0', '--id', 'b0', '--class', '1'], {
+    env: hub.env,
+  });
+  expect(missing).toMatchObject({
+    status: 1,
+    stderr: expect.stringMatching(/no image b0.*Nothing was changed/s),
+  });
+});
+
 /** Any number that nobody else locks. */
 const GATE = 4711;
 
@@ -51,7 +96,16 @@ const GATES = {
   written: 'before delete on imagehub.kudu_writes for each statement when (not imagehub.any_label_waits())',
 } as const;
 
+/** Takes ten seconds to give up, so it begins first. */
+let away: Promise<CommandResult>;
+
 beforeAll(async () => {
+  await hub.pool.query(
+    `insert into imagehub.datasets (name, topic, store) values ('far', 'far', 'kudu');
+     insert into imagehub.classes values ('far', 0, 'a'), ('far', 1, 'b')`,
+  );
+  const env = { ...hub.env, IMAGEHUB_KUDU_MASTERS: '127.0.0.1:1' };
+  away = imagehub(['relabel', 'far', '--id', 'a', '--class', 'b'], { env });
   await hub.pool.query(`
     create function imagehub.any_label_waits() returns boolean language sql as 'select exists (select from imagehub.pending_labels)';
     create function imagehub.wait_at_gate() returns trigger language plpgsql as $$ begin
@@ -104,18 +158,6 @@ async function atGate(
 }
 
 describe('a relabelling that is killed', () => {
-  test('before its commit has not happened', async () => {
-    await using dataset = await produced(2);
-    await atGate('decided', [dataset.name, '--id', 'a0', '--class', '3'], async ({ command, endSession }) => {
-      command.kill();
-      await endSession();
-    });
-    expect(await stored(dataset)).toEqual({ a0: '7', a1: '7' });
-    expect(await listLabelOperations(hub.pool, dataset.name, { limit: 5 })).toEqual([]);
-    expect(await say(dataset, ['a0'], 4, 'bob')).toMatchObject({ changed: 1 });
-    expect(await stored(dataset)).toEqual({ a0: '4 by bob', a1: '7' });
-  });
-
   test('between its commit and Kudu is carried out by whoever comes next, and no message wins against it', async () => {
     await using dataset = await produced(6);
     const ids = ['a0', 'a1', 'a2', 'a3', 'a4'];
@@ -207,6 +249,13 @@ describe('a relabelling that is frozen, and wakes when its session has ended', (
 });
 
 describe('a relabelling that cannot be written to Kudu', () => {
+  test('as Kudu is away, has not happened, and says so', async () => {
+    const { status, stderr } = await away;
+    expect(status).toBe(1);
+    expect(stderr).toContain('Kudu does not answer');
+    expect(await listLabelOperations(hub.pool, 'far', { limit: 1 })).toEqual([]);
+  });
+
   /** As a table that does not take them. */
   const refusing = async (work: () => Promise<void>) => {
     await hub.pool.query(`
@@ -247,18 +296,65 @@ describe('a relabelling that cannot be written to Kudu', () => {
     ]);
     expect(rows).toEqual([]);
   });
-
-  test('as Kudu is away, has not happened, and says so', async () => {
-    await using dataset = await produced(1);
-    const env = { ...hub.env, IMAGEHUB_KUDU_MASTERS: '127.0.0.1:1' };
-    const { status, stderr } = await imagehub(['relabel', dataset.name, '--id', 'a0', '--class', '3'], {
-      env,
-    });
-    expect(status).toBe(1);
-    expect(stderr).toContain('Kudu does not answer');
-    expect(await listLabelOperations(hub.pool, dataset.name, { limit: 1 })).toEqual([]);
-  });
 });
+
+test('an image whose deletion is committed, and whose row is in Kudu still, is none that could be labelled', async () => {
+  await using dataset = await produced(2);
+  // As if whoever deletes it died then.
+  await hub.pool.query(`
+    create or replace function imagehub.refuse() returns trigger language plpgsql as $$ begin raise exception 'not now'; end $$;
+    create trigger refuse before update on imagehub.deleted_images for each row execute function imagehub.refuse()`);
+  await dataset.deliver([{ key: 'a0', value: null }]);
+  expect(await stored(dataset)).toEqual({ a0: '7', a1: '7' });
+  const asked = await say(dataset, ['a0', 'a1'], 3, 'ada');
+  expect(asked).toMatchObject({ changed: 1, missing: ['a0'] });
+  expect(await seen(dataset, ['a0', 'a1'])).toEqual(['3 by ada']);
+  await hub.pool.query('drop trigger refuse on imagehub.deleted_images');
+  expect(
+    await labels().undo(hub.pool, dataset.name, asked.operation!, { by: 'ada', detail: '' }),
+  ).toMatchObject({
+    restored: 1,
+  });
+  await hub.stores.kudu.carryOut!();
+  expect(await stored(dataset)).toEqual({ a1: '7' });
+});
+
+test('undoing in SQL, which knows Postgres’s table alone, is refused with what to do', async () => {
+  await using dataset = await produced(1);
+  const { operation } = await say(dataset, ['a0'], 3, 'ada');
+  const undoing = hub.pool.query('select imagehub.undo_labels($1, $2)', [dataset.name, operation]);
+  await expect(undoing).rejects.toMatchObject({ hint: `imagehub relabel undo ${dataset.name} ${operation}` });
+  expect(await listLabelOperations(hub.pool, dataset.name, { limit: 5 })).toHaveLength(1);
+});
+
+test('whoever drops the dataset waits for a relabelling, and takes its history away too', async () => {
+  await using dataset = await produced(1);
+  const keeper = await hub.pool.connect();
+  try {
+    await keeper.query('select pg_advisory_lock($1)', [GATE]);
+    await keeper.query(`create trigger gate ${GATES.decided} execute function imagehub.wait_at_gate()`);
+    const said = say(dataset, ['a0'], 3, 'ada').catch((error: Error) => error.message);
+    await untilSomebodyWaits(hub.pool);
+    const dropped = dataset.drop();
+    await Promise.race([dropped, untilBlocked(2)]);
+    await keeper.query('select pg_advisory_unlock($1)', [GATE]);
+    await Promise.all([dropped, said]);
+  } finally {
+    keeper.release(true);
+    await hub.pool.query('drop trigger if exists gate on imagehub.pending_labels');
+  }
+  const left = 'select from imagehub.label_changes where dataset = $1';
+  expect((await hub.pool.query(left, [dataset.name])).rows).toEqual([]);
+});
+
+/** Until so many sessions wait for a lock. */
+const untilBlocked = (sessions: number) =>
+  until(async () => {
+    const { rows } = await hub.pool.query(
+      `select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`,
+    );
+    return rows.length >= sessions;
+  }, `${sessions} sessions wait`);
 
 test('people and messages at once: the label is always the last that a person gave, and no label is without its history', async () =>
   withSeed(async (random) => {
