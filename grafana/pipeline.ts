@@ -289,7 +289,8 @@ const indexLagSeconds = () =>
     .description('Age of the oldest change that may not be in the index yet.')
     .datasource(PROMETHEUS)
     .unit('s')
-    .withTarget(promql('max(imagehub_index_lag_seconds)', 'seconds behind'));
+    .withTarget(promql('max(imagehub_index_lag_seconds)', 'seconds behind'))
+    .withTarget(promql('max by (dataset) (imagehub_index_kudu_lag_seconds)', '{{dataset}} (Kudu)'));
 
 const indexDocuments = () =>
   series('Documents per second')

@@ -79,9 +79,7 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
     'NOT_SUPPORTED',
     `The images of ${name} are in Kudu, which this does not work with yet.`,
     {
-      hint:
-        'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; relabel; reclassify, predict; report, export, ' +
-        'evaluate, suspects; model add, list, promote without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
+      hint: 'Not yet: train, sweep, drift, shadow, features, duplicates, similar, outliers. docs/kudu-store.md says what works.',
     },
   );
 }

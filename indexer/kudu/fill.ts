@@ -49,7 +49,9 @@ export async function fillFromKudu(job: FillJob, table: Table): Promise<Filled> 
         rebuildContext(options, signal, 'external_gte'),
       );
       if (homeless.length > 0) throw indexVanished(target.index);
-      onProgress?.((written += changes.length), total);
+      written += changes.length;
+      // What changed meanwhile is written beside that.
+      onProgress?.(Math.min(written, total!), total);
     },
     truncated: () => Promise.resolve(),
   });

@@ -171,6 +171,7 @@ function setGauges(): void {
   metrics.backlogImages.set({ dataset: 'mnist' }, 20);
   metrics.indexLagBytes.set(4096);
   metrics.indexLagSeconds.set(3);
+  metrics.kuduIndexLagSeconds.set({ dataset: 'mnist' }, 1);
 }
 
 /** As a running pipeline does, a few times per scrape: rates need counters that move. */

@@ -1,10 +1,10 @@
-import { describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createKuduDataset, dropKuduDataset } from '../../../kudu-store/manage.ts';
 import { fenceOf } from '../../../kudu-store/columns.ts';
 import { TEN, until } from '../../support/pipeline.ts';
 import { testServers } from '../../support/servers.ts';
-import { insertRows } from '../../support/indexer.ts';
+import { insertRows, type RunningIndexer } from '../../support/indexer.ts';
 import { kuduIndex, type KuduIndex } from './support/kudu-index.ts';
 
 const positionOf = async ({ pool, dataset }: KuduIndex) =>
@@ -15,11 +15,19 @@ const positionOf = async ({ pool, dataset }: KuduIndex) =>
     )
   ).rows[0]!;
 
-describe('the index of a dataset in Kudu', () => {
+describe('the index of a dataset in Kudu, while an indexer runs,', () => {
+  let index: KuduIndex;
+  let indexer: RunningIndexer;
+  beforeAll(async () => {
+    index = await kuduIndex();
+    indexer = index.start({ config: { kuduIndexMs: 200 } });
+  });
+  afterAll(async () => {
+    await index[Symbol.asyncDispose]();
+  });
+
   test('follows inserts, updates, deletions, and an image that comes back', async () => {
-    await using index = await kuduIndex();
     const { dataset } = index;
-    index.start();
     await index.put([
       { id: 'a', known_label: 3, prediction: 3 },
       { id: 'b', prediction: -1 },
@@ -43,6 +51,68 @@ describe('the index of a dataset in Kudu', () => {
     expect((await positionOf(index)).generation).toBe(1);
   });
 
+  test('a label that somebody sets in Kudu, which no revision tells of', async () => {
+    const { dataset, table, kudu } = index;
+    await index.put([{ id: 'a', known_label: 1 }]);
+    await index.follows();
+    const session = kudu.session();
+    session.update(table, { id: 'a', known_label: 7, labelled_by: 'somebody' });
+    await session.flush();
+    await until(
+      async () => (await index.document('a', dataset))?.known_label === 7,
+      'the label is in the index',
+      20_000,
+    );
+  });
+
+  test('a refused document is recorded, holds up nothing, and is forgotten when its row changes or goes', async () => {
+    const { dataset, pool } = index;
+    // Deeper than the 20 levels that a flattened field takes.
+    let exif: unknown = 'bottom';
+    for (let level = 0; level < 30; level++) exif = { deeper: exif };
+    const deep = JSON.stringify(exif);
+    await index.put([{ id: 'first' }]);
+    await index.follows();
+    await index.put([{ id: 'deep', exif: deep }, { id: 'deeper', exif: deep }, { id: 'good' }]);
+    const refused = async () =>
+      (
+        await pool.query<{ id: string }>(
+          'select id from imagehub.index_dead_documents where dataset = $1 order by id',
+          [dataset],
+        )
+      ).rows.map(({ id }) => id);
+    await until(async () => (await refused()).length === 2, 'both are recorded');
+    await until(async () => (await index.document('good', dataset)) !== undefined, 'the neighbour is there');
+    // Longer than the caretaker needs to forget what it thinks resolved.
+    await sleep(2500);
+    expect(await refused()).toEqual(['deep', 'deeper']);
+    await index.put([{ id: 'deep', exif: '{}' }]);
+    await index.remove(['deeper']);
+    await index.follows();
+    await until(async () => (await refused()).length === 0, 'both are forgotten');
+  });
+
+  test('columns that are renamed, added and dropped meanwhile', async () => {
+    const { dataset, kudu } = index;
+    await index.put([{ id: 'a', camera: 'X100' }]);
+    await index.follows();
+    const { now, next } = fenceOf((await kudu.openTable(dataset)).schema.columns)!;
+    await kudu.alterTable(dataset, [
+      { renameColumn: now, to: next },
+      { addColumn: { name: 'extra', type: 'INT32', nullable: true } },
+    ]);
+    await index.put([{ id: 'b', camera: 'X100' }], await kudu.openTable(dataset));
+    await index.follows();
+    await kudu.alterTable(dataset, [{ dropColumn: 'camera' }]);
+    await index.put([{ id: 'c', format: 'png' }], await kudu.openTable(dataset));
+    await index.follows();
+    expect(await index.document('b', dataset)).toHaveProperty('camera');
+    expect(await index.document('c', dataset)).toMatchObject({ format: 'png' });
+    expect(indexer.lines.some(({ msg }) => /built anew/.test(msg))).toBe(false);
+  });
+});
+
+describe('the index of a dataset in Kudu', () => {
   test('catches up after being off: changed often, deleted and come back, come and gone meanwhile', async () => {
     await using index = await kuduIndex();
     const { dataset, pool } = index;
@@ -101,43 +171,6 @@ describe('the index of a dataset in Kudu', () => {
     expect(await index.document('back', dataset)).toMatchObject({ known_label: 2 });
   });
 
-  test('a label that somebody sets in Kudu, which no revision tells of', async () => {
-    await using index = await kuduIndex();
-    const { dataset, table, kudu } = index;
-    index.start();
-    await index.put([{ id: 'a', known_label: 1 }]);
-    await index.follows();
-    const session = kudu.session();
-    session.update(table, { id: 'a', known_label: 7, labelled_by: 'somebody' });
-    await session.flush();
-    await until(
-      async () => (await index.document('a', dataset))?.known_label === 7,
-      'the label is in the index',
-      20_000,
-    );
-  });
-
-  test('columns that are renamed, added and dropped meanwhile', async () => {
-    await using index = await kuduIndex();
-    const { dataset, kudu } = index;
-    const indexer = index.start();
-    await index.put([{ id: 'a', camera: 'X100' }]);
-    await index.follows();
-    const { now, next } = fenceOf((await kudu.openTable(dataset)).schema.columns)!;
-    await kudu.alterTable(dataset, [
-      { renameColumn: now, to: next },
-      { addColumn: { name: 'extra', type: 'INT32', nullable: true } },
-    ]);
-    await index.put([{ id: 'b', camera: 'X100' }], await kudu.openTable(dataset));
-    await index.follows();
-    await kudu.alterTable(dataset, [{ dropColumn: 'camera' }]);
-    await index.put([{ id: 'c', format: 'png' }], await kudu.openTable(dataset));
-    await index.follows();
-    expect(await index.document('b', dataset)).toHaveProperty('camera');
-    expect(await index.document('c', dataset)).toMatchObject({ format: 'png' });
-    expect(indexer.lines.some(({ msg }) => /built anew/.test(msg))).toBe(false);
-  });
-
   test('of a dataset that is dropped goes, and of one made again under its name shows nothing of the old one', async () => {
     await using index = await kuduIndex();
     const { dataset, pool, client, config, kudu } = index;
@@ -184,34 +217,5 @@ describe('the index of a dataset in Kudu', () => {
     await sleep(2500);
     expect(await positionOf(index)).toEqual(before);
     expect(before.generation).toBe(1);
-  });
-
-  test('a refused document is recorded, holds up nothing, and is forgotten when its row changes or goes', async () => {
-    await using index = await kuduIndex();
-    const { dataset, pool } = index;
-    index.start();
-    // Deeper than the 20 levels that a flattened field takes.
-    let exif: unknown = 'bottom';
-    for (let level = 0; level < 30; level++) exif = { deeper: exif };
-    const deep = JSON.stringify(exif);
-    await index.put([{ id: 'first' }]);
-    await index.follows();
-    await index.put([{ id: 'deep', exif: deep }, { id: 'deeper', exif: deep }, { id: 'good' }]);
-    const refused = async () =>
-      (
-        await pool.query<{ id: string }>(
-          'select id from imagehub.index_dead_documents where dataset = $1 order by id',
-          [dataset],
-        )
-      ).rows.map(({ id }) => id);
-    await until(async () => (await refused()).length === 2, 'both are recorded');
-    await until(async () => (await index.document('good', dataset)) !== undefined, 'the neighbour is there');
-    // Longer than the caretaker needs to forget what it thinks resolved.
-    await sleep(2500);
-    expect(await refused()).toEqual(['deep', 'deeper']);
-    await index.put([{ id: 'deep', exif: '{}' }]);
-    await index.remove(['deeper']);
-    await index.follows();
-    await until(async () => (await refused()).length === 0, 'both are forgotten');
   });
 });
