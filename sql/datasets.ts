@@ -74,7 +74,7 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
     {
       hint:
         'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; relabel; report, export, evaluate, ' +
-        'suspects; model add, list, promote without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
+        'impact, suspects; model add, list, promote without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
     },
   );
 }
