@@ -1,8 +1,9 @@
 import pg from 'pg';
 import { RowReader } from './binary-rows.ts';
 import { copyOut } from './copy-out.ts';
-import { type Pool, type PoolClient, type Queryable, withClient } from './database.ts';
+import type { Pool, PoolClient, Queryable } from './database.ts';
 import { type Selection, selectionSql } from './selection.ts';
+import type { ImagesInSql, StoredImages } from './stored-images.ts';
 import { trainedOnSql } from './training-sets.ts';
 
 /** What two models are compared by, image by image. */
@@ -71,6 +72,16 @@ function select({ live, candidate, reuse, timeColumn, trainedIn }: Comparison, o
     ${reuse ? predictions(candidate, 'c') : ''}`;
 }
 
+/** Columns that the statements name. */
+export const comparedColumns = ({ timeColumn }: Comparison): string[] => [
+  'sha256',
+  timeColumn,
+  'prediction',
+  'confidence',
+  'model_id',
+  'image_base64',
+];
+
 function comparedRow(reader: RowReader): StoredComparison {
   return {
     id: reader.text()!,
@@ -93,24 +104,27 @@ function comparedRow(reader: RowReader): StoredComparison {
  */
 export async function* readStored(
   client: PoolClient,
+  images: ImagesInSql,
   comparison: Comparison,
   selection: Selection,
 ): AsyncGenerator<StoredComparison[]> {
-  const all = select(comparison, selectionSql(comparison.dataset, selection));
+  const all = select(comparison, selectionSql(images, selection));
   const both = `select * from (${all}) s where live_prediction is not null and candidate_prediction is not null`;
   for await (const { bytes } of copyOut(client, both, CHUNK)) yield readRows(bytes);
 }
 
 /** The same of images with these ids, whatever is stored of them, by id; those that are gone are missing. */
 export async function readStoredOf(
+  stored: StoredImages,
   pool: Pool,
   comparison: Comparison,
   ids: string[],
 ): Promise<Map<string, StoredComparison>> {
   const list = ids.map((id) => pg.escapeLiteral(id)).join(', ');
-  const of = `${selectionSql(comparison.dataset)} and i.id = any(array[${list}]::text[])`;
   const found = new Map<string, StoredComparison>();
-  await withClient(pool, async (client) => {
+  const request = { dataset: comparison.dataset, columns: comparedColumns(comparison), ids };
+  await stored.query(pool, request, async (client, images) => {
+    const of = `${selectionSql(images)} and i.id = any(array[${list}]::text[])`;
     for await (const { bytes } of copyOut(client, select(comparison, of), CHUNK)) {
       for (const row of readRows(bytes)) found.set(row.id, row);
     }
@@ -131,12 +145,13 @@ function readRows(bytes: Uint8Array<ArrayBuffer>): StoredComparison[] {
  */
 export async function readExtent(
   db: Queryable,
-  { dataset, timeColumn }: Comparison,
+  images: ImagesInSql,
+  { timeColumn }: Comparison,
   selection: Selection,
 ): Promise<{ images: number; first: Date | null; last: Date | null }> {
   const { rows } = await db.query<{ images: number; first: Date | null; last: Date | null }>(
     `select count(*) as images, min(i.${timeColumn}) as first, max(i.${timeColumn}) as last
-     from ${selectionSql(dataset, selection)}`,
+     from ${selectionSql(images, selection)}`,
   );
   return rows[0]!;
 }

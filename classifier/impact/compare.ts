@@ -2,6 +2,7 @@ import type { Pool, PoolClient } from 'pg';
 import { HubError } from '../../errors.ts';
 import {
   candidateIsStored,
+  comparedColumns,
   type Comparison,
   liveIsStored,
   readStored,
@@ -11,7 +12,8 @@ import {
 import type { Dataset } from '../../sql/datasets.ts';
 import type { ImageStores } from '../../sql/image-store.ts';
 import { narrowed, type Selection } from '../../sql/selection.ts';
-import { type HeldSnapshot, holdSnapshot, streamSnapshot } from '../../sql/stream-snapshot.ts';
+import type { ImagesInSql, StoredImages } from '../../sql/stored-images.ts';
+import type { HeldSnapshot } from '../../sql/stream-snapshot.ts';
 import type { ModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
 import type { ComparedImage, Said } from './outcome.ts';
@@ -43,6 +45,7 @@ export interface ComparedBatch {
 /** All passes read one snapshot: each image is in just one of them, whatever becomes of it meanwhile. */
 interface Pass extends CompareContext {
   snapshot: HeldSnapshot;
+  reader: StoredImages;
 }
 
 /**
@@ -51,9 +54,10 @@ interface Pass extends CompareContext {
  * @throws HubError USAGE for a condition that cannot be used, INTERRUPTED
  */
 export async function* compareImages(context: CompareContext): AsyncGenerator<ComparedBatch> {
-  const { comparison, candidate, live } = context;
-  await using snapshot = await holdSnapshot(context.pool);
-  const pass = { ...context, snapshot };
+  const { comparison, candidate, live, pool, dataset } = context;
+  const { images } = context.stores[dataset.store];
+  await using snapshot = await images.hold(pool, dataset.name);
+  const pass = { ...context, snapshot, reader: images };
   const byLive = liveIsStored(comparison);
   const byCandidate = candidateIsStored(comparison);
   if (comparison.reuse) yield* storedImages(pass);
@@ -73,9 +77,9 @@ export async function* compareImages(context: CompareContext): AsyncGenerator<Co
 
 /** Of which both are stored: no image is read. */
 async function* storedImages(context: Pass): AsyncGenerator<ComparedBatch> {
-  const { pool, comparison, selection, snapshot, signal } = context;
-  const read = async function* (client: PoolClient) {
-    for await (const rows of readStored(client, comparison, selection)) {
+  const { pool, reader, comparison, selection, snapshot, signal } = context;
+  const read = async function* (client: PoolClient, inSql: ImagesInSql) {
+    for await (const rows of readStored(client, inSql, comparison, selection)) {
       if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while images were compared.');
       const images = rows.map((row) => ({
         ...row,
@@ -85,7 +89,8 @@ async function* storedImages(context: Pass): AsyncGenerator<ComparedBatch> {
       yield { images, liveStored: true, candidateStored: true };
     }
   };
-  yield* streamSnapshot(pool, read, snapshot);
+  const request = { dataset: comparison.dataset, selection, columns: comparedColumns(comparison), snapshot };
+  yield* reader.stream(pool, request, read);
 }
 
 /** Of which one is stored, and `model` says the other one. */
@@ -95,9 +100,9 @@ async function* half(
   conditions: string[],
   pair: (row: StoredComparison, said: Said) => { live: Said | null; candidate: Said | null },
 ): AsyncGenerator<ComparedBatch> {
-  const { pool, comparison, candidate } = context;
+  const { pool, reader, comparison, candidate } = context;
   for await (const batch of classified(context, model, conditions)) {
-    const rows = await readStoredOf(pool, comparison, batch.ids);
+    const rows = await readStoredOf(reader, pool, comparison, batch.ids);
     const images = batch.ids.flatMap((id, i): ComparedImage[] => {
       const row = rows.get(id);
       if (!row || !sameBytes(row.sha256, batch.sha256[i]!)) return [];
@@ -110,7 +115,7 @@ async function* half(
 
 /** Of which none is stored: both models go through the same images, side by side. */
 async function* computed(context: Pass, live: ModelRef, conditions: string[]): AsyncGenerator<ComparedBatch> {
-  const { pool, comparison, candidate } = context;
+  const { pool, reader, comparison, candidate } = context;
   const sides = [live, candidate].map((model) => ({
     batches: classified(context, model, conditions),
     waiting: new Map<string, { said: Said; sha256: Uint8Array | null }>(),
@@ -141,6 +146,7 @@ async function* computed(context: Pass, live: ModelRef, conditions: string[]): A
       }
       if (met.length === 0) continue;
       const rows = await readStoredOf(
+        reader,
         pool,
         comparison,
         met.map(({ id }) => id),

@@ -4,7 +4,7 @@ import type { Logger } from '../../log.ts';
 import { type Comparison, readExtent } from '../../sql/compared-images.ts';
 import { databaseTime } from '../../sql/database-time.ts';
 import { transaction } from '../../sql/database.ts';
-import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
 import {
   beginImpact,
   deleteImpact,
@@ -15,7 +15,8 @@ import {
 import type { ImageStores } from '../../sql/image-store.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
-import { checkSelection, describeSelection, narrowed, type Selection } from '../../sql/selection.ts';
+import { describeSelection, narrowed, type Selection, selectionSql } from '../../sql/selection.ts';
+import type { StoredImages } from '../../sql/stored-images.ts';
 import { trainingRunOf } from '../../sql/training-sets.ts';
 import { loadModelRef } from '../model-ref.ts';
 import {
@@ -108,10 +109,11 @@ export async function measureImpact(
 ): Promise<ImpactReport> {
   const { pool } = context;
   const started = performance.now();
-  const dataset = await getDataset(pool, name);
+  const dataset = await getAnyDataset(pool, name);
+  const { images } = context.stores[dataset.store];
   const comparison = await comparisonOf(pool, dataset, request);
   const selection = request.selection ?? {};
-  const { extent, until } = await extentOf(pool, comparison, selection);
+  const { extent, until } = await extentOf(images, pool, comparison, selection);
   const bucket = request.bucket ?? bucketFor(extent);
   const asked = {
     candidate: comparison.candidate,
@@ -151,7 +153,9 @@ export async function measureImpact(
     const figures = tally.figures();
     const compared = figures.images;
     const unclassified =
-      comparison.live === null ? await countUnclassified(pool, comparison, { ...selection, until }) : 0;
+      comparison.live === null
+        ? await countUnclassified(images, pool, comparison, { ...selection, until })
+        : 0;
     const seconds = (performance.now() - started) / 1000;
     const report: ImpactReport = {
       impact,
@@ -208,14 +212,13 @@ async function comparisonOf(pool: Pool, dataset: Dataset, request: ImpactRequest
 }
 
 /** How much there is to compare; images ingested from now on do not belong to it. */
-async function extentOf(pool: Pool, comparison: Comparison, selection: Selection) {
-  return transaction(pool, async (client) => {
-    await client.query('set transaction isolation level repeatable read, read only');
-    const now = await databaseTime(client);
-    const until = selection.until && selection.until < now ? selection.until : now;
-    const all = { ...selection, until };
-    if (all.where) await checkSelection(client, comparison.dataset, all);
-    const extent = await readExtent(client, comparison, all);
+async function extentOf(images: StoredImages, pool: Pool, comparison: Comparison, selection: Selection) {
+  const now = await databaseTime(pool);
+  const until = selection.until && selection.until < now ? selection.until : now;
+  const all = { ...selection, until };
+  const asked = { dataset: comparison.dataset, selection: all, columns: [comparison.timeColumn] };
+  return images.query(pool, asked, async (client, inSql) => {
+    const extent = await readExtent(client, inSql, comparison, all);
     if (extent.images === 0) {
       const { dataset } = comparison;
       throw new HubError(
@@ -235,10 +238,18 @@ function bucketFor({ first, last }: { first: Date | null; last: Date | null }): 
   return last.getTime() - first.getTime() <= HOURS_UP_TO_MS ? 'hour' : 'day';
 }
 
-async function countUnclassified(pool: Pool, { dataset }: Comparison, selection: Selection): Promise<number> {
-  return transaction(pool, async (client) => {
-    await client.query('set transaction read only');
-    return checkSelection(client, dataset, narrowed(selection, 'i.prediction < 0'));
+async function countUnclassified(
+  images: StoredImages,
+  pool: Pool,
+  { dataset }: Comparison,
+  selection: Selection,
+): Promise<number> {
+  const unclassified = narrowed(selection, 'i.prediction < 0');
+  return images.query(pool, { dataset, selection: unclassified }, async (client, inSql) => {
+    const { rows } = await client.query<{ images: number }>(
+      `select count(*) as images from ${selectionSql(inSql, unclassified)}`,
+    );
+    return rows[0]!.images;
   });
 }
 

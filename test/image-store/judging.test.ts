@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto';
+import pino from 'pino';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { evaluateModel, type EvaluationOptions } from '../../classifier/evaluate/evaluate-model.ts';
-import { registerModel } from '../../classifier/registry.ts';
+import { type ImpactRequest, measureImpact } from '../../classifier/impact/impact.ts';
+import { promote, registerModel } from '../../classifier/registry.ts';
 import { findSuspects } from '../../classifier/suspects/find-suspects.ts';
 import { STORE_SUPPORT, type StoreName } from '../../sql/image-store.ts';
 import type { Selection } from '../../sql/selection.ts';
@@ -51,9 +53,36 @@ async function addPredictions({ pool, datasets }: Twins, model: number): Promise
   );
 }
 
+/** Stored predictions are compared in no order: which come first among equals, and as examples, is chance. */
+const inAnyOrder = <T extends object>(report: T): T =>
+  JSON.parse(
+    JSON.stringify(report, (key, value: unknown) => {
+      if (key === 'examples') return undefined;
+      if (!Array.isArray(value)) return value;
+      const text = (each: unknown) =>
+        JSON.stringify(each, (name, part: unknown) => (name === 'examples' ? undefined : part));
+      return value.map(text).sort();
+    }),
+  ) as T;
+
+/** Makes another model live, and stores some of what it says. */
+async function addLive(at: Twins, store: StoreName): Promise<number> {
+  const dataset = at.datasets[store];
+  const model = await registerModel(at.pool, {
+    dataset,
+    onnx: linearModel(2),
+    manifest: LINEAR_MANIFEST,
+    source: 'test',
+  });
+  await promote(at.pool, dataset, model);
+  await addPredictions(at, model);
+  return model;
+}
+
 describe('what a model makes of stored images', () => {
   let at: Twins;
   const models = {} as Record<StoreName, number>;
+  const live: Partial<Record<StoreName, number>> = {};
   beforeAll(async () => {
     at = await twins((pool, dataset) => insertOddRows(pool, dataset, 300));
     for (const store of STORES) {
@@ -89,5 +118,37 @@ describe('what a model makes of stored images', () => {
     expect(inPostgres!.trainedOn).toBeGreaterThan(0);
     const own = { dataset: '', model: 0 };
     expect({ ...inKudu, ...own }).toEqual({ ...inPostgres, ...own });
+  });
+
+  test.each<[string, Partial<ImpactRequest>]>([
+    ['the predictions that are there', { against: 'stored', selection: { where: 'width = 28' } }],
+    ['what the live model says', { against: 'live', keepAll: true, time: 'captured' }],
+    ['both applied anew', { against: 'live', recompute: true, selection: { where: 'known_label > 3' } }],
+  ])('against %s has the same impact in every store', async (_, request) => {
+    const { pool, stores } = at;
+    const [inPostgres, inKudu] = await Promise.all(
+      STORES.map(async (store) => {
+        const dataset = at.datasets[store];
+        live[store] ??= await addLive(at, store);
+        const context = {
+          pool,
+          stores,
+          workers: 2,
+          maxPixels: 1e6,
+          decodeTimeoutMs: 30_000,
+          log: pino({ level: 'silent' }),
+        };
+        const report = await measureImpact(context, dataset, { candidate: models[store], ...request });
+        const { rows } = await pool.query(
+          `select id, encode(sha256, 'hex') as sha256, outcome, known_label, live_prediction, live_confidence, candidate_prediction,
+             candidate_confidence, in_training, at, error from imagehub.impact_images where impact_no = $1 order by id`,
+          [report.impact],
+        );
+        const own = { impact: 0, run: 0, dataset: '', candidate: 0, live: 0, seconds: 0, imagesPerSecond: 0 };
+        return { report: inAnyOrder({ ...report, ...own }), rows };
+      }),
+    );
+    expect(inPostgres!.report.images).toBeGreaterThan(50);
+    expect(inKudu).toEqual(inPostgres);
   });
 });
