@@ -81,7 +81,7 @@ describe('a reclassification in Kudu', () => {
         [it.name],
       );
       expect(rows).toEqual([{ waits: true }]);
-      await it.change({ id: 'd/7', image_base64: before.get('d/7')!.image_base64, prediction: 9 });
+      await it.change({ id: 'd/7', image_base64: digits(8)[7]!.value!.toString('base64') });
       await it.reclassify();
       await isDone(it, 20);
     });
