@@ -2,14 +2,21 @@
 import type { RecordBatch } from 'apache-arrow';
 import { loadConfig } from './config.ts';
 import { type BatchOptions, imageBatches } from './export/batches.ts';
+import { openStores } from './kudu-store/open-stores.ts';
+import { createLogger } from './log.ts';
 import { checkConnection, openPool } from './sql/database.ts';
 import { locateServers } from './stack/servers.ts';
 
 export { HubError } from './errors.ts';
 
+/** One that rows come through, and one for what is asked meanwhile. */
+const CONNECTIONS = 2;
+
 export interface ImagesOptions extends BatchOptions {
   /** The hub's database; default: the setting IMAGEHUB_POSTGRES_URL, else the local stack that runs. */
   url?: string;
+  /** Kudu, `host:port` of its masters, where the dataset is there; default: IMAGEHUB_KUDU_MASTERS, else as above. */
+  kuduMasters?: string[];
 }
 
 /**
@@ -27,8 +34,19 @@ export interface ImagesOptions extends BatchOptions {
  * column or a condition that is none or writes, INTERRUPTED: `signal` was aborted
  */
 export async function* images(dataset: string, options: ImagesOptions = {}): AsyncGenerator<RecordBatch> {
-  const url = options.url ?? (await locateServers(loadConfig())).postgres;
-  await using pool = openPool(url, { max: 1 });
+  const config = loadConfig();
+  const { postgres: url, kudu } = await locateServers({
+    ...config,
+    postgresUrl: options.url ?? config.postgresUrl,
+  });
+  await using pool = openPool(url, { max: CONNECTIONS });
   await checkConnection(pool, url);
-  yield* imageBatches(pool, dataset, options);
+  using stores = openStores({
+    masters: options.kuduMasters ?? kudu,
+    pool,
+    sidePool: pool,
+    cellBytes: config.kuduMaxCellBytes,
+    log: createLogger({ logLevel: 'silent', logFormat: 'json' }),
+  });
+  yield* imageBatches({ pool, stores }, dataset, options);
 }

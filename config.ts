@@ -226,6 +226,11 @@ export const SETTINGS = {
       .default('imagehub'),
     'Elasticsearch aliases are <prefix>-<dataset>.',
   ),
+  kuduIndexMs: setting(
+    'IMAGEHUB_KUDU_INDEX_MS',
+    integer(50, 3_600_000).default(1000),
+    'Milliseconds between two looks of the indexer at what changed in a dataset in Kudu.',
+  ),
   feedLimitBytes: setting(
     'IMAGEHUB_FEED_LIMIT_BYTES',
     integer(MIB).default(4096 * MIB),
@@ -235,7 +240,7 @@ export const SETTINGS = {
   sqlBytes: setting(
     'IMAGEHUB_SQL_BYTES',
     integer(1024).default(1024 * MIB),
-    'Most bytes that imagehub sql --kudu reads from Kudu for one query; they are held in memory.',
+    'Most bytes that imagehub sql reads from Kudu for one query; they are held in memory.',
   ),
   shutdownTimeoutMs: setting(
     'IMAGEHUB_SHUTDOWN_TIMEOUT_MS',

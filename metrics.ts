@@ -197,6 +197,12 @@ export function createMetrics({ processMetrics = true }: { processMetrics?: bool
       help: 'Age of the oldest change that may not be in the index yet; NaN: not known here.',
       registers,
     }),
+    kuduIndexLagSeconds: new Gauge({
+      name: 'imagehub_index_kudu_lag_seconds',
+      help: 'The same of a dataset in Kudu; no series: not known here, or its index is still to be built.',
+      labelNames: ['dataset'],
+      registers,
+    }),
     indexDocuments: new Counter({
       name: 'imagehub_index_documents_total',
       help: 'Documents sent to the index, by what became of them (indexed, deleted, superseded, failed).',

@@ -9,6 +9,7 @@ import type { OutgoingImage } from '../ingest/senders/image.ts';
 import { type Pool, transaction } from '../sql/database.ts';
 import { createDataset } from '../sql/datasets.ts';
 import { selectionSql } from '../sql/selection.ts';
+import { columnsSql } from '../sql/stored-images.ts';
 import { memoryOf } from './memory.ts';
 import { DIGIT_CLASSES } from './model.ts';
 import { amount, type BenchResult, compare, median, printResult } from './result.ts';
@@ -121,9 +122,7 @@ async function readOurs(url: string, columns: string[], order: 'id' | 'any'): Pr
 
 async function readByPython(url: string, method: string, columns: string[], python: string): Promise<Read> {
   const script = fileURLToPath(new URL('./peers/python_export.py', import.meta.url));
-  const list = exportColumns(columns)
-    .map(({ sql }) => sql)
-    .join(', ');
+  const list = columnsSql(exportColumns(columns).map(({ source }) => source));
   const query = `select ${list} from ${selectionSql(DATASET)}`;
   const { stdout } = await promisify(execFile)(
     python,

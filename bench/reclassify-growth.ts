@@ -8,7 +8,7 @@ import { startJob } from '../jobs/start.ts';
 import { workOff } from '../jobs/work-off.ts';
 import { createMetrics } from '../metrics.ts';
 import { listModels } from '../sql/models.ts';
-import type { IdRange } from '../sql/stored-rows.ts';
+import type { IdRange } from '../sql/stored-images.ts';
 import { stored } from './reclassify.ts';
 import { amount, printTable } from './result.ts';
 import type { Scene } from './scene.ts';

@@ -4,7 +4,6 @@ import { type CommandContext, commandContext, type RegisterCommand } from '../cl
 import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
 import { measureImpact } from '../classifier/impact/impact.ts';
-import { countImages } from '../kudu-store/manage.ts';
 import { readDatasetCounts } from '../sql/dataset-counts.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { StoreName } from '../sql/image-store.ts';
@@ -158,9 +157,13 @@ async function runOurs(
 }
 
 /** `imagehub impact` of the shadow on all images, start-up of its threads counted. */
-async function impactRate({ pool, config, log }: Hub, dataset: string, recompute: boolean): Promise<number> {
+async function impactRate(
+  { pool, stores, config, log }: Hub,
+  dataset: string,
+  recompute: boolean,
+): Promise<number> {
   const { workers, maxPixels, decodeTimeoutMs } = config;
-  const context = { pool, workers, maxPixels, decodeTimeoutMs, log };
+  const context = { pool, stores, workers, maxPixels, decodeTimeoutMs, log };
   const { imagesPerSecond } = await measureImpact(context, dataset, { candidate: 'shadow', recompute });
   return Math.round(imagesPerSecond);
 }
@@ -177,16 +180,12 @@ async function checkShadow(pool: Hub['pool'], dataset: string, images: number): 
 }
 
 async function checkRows(
-  { pool, servers }: Hub,
+  { pool, stores }: Hub,
   dataset: string,
   images: number,
   store: StoreName,
 ): Promise<void> {
-  const counted = async () => {
-    if (store === 'postgres') return (await readDatasetCounts(pool)).get(dataset)!;
-    return countImages(pool, servers.kudu, dataset);
-  };
-  const { rows, unclassified } = await counted();
+  const { rows, unclassified } = await readDatasetCounts(pool, stores, { name: dataset, store });
   if (rows - unclassified !== images)
     throw new Error(`${rows - unclassified} classified rows instead of ${images}`);
 }

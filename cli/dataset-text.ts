@@ -8,7 +8,7 @@ export interface ShownDataset extends Dataset, DatasetCounts {
   partitions: TopicOffsets[] | null;
 }
 
-/** In a list nothing is scanned: show counts. */
+/** Of a dataset whose store does not answer. */
 export const UNCOUNTED = { rows: null, labelled: null, unclassified: null };
 type Uncounted<T> = { [K in keyof T]: K extends keyof typeof UNCOUNTED ? T[K] | null : T[K] };
 
@@ -19,7 +19,7 @@ export function datasetTable(datasets: (Dataset & Uncounted<DatasetCounts>)[]): 
     style: { head: [], border: [] },
   });
   for (const { name, topic, classes, rows, labelled, liveModelId } of datasets) {
-    table.push([name, topic, classes.length, rows ?? 'in Kudu', labelled ?? '', liveModelId ?? '']);
+    table.push([name, topic, classes.length, rows ?? 'not known', labelled ?? '', liveModelId ?? '']);
   }
   return table.toString();
 }

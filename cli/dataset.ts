@@ -11,7 +11,7 @@ import {
   setFeaturesBackbone,
   setStripLocation,
 } from '../sql/datasets.ts';
-import { readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
+import { countDeadLetters, readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
 import type { StoreName } from '../sql/image-store.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
@@ -145,16 +145,11 @@ export const datasetCommand: RegisterCommand = (program) => {
     .action(async (options: { json?: boolean }) => {
       await using hub = await openHub(commandContext());
       const datasets = await listDatasets(hub.pool);
-      const counts = await readDatasetCounts(hub.pool);
-      report(
-        options,
-        datasets.map((dataset) => ({
-          ...dataset,
-          ...counts.get(dataset.name)!,
-          ...(dataset.store === 'kudu' ? UNCOUNTED : {}),
-        })),
-        datasetTable,
-      );
+      const listed = datasets.map(async (dataset) => ({
+        ...dataset,
+        ...(await countsIfThere(hub, dataset)),
+      }));
+      report(options, await Promise.all(listed), datasetTable);
     });
 
   command
@@ -220,7 +215,7 @@ export const datasetCommand: RegisterCommand = (program) => {
       const { topic } = dataset;
       const { rows } = options.keepTable
         ? { rows: null }
-        : await countsOf(hub, dataset, await readDatasetCounts(hub.pool));
+        : await readDatasetCounts(hub.pool, hub.stores, dataset);
       const images = rows === null ? '' : ` with ${rows} images`;
       const withTopic = options.keepTopic ? '' : ` and topic ${topic}`;
       await confirm(`Drop dataset ${name}${images}${withTopic}?`, options);
@@ -298,15 +293,18 @@ async function drop(
   else await dropDataset(pool, name);
 }
 
-/** Those of Postgres, and where the images are in Kudu, theirs. */
-async function countsOf(
-  { pool, servers }: Hub,
-  { name, store }: Dataset,
-  all: ReadonlyMap<string, DatasetCounts>,
-): Promise<DatasetCounts> {
-  const counts = all.get(name)!;
-  if (store !== 'kudu') return counts;
-  return { ...counts, ...(await (await inKudu()).countImages(pool, servers.kudu, name)) };
+/** One whose store is away is listed all the same. */
+async function countsIfThere(
+  { pool, stores }: Hub,
+  dataset: Dataset,
+): Promise<DatasetCounts | (typeof UNCOUNTED & Pick<DatasetCounts, 'deadLetters'>)> {
+  try {
+    return await readDatasetCounts(pool, stores, dataset);
+  } catch (error) {
+    if (!(error instanceof HubError) || dataset.store === 'postgres') throw error;
+    note(`The images of ${dataset.name} are not counted: ${error.message}`);
+    return { ...UNCOUNTED, deadLetters: await countDeadLetters(pool, dataset.name) };
+  }
 }
 
 async function makeTopic(
@@ -356,9 +354,9 @@ export async function parseClasses(text: string): Promise<string[]> {
 }
 
 async function show(hub: Hub, name: string): Promise<ShownDataset> {
-  const { pool, servers, config, log } = hub;
+  const { pool, stores, servers, config, log } = hub;
   const dataset = await getAnyDataset(pool, name);
-  const counts = await countsOf(hub, dataset, await readDatasetCounts(pool));
+  const counts = await readDatasetCounts(pool, stores, dataset);
   return { ...dataset, ...counts, partitions: await offsets(dataset.topic) };
 
   async function offsets(topic: string): Promise<TopicOffsets[] | null> {

@@ -184,6 +184,7 @@ async function carryOut(
   const progress = createProgress({ label: act === 'delete' ? 'deleting' : 'labelling', estimated: true });
   const context = {
     pool: hub.pool,
+    stores: hub.stores,
     by,
     signal,
     onProgress: (done: number, total: number) => progress.update(done, '', total),

@@ -91,6 +91,7 @@ async function evaluate(
     const evaluation = await evaluateModel(
       {
         pool: hub.pool,
+        stores: hub.stores,
         classifier,
         signal: interruptSignal(),
         onProgress: (done, total) => {

@@ -111,6 +111,7 @@ function registerRun(command: Command): void {
       const result = await measureImpact(
         {
           pool: hub.pool,
+          stores: hub.stores,
           workers,
           maxPixels,
           decodeTimeoutMs,

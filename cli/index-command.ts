@@ -1,5 +1,6 @@
 import { HubError } from '../errors.ts';
 import { checkElasticsearch, openElasticsearch } from '../indexer/elasticsearch.ts';
+import { openIndexSources } from '../indexer/open-sources.ts';
 import { rebuildIndex, type RebuildOptions, reputDocuments } from '../indexer/rebuild.ts';
 import { checkPostgres } from '../indexer/slot.ts';
 import { type IndexStatus, indexStatus } from '../indexer/status.ts';
@@ -83,7 +84,8 @@ async function status(options: { json?: boolean }): Promise<void> {
   await using hub = await openHub(commandContext());
   const { client } = await openIndex(hub);
   try {
-    report(options, await indexStatus(hub.pool, client, hub.config), statusText);
+    using sources = openIndexSources(hub.pool, hub.servers.kudu);
+    report(options, await indexStatus(hub.pool, client, hub.config, sources), statusText);
   } finally {
     await client.close();
   }
@@ -115,8 +117,14 @@ function statusText({ feed, datasets }: IndexStatus): string {
   });
   for (const d of datasets) {
     const why = d.rebuild === 'none' ? '' : `${d.rebuild}${d.rebuildReason ? `: ${d.rebuildReason}` : ''}`;
-    table.push([d.dataset, d.index ?? '–', d.rows, d.documents ?? '–', d.deadDocuments, why]);
+    table.push([d.dataset, d.index ?? '–', d.rows ?? '–', d.documents ?? '–', d.deadDocuments, why]);
   }
+  const inKudu = datasets.flatMap(({ dataset, store, lagSeconds }) => {
+    if (store !== 'kudu') return [];
+    return lagSeconds === null
+      ? [`${dataset} is in Kudu; its index is still to be built`]
+      : [`${dataset} is in Kudu, its index behind by ${lagSeconds.toFixed(1)} s`];
+  });
   const errors = datasets.flatMap((d) => (d.lastError ? [`${d.dataset}: last error: ${d.lastError}`] : []));
-  return [...lines, table.toString(), ...errors].join('\n');
+  return [...lines, table.toString(), ...inKudu, ...errors].join('\n');
 }

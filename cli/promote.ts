@@ -77,7 +77,7 @@ async function promote(dataset: string, model: string, options: Options): Promis
 }
 
 /** Threads that measure models, with their progress. They are started when something is to be measured. */
-function openMeasuring({ pool, config, log }: Hub, dataset: string, where: string | undefined) {
+function openMeasuring({ pool, stores, config, log }: Hub, dataset: string, where: string | undefined) {
   let progress: Progress | undefined;
   let close: (() => PromiseLike<void>) | undefined;
   return {
@@ -102,6 +102,7 @@ function openMeasuring({ pool, config, log }: Hub, dataset: string, where: strin
       };
       const context = {
         pool,
+        stores,
         classifier,
         signal: interruptSignal(),
         onProgress,

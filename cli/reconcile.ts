@@ -93,6 +93,9 @@ function human(result: Result): string {
     `${result.dataset}: ${messages.seen} messages → ${messages.inserted} new rows, ${messages.updated} updates, ${messages.superseded} superseded, ${messages.dead} dead letters, ${messages.tombstones} deletions`,
     `  rows ${result.rows}, not classified ${result.unclassified}, documents ${result.documents ?? '(no index)'}, waiting in the topic ${result.lag ?? '(no topic)'}`,
     ...result.halted.map((reason) => `  STOPPED ${reason}`),
+    ...(result.pendingLabels > 0
+      ? [`  labels still to be written to Kudu: ${result.pendingLabels} (imagehub run and the next relabelling do)`]
+      : []),
     ...result.checks.map(
       ({ ok, name, left, right }) => `  ${ok ? 'ok  ' : 'WRONG'} ${name}: ${left}${ok ? '' : ` ≠ ${right}`}`,
     ),
@@ -125,10 +128,11 @@ function list<T>(title: string, { count, names }: Named<T>, text: (name: T) => s
   return [`  ${count} ${title}:`, ...shown, ...more];
 }
 
-function verdict({ dataset, consistent, complete, checks, halted, missing }: Result): string {
+function verdict({ dataset, consistent, complete, lag, checks, halted, missing }: Result): string {
   if (consistent && complete) return 'Nothing is lost and nothing is doubled.';
   if (consistent && halted.length === 0) {
-    return 'Nothing is lost and nothing is doubled so far; messages wait in the topic (imagehub run takes them).';
+    const waiting = (lag ?? 0) > 0 ? 'messages wait in the topic (imagehub run takes them)' : 'labels wait';
+    return `Nothing is lost and nothing is doubled so far; ${waiting}.`;
   }
   if (consistent)
     return 'Nothing is lost and nothing is doubled so far; what is stopped goes on with imagehub resume.';

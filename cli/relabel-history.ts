@@ -1,9 +1,8 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import Table from 'cli-table3';
 import { HubError } from '../errors.ts';
-import { getDataset } from '../sql/datasets.ts';
+import { getAnyDataset } from '../sql/datasets.ts';
 import {
-  imageLabels,
   type ImageLabel,
   type LabelChange,
   labelChanges,
@@ -11,7 +10,7 @@ import {
   listLabelOperations,
   newestUndoable,
 } from '../sql/label-history.ts';
-import { undoRelabel, type UndoResult } from '../sql/relabel.ts';
+import type { UndoResult } from '../sql/relabel.ts';
 import { actingUser, collect } from './acting-user.ts';
 import { commandContext } from './command.ts';
 import { confirm } from './confirm.ts';
@@ -35,12 +34,12 @@ export function registerRelabelHistory(command: Command): void {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, options: { id?: string[]; limit: number; json?: boolean }) => {
       await using hub = await openHub(commandContext());
-      await getDataset(hub.pool, dataset);
+      const { store } = await getAnyDataset(hub.pool, dataset);
       if (!options.id) {
         const operations = await listLabelOperations(hub.pool, dataset, options);
         return report(options, { dataset, operations }, operationsText);
       }
-      const images = await imageLabels(hub.pool, dataset, options.id);
+      const images = await hub.stores[store].labels.read(hub.pool, dataset, options.id);
       const changes = await labelChanges(hub.pool, dataset, options.id);
       const known = new Set([...images, ...changes].map(({ id }) => id));
       const unknown = options.id.filter((id) => !known.has(id));
@@ -66,7 +65,7 @@ An undoing is an operation itself: undo its number, and what it took back is in 
     )
     .action(async (dataset: string, asked: number | undefined, options: UndoOptions) => {
       await using hub = await openHub(commandContext());
-      await getDataset(hub.pool, dataset);
+      const { store } = await getAnyDataset(hub.pool, dataset);
       const by = actingUser(options.by);
       const operation = asked ?? (await newestUndoable(hub.pool, dataset));
       if (operation === null) {
@@ -78,7 +77,10 @@ An undoing is an operation itself: undo its number, and what it took back is in 
         const [found] = await listLabelOperations(hub.pool, dataset, { limit: 1, operation });
         await confirm(`${operationText(found!)}. Take it back?`, options);
       }
-      const result = await undoRelabel(hub.pool, dataset, operation, { by, detail: `undo ${operation}` });
+      const result = await hub.stores[store].labels.undo(hub.pool, dataset, operation, {
+        by,
+        detail: `undo ${operation}`,
+      });
       report(options, { dataset, by, ...result }, undoText);
     });
 }

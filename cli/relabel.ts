@@ -2,10 +2,9 @@ import Table from 'cli-table3';
 import { HubError } from '../errors.ts';
 import { resolveLabel } from '../ingest/labels.ts';
 import { type LabelLine, readLabelLines, some } from '../ingest/senders/labels-file.ts';
-import { type Dataset, getDataset } from '../sql/datasets.ts';
-import { type Relabelling, relabelImages, type RelabelResult, relabelSelection } from '../sql/relabel.ts';
-import { checkSelection, type Selection, selectionSql } from '../sql/selection.ts';
-import { withClient } from '../sql/database.ts';
+import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { LABEL_COLUMNS, type Relabelling, type RelabelResult, relabelSelection } from '../sql/relabel.ts';
+import { type Selection, selectionSql } from '../sql/selection.ts';
 import { actingUser, collect } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
@@ -58,7 +57,7 @@ export const relabelCommand: RegisterCommand = (program) => {
     .addHelpText('after', HELP)
     .action(async (name: string, options: RelabelCommandOptions) => {
       await using hub = await openHub(commandContext());
-      const dataset = await getDataset(hub.pool, name);
+      const dataset = await getAnyDataset(hub.pool, name);
       report(options, await relabel(hub, dataset, options), (result) => describe(dataset, result));
     });
   registerRelabelHistory(command);
@@ -90,7 +89,7 @@ async function relabel(hub: Hub, dataset: Dataset, options: RelabelCommandOption
   const progress = createProgress({ label: 'relabelling', total: relabelling.ids.length });
   const signal = interruptSignal();
   try {
-    const result = await relabelImages(
+    const result = await hub.stores[dataset.store].labels.relabel(
       hub.pool,
       dataset,
       relabelling,
@@ -162,17 +161,14 @@ async function chooseFromFile(dataset: Dataset, path: string): Promise<Chosen> {
   };
 }
 
-/** The ids that a condition holds for, read in a transaction that cannot write. @throws HubError NOT_FOUND for none */
-async function select(hub: Hub, dataset: Dataset, selection: Selection) {
-  const chosen = await withClient(hub.pool, async (client) => {
-    await client.query('begin transaction isolation level repeatable read, read only');
-    await checkSelection(client, dataset.name, selection);
-    const found = await relabelSelection(client, selectionSql(dataset.name, selection));
-    await client.query('commit');
-    return found;
-  });
+/** The ids that a condition holds for, read in a transaction that cannot write. @throws HubError USAGE, NOT_FOUND for none */
+async function select({ pool, stores }: Hub, { name, store }: Dataset, selection: Selection) {
+  const request = { dataset: name, selection, columns: LABEL_COLUMNS };
+  const chosen = await stores[store].images.query(pool, request, (client, images) =>
+    relabelSelection(client, selectionSql(images, selection)),
+  );
   if (chosen.ids.length > 0) return chosen;
-  throw new HubError('NOT_FOUND', `No image of ${dataset.name} fits ${selectionText(selection)}.`, {
+  throw new HubError('NOT_FOUND', `No image of ${name} fits ${selectionText(selection)}.`, {
     hint: 'Nothing was changed.',
   });
 }
@@ -196,34 +192,32 @@ function refuseMissing(
 
 /** What relabelling would do, as far as that can be told beforehand. */
 async function dryRun(
-  { pool }: Hub,
+  { pool, stores }: Hub,
   dataset: Dataset,
   { ids, labels }: Relabelling,
   lines: Map<string, LabelLine> | undefined,
 ): Promise<RelabelResult & Required<Pick<RelabelReport, 'before'>>> {
-  const { rows } = await pool.query<{ id: string; label: number | null; byPerson: boolean }>(
-    `select i.id, i.known_label as label, i.labelled_by is not null as "byPerson"
-     from public."${dataset.name}" i where i.dataset = $1 and i.id = any($2)`,
-    [dataset.name, ids],
-  );
   const to = new Map(ids.map((id, at) => [id, labels[at]!]));
+  const rows = await stores[dataset.store].labels.read(pool, dataset.name, [...to.keys()]);
   const found = new Set(rows.map(({ id }) => id));
   const missing = [...to.keys()].filter((id) => !found.has(id));
   if (lines || missing.length > 0) refuseMissing(dataset, missing, { from: 'the file' }, lines);
-  const same = rows.filter(({ id, label }) => label === to.get(id));
-  const counts = new Map<number | null, number>();
-  for (const { label } of rows) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const classTo = (id: string) => {
+    const label = to.get(id) ?? null;
+    return label === null ? null : dataset.classes[label]!;
+  };
+  const same = rows.filter(({ id, class: name }) => name === classTo(id));
+  const counts = new Map<string | null, number>();
+  for (const { class: name } of rows) counts.set(name, (counts.get(name) ?? 0) + 1);
   return {
     operation: null,
     images: rows.length,
     changed: rows.length - same.length,
-    confirmed: same.filter(({ byPerson }) => !byPerson).length,
-    unchanged: same.filter(({ byPerson }) => byPerson).length,
+    confirmed: same.filter(({ by }) => by === null).length,
+    unchanged: same.filter(({ by }) => by !== null).length,
     changedMeanwhile: 0,
     missing,
-    before: [...counts]
-      .sort(([, a], [, b]) => b - a)
-      .map(([label, images]) => ({ class: label === null ? null : dataset.classes[label]!, images })),
+    before: [...counts].sort(([, a], [, b]) => b - a).map(([name, images]) => ({ class: name, images })),
   };
 }
 

@@ -1,5 +1,5 @@
 import Table from 'cli-table3';
-import { type DatasetReport, datasetReport } from '../sql/report.ts';
+import { type DatasetReport, datasetReport } from '../classifier/dataset-report.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { report } from './output.ts';
@@ -16,7 +16,7 @@ export const reportCommand: RegisterCommand = (program) => {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, options: { json?: boolean }) => {
       await using hub = await openHub(commandContext());
-      report(options, await datasetReport(hub.pool, dataset), reportText);
+      report(options, await datasetReport(hub, dataset), reportText);
     });
 };
 

@@ -7,7 +7,8 @@ import { explainKudu } from '../query/kudu-error.ts';
 import { queryPostgres } from '../query/postgres.ts';
 import type { TableScan } from '../query/load.ts';
 import type { QueryOptions } from '../query/result.ts';
-import { checkConnection, openPool } from '../sql/database.ts';
+import { kuduDatasets, leftOutNote, wordsIn } from '../query/which-store.ts';
+import { checkConnection, type HubPool, openPool } from '../sql/database.ts';
 import { checkKudu } from '../stack/check.ts';
 import { hostList, locateKudu, locateServers } from '../stack/servers.ts';
 import { type CommandContext, commandContext, type RegisterCommand } from './command.ts';
@@ -24,6 +25,7 @@ interface SqlOptions {
   limit?: string;
   timeout?: string;
   kudu?: boolean;
+  postgres?: boolean;
   masters?: string;
   maxMib?: string;
 }
@@ -38,9 +40,10 @@ Every dataset is a table of its own name. How many images the live model puts in
 
 It only reads: one select, in a transaction that cannot write. Views, and what else there is to ask: docs/sql.md.
 
-With --kudu the names are Kudu tables, in double quotes where they hold dots or colons. DuckDB answers the query; of each
-table only the columns that it needs are read, and of its rows those that conditions which Kudu knows (=, <, >, in, is null,
-on a column of its own) leave over.
+Datasets in Kudu are found by themselves: a query that names one is answered by DuckDB from Kudu's tables; one that names
+others too, in Postgres, is refused. Of each table in Kudu only the columns that the query needs are read, and of its rows
+those that conditions which Kudu knows (=, <, >, in, is null, on a column of its own) leave over.
+--kudu: all names are Kudu tables, copies and others too, in double quotes where they hold dots or colons. Needs no database.
 
 Formats: table for people, with long values shortened; csv with the names first, json one array, ndjson an object per line,
 these with all values in full. Times are in UTC.`;
@@ -49,7 +52,7 @@ export const sqlCommand: RegisterCommand = (program) => {
   program
     .command('sql')
     .argument('[query]', 'a select; - reads it from standard input')
-    .description('answer a query on datasets, in Postgres or (--kudu) on Kudu tables')
+    .description('answer a query on datasets, wherever their images are')
     .option('--file <path>', 'read the query from a file (-: standard input)')
     .addOption(
       new Option(
@@ -60,9 +63,10 @@ export const sqlCommand: RegisterCommand = (program) => {
     .option('--json', 'the same as --format json')
     .option('--limit <n>', `print at most so many rows, or all (default: ${TABLE_ROWS} in a table, else all)`)
     .option('--timeout <seconds>', 'give up after so long')
-    .option('--kudu', 'the tables are Kudu’s')
-    .option('--masters <hosts>', 'with --kudu: host:port, comma-separated (default: IMAGEHUB_KUDU_MASTERS)')
-    .option('--max-mib <n>', 'with --kudu: most MiB to read from Kudu (default: IMAGEHUB_SQL_BYTES)')
+    .option('--kudu', 'the tables are Kudu’s (default: as the datasets’ are)')
+    .addOption(new Option('--postgres', 'the tables are Postgres’s').conflicts('kudu'))
+    .option('--masters <hosts>', 'of Kudu: host:port, comma-separated (default: IMAGEHUB_KUDU_MASTERS)')
+    .option('--max-mib <n>', 'most MiB to read from Kudu (default: IMAGEHUB_SQL_BYTES)')
     .addHelpText('after', HELP)
     .action(async (query: string | undefined, options: SqlOptions) => {
       const print = printOptions(options);
@@ -74,9 +78,8 @@ export const sqlCommand: RegisterCommand = (program) => {
         signal: interruptSignal(),
       };
       const began = performance.now();
-      const shown = options.kudu
-        ? await onKudu(context, statement, options, limits, print)
-        : await onPostgres(context, statement, options, limits, print);
+      const question = { context, statement, options, limits, print };
+      const shown = options.kudu ? await onKudu(question) : await onEither(question);
       const rows = `${shown.rows.toLocaleString('en')} ${shown.rows === 1 ? 'row' : 'rows'}`;
       const more = shown.more ? ' (there are more: --limit all)' : '';
       note(`${rows} in ${((performance.now() - began) / 1000).toFixed(2)} s${more}`);
@@ -109,30 +112,56 @@ async function readStatement(query: string | undefined, { file }: SqlOptions): P
   });
 }
 
-async function onPostgres(
-  { config }: CommandContext,
-  statement: string,
-  options: SqlOptions,
-  limits: QueryOptions,
-  print: Print,
-) {
-  for (const name of ['masters', 'maxMib'] as const) {
-    if (options[name] !== undefined)
-      throw new HubError('USAGE', `--${name === 'masters' ? name : 'max-mib'} is for --kudu.`);
-  }
-  const { postgres } = await locateServers(config);
-  await using pool = openPool(postgres, { max: 2 });
-  await checkConnection(pool, postgres);
-  return await queryPostgres(pool, statement, limits, (result) => printRows(result, print));
+interface Question {
+  context: CommandContext;
+  statement: string;
+  options: SqlOptions;
+  limits: QueryOptions;
+  print: Print;
 }
 
-async function onKudu(
-  { config }: CommandContext,
-  statement: string,
-  options: SqlOptions,
-  limits: QueryOptions,
-  print: Print,
-) {
+/** Postgres answers, unless the statement names datasets in Kudu. */
+async function onEither(question: Question) {
+  const { context, statement, options } = question;
+  const { postgres } = await locateServers(context.config);
+  await using pool = openPool(postgres, { max: 2 });
+  await checkConnection(pool, postgres);
+  const inKudu = options.postgres ? [] : await kuduDatasets(pool);
+  if (inKudu.length === 0) refuseKuduOptions(options);
+  try {
+    return await onPostgres(pool, question, inKudu);
+  } catch (refusal) {
+    const words = wordsIn(statement, inKudu);
+    if (words.length === 0) throw refusal;
+    // DuckDB's library takes a while to load, which other queries need not wait for.
+    const { explainMixed, kuduTablesIn } = await import('../query/kudu-names.ts');
+    const named = await kuduTablesIn(statement, refusal, words);
+    if (named.length === 0) throw refusal;
+    try {
+      return await onKudu(question);
+    } catch (error) {
+      throw await explainMixed(pool, error, named);
+    }
+  }
+}
+
+function refuseKuduOptions(options: SqlOptions): void {
+  for (const name of ['masters', 'maxMib'] as const) {
+    if (options[name] === undefined) continue;
+    const flag = name === 'masters' ? '--masters' : '--max-mib';
+    throw new HubError('USAGE', `${flag} is for --kudu, and for datasets in Kudu.`);
+  }
+}
+
+async function onPostgres(pool: HubPool, { statement, limits, print }: Question, inKudu: string[]) {
+  return await queryPostgres(pool, statement, limits, async (result) => {
+    const leftOut = await leftOutNote(pool, statement, inKudu);
+    if (leftOut !== null) note(leftOut);
+    return await printRows(result, print);
+  });
+}
+
+async function onKudu({ context: { config }, statement, options, limits, print }: Question) {
   const masters = hostList(options.masters) ?? (await locateKudu(config));
   if (masters === null) {
     throw new HubError('NO_SERVER', `No Kudu: none runs in ${config.home}, and no masters are named.`, {
@@ -141,7 +170,6 @@ async function onKudu(
   }
   const maxBytes =
     options.maxMib === undefined ? config.sqlBytes : wholeNumber('--max-mib', options.maxMib, 1) * MIB;
-  // DuckDB's library takes a while to load, which other queries need not wait for.
   const { queryKudu } = await import('../query/kudu.ts');
   const progress = createProgress({ label: 'reading from Kudu', unit: 'rows' });
   try {

@@ -1,9 +1,13 @@
+import { openIndexSources } from '../indexer/open-sources.ts';
 import { auditTopic, type UntracedMessage } from '../ingest/audit.ts';
 import { openKafkaAdmin } from '../ingest/kafka.ts';
 import { compareIndex, type IndexDifference } from '../indexer/compare.ts';
 import { elasticsearchError, isMissingIndex, openElasticsearch } from '../indexer/elasticsearch.ts';
-import { type Dataset, getDataset } from '../sql/datasets.ts';
+import type { Pool } from '../sql/database.ts';
+import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { STORE_SUPPORT } from '../sql/image-store.ts';
 import { check, type Check } from '../sql/reconcile.ts';
+import type { Servers } from '../stack/servers.ts';
 import { INDEX_CHECKS, type ReconcileContext } from './reconcile.ts';
 
 /** Things of one kind: how many, and (up to a million, so that memory holds them) which. */
@@ -57,7 +61,7 @@ export async function findMissing(
   name: string,
   options: MissingOptions,
 ): Promise<Missing> {
-  const dataset = await getDataset(context.pool, name);
+  const dataset = await getAnyDataset(context.pool, name);
   const missing: Missing = {
     messagesRead: null,
     messages: named(),
@@ -101,10 +105,12 @@ async function readTopicAgain(
   if (!servers.kafka) return;
   await using admin = await openKafkaAdmin(config, servers.kafka, log);
   if (!(await admin.topicExists(dataset.topic))) return;
+  using places = STORE_SUPPORT[dataset.store].sql ? null : await rowPlaces(pool, servers, dataset);
   const forgottenBefore = Date.now() - config.deletedRetentionDays * DAY_MS;
   missing.messagesRead = await auditTopic({
     db: pool,
     dataset,
+    findRows: places && ((ids) => places.find(ids)),
     config,
     brokers: servers.kafka,
     log,
@@ -117,14 +123,21 @@ async function readTopicAgain(
   });
 }
 
+/** Loaded only then: few have datasets in Kudu. */
+async function rowPlaces(pool: Pool, { kudu }: Servers, { name }: Dataset) {
+  const { openRowPlaces } = await import('../kudu-store/row-places.ts');
+  return openRowPlaces(pool, kudu, name);
+}
+
 async function compareDocuments(
   { pool, servers, config }: ReconcileContext,
-  { name }: Dataset,
+  { name, store }: Dataset,
   { signal, onIndex }: MissingOptions,
   missing: Missing,
 ): Promise<void> {
   if (!servers.elasticsearch) return;
   const client = openElasticsearch(config, servers.elasticsearch);
+  using sources = openIndexSources(pool, servers.kudu);
   const documents = {
     missing: named<string>(),
     withoutRow: named<string>(),
@@ -138,6 +151,7 @@ async function compareDocuments(
   try {
     await compareIndex({
       pool,
+      rows: sources[store].rows(name),
       client,
       dataset: name,
       prefix: config.indexPrefix,

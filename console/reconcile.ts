@@ -2,9 +2,10 @@ import type { Pool } from 'pg';
 import type { Config } from '../config.ts';
 import { openKafkaAdmin, type TopicOffsets } from '../ingest/kafka.ts';
 import { elasticsearchError, isMissingIndex, openElasticsearch } from '../indexer/elasticsearch.ts';
+import { openIndexSources } from '../indexer/open-sources.ts';
 import { reconcileIndex, refusedPart, sameSum, without } from '../indexer/reconcile.ts';
 import type { Logger } from '../log.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
 import { STORE_SUPPORT } from '../sql/image-store.ts';
 import { type Books, check, type Check, checkBooks, readBooks } from '../sql/reconcile.ts';
 import type { Servers } from '../stack/servers.ts';
@@ -30,7 +31,7 @@ export interface Reconciliation {
   dataset: string;
   /** Every check holds. */
   consistent: boolean;
-  /** Nothing waits: every message of the topic is taken, no partition is stopped. */
+  /** Nothing waits: every message of the topic is taken, no partition is stopped, every label is in the store. */
   complete: boolean;
   /** Messages in the topic that are not taken yet; null without Kafka. */
   lag: number | null;
@@ -51,6 +52,8 @@ export interface Reconciliation {
   deletions: number;
   deadLetters: number;
   unclassified: number;
+  /** Labels that people gave and that are not in the store yet. */
+  pendingLabels: number;
   documents: number | null;
   halted: string[];
   checks: Check[];
@@ -63,20 +66,21 @@ export async function reconcile(hub: ReconcileContext, name: string): Promise<Re
   const { changeFeed, sql } = STORE_SUPPORT[dataset.store];
   const books = sql ? await readBooks(hub.pool, name) : await kuduBooks(hub, name);
   const checks = checkBooks(books);
-  const index = changeFeed ? await indexChecks(hub, name) : { documents: null, checks: [] };
+  const index = changeFeed ? await indexChecks(hub, dataset) : { documents: null, checks: [] };
   checks.push(...index.checks);
   const halted = books.partitions.filter(({ haltedReason }) => haltedReason !== null);
   const lag = ends && lagOf(books, dataset.topic, ends);
   return {
     dataset: name,
     consistent: checks.every(({ ok }) => ok),
-    complete: (lag ?? 0) === 0 && halted.length === 0,
+    complete: (lag ?? 0) === 0 && halted.length === 0 && books.pendingLabels === 0,
     lag,
     messages: totals(books),
     rows: books.rows,
     deletions: books.deletions,
     deadLetters: books.deadLetters,
     unclassified: books.unclassified,
+    pendingLabels: books.pendingLabels,
     documents: index.documents,
     halted: halted.map(({ topic, partition, haltedReason }) => `${topic}/${partition}: ${haltedReason}`),
     checks,
@@ -110,13 +114,16 @@ function lagOf(books: Books, topic: string, ends: TopicOffsets[]): number {
 
 async function indexChecks(
   { pool, servers, config }: ReconcileContext,
-  dataset: string,
+  { name: dataset, store }: Dataset,
 ): Promise<{ documents: number | null; checks: Check[] }> {
   if (!servers.elasticsearch) return { documents: null, checks: [] };
   const client = openElasticsearch(config, servers.elasticsearch);
+  using sources = openIndexSources(pool, servers.kudu);
+  const table = sources[store].rows(dataset);
   try {
-    const found = await reconcileIndex(pool, client, dataset, config.indexPrefix);
-    const refused = found.deadDocuments > 0 && (await refusedPart(pool, client, dataset, config.indexPrefix));
+    const compared = { db: pool, rows: table, client, dataset, prefix: config.indexPrefix };
+    const found = await reconcileIndex(compared);
+    const refused = found.deadDocuments > 0 && (await refusedPart(compared));
     const { rows, documents, sumRevisionRows, sumRevisionDocuments } = refused
       ? without(found, refused)
       : found;

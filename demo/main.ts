@@ -15,7 +15,7 @@ import type { Config } from '../config.ts';
 import { HubError } from '../errors.ts';
 import type { ImageSink, OutgoingImage } from '../ingest/senders/image.ts';
 import { getDataset } from '../sql/datasets.ts';
-import { datasetReport } from '../sql/report.ts';
+import { datasetReport } from '../classifier/dataset-report.ts';
 import { startBackgroundRun, stopBackgroundRun } from '../stack/background-run.ts';
 import { interrupted } from '../stack/processes.ts';
 import { type Stack, startStack } from '../stack/start.ts';
@@ -163,7 +163,7 @@ async function threePhases(work: Work, clock: ReturnType<typeof startStopwatch>)
     `select avg((prediction = known_label)::int)::float8 as accuracy from mnist where id like 'unseen/%'`,
   );
   const predictions = await pool.query<{ count: number; all_prediction: number }>(CLASSIC_QUERY);
-  const { deadLetters } = await datasetReport(pool, DATASET);
+  const { deadLetters } = await datasetReport(hub, DATASET);
   return {
     servers: hub.servers,
     dataset: DATASET,

@@ -1,9 +1,10 @@
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
-import { getDataset } from '../sql/datasets.ts';
+import { getAnyDataset } from '../sql/datasets.ts';
 import { deleteDuplicates, type DeleteResult, type DoomedImage } from '../sql/duplicates.ts';
 import { ignoreGroups } from '../sql/ignored-duplicates.ts';
-import { inIdOrder, relabelImages, type RelabelResult } from '../sql/relabel.ts';
+import type { ImageStores } from '../sql/image-store.ts';
+import { inIdOrder, type RelabelResult } from '../sql/relabel.ts';
 import {
   contradicts,
   type DuplicateGroup,
@@ -46,11 +47,11 @@ export interface LabelResult extends RelabelResult {
  * and those that changed since they were found.
  */
 export async function labelGroups(
-  { pool, by, signal, onProgress }: ActContext,
+  { pool, stores, by, signal, onProgress }: ActContext & { stores: ImageStores },
   name: string,
   groups: DuplicateGroup[],
 ): Promise<LabelResult> {
-  const dataset = await getDataset(pool, name);
+  const dataset = await getAnyDataset(pool, name);
   // An image may be in several groups, where they are across a condition: those may not agree.
   const labels = new Map<string, { state: number; classes: Set<string> }>();
   for (const group of groups) {
@@ -68,7 +69,7 @@ export async function labelGroups(
     chosen.map(([id]) => id),
   );
   const sorted = Array.from(order, (at) => chosen[at]!);
-  const result = await relabelImages(
+  const result = await stores[dataset.store].labels.relabel(
     pool,
     dataset,
     {

@@ -9,19 +9,12 @@ import {
   type Vector,
   vectorFromArray,
 } from 'apache-arrow';
-import pg from 'pg';
 import { errorText, HubError } from '../errors.ts';
-import { copyOut } from '../sql/copy-out.ts';
 import { errorCode, type Pool } from '../sql/database.ts';
-import { type Dataset, getDataset } from '../sql/datasets.ts';
-import {
-  checkCondition,
-  checkSelection,
-  type Selection,
-  selectionError,
-  selectionSql,
-} from '../sql/selection.ts';
-import { streamSnapshot } from '../sql/stream-snapshot.ts';
+import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import type { ImageStores } from '../sql/image-store.ts';
+import { type Selection, selectionError } from '../sql/selection.ts';
+import type { RowOrder } from '../sql/stored-images.ts';
 import { DEFAULT_COLUMNS, type ExportColumn, exportColumns } from './columns.ts';
 import { arrowType, buildColumn, indexFields } from './record-columns.ts';
 
@@ -32,15 +25,11 @@ export interface BatchOptions extends Selection {
   limit?: number | undefined;
   /** Most rows of a batch (8192); photos come in smaller ones, of some megabytes. */
   batchRows?: number | undefined;
-  /** `id` (default): the same order every time; `any`: as they lie in the table, which may be faster. */
-  order?: 'id' | 'any' | undefined;
+  /**
+   * `id` (default): the same order every time; `length`: short ids first; `any`: as they lie in the table, which may be faster.
+   */
+  order?: RowOrder | undefined;
   signal?: AbortSignal | undefined;
-}
-
-/** Which rows, beyond the selection, and in which order: SQL over the image as `i`. */
-export interface RowOrder {
-  after?: string | undefined;
-  by: string;
 }
 
 /** Most rows of a batch, if not asked for otherwise. */
@@ -56,65 +45,60 @@ export interface BatchSource {
 }
 
 /**
- * The selected images as Arrow record batches, from one snapshot in a transaction that cannot write. The next rows are
- * read only when they are asked for; a caller that stops early closes the connection.
+ * The selected images as Arrow record batches, from one snapshot, wherever they are; where a user's condition runs, nothing
+ * can be written. The next rows are read only when they are asked for; a caller that stops early closes the connection.
+ * @param after only images behind this id, in the order
  * @param opened called once with what is to come, before the first batch
  * @throws HubError USAGE for columns that there are not and a condition that cannot be used, NOT_FOUND for the dataset,
  * INTERRUPTED when the signal is aborted, SERVER_UNREACHABLE when the connection is lost on the way
  */
 export async function* imageBatches(
-  pool: Pool,
+  { pool, stores }: { pool: Pool; stores: ImageStores },
   name: string,
   options: BatchOptions,
   {
-    order = orderOf(options),
+    after,
     count = false,
     opened,
-  }: { order?: RowOrder | null; count?: boolean; opened?: (source: BatchSource) => void } = {},
+  }: { after?: string; count?: boolean; opened?: (source: BatchSource) => void } = {},
 ): AsyncGenerator<RecordBatch> {
   const columns = exportColumns(options.columns ?? DEFAULT_COLUMNS);
+  const { order, limit, signal, where, since, until, sample } = options;
   try {
-    yield* streamSnapshot(pool, async function* (client) {
-      const dataset = await getDataset(client, name);
-      const total = count ? await checkSelection(client, name, options) : null;
-      if (!count) await checkCondition(client, name, options);
-      // Else rows with their images would be sorted, on disk.
-      if (order) await client.query('set local enable_sort = off');
+    const { store } = await getAnyDataset(pool, name);
+    let total: number | null = null;
+    const chunks = stores[store].images.rows(
+      pool,
+      {
+        dataset: name,
+        columns: columns.map(({ source }) => source),
+        selection: { where, since, until, sample },
+        order,
+        limit,
+        after,
+        ...(count && { counted: (images: number) => (total = images) }),
+      },
+      { rows: options.batchRows ?? BATCH_ROWS, bytes: BATCH_BYTES },
+    );
+    try {
+      let next = await chunks.next();
+      // From here on the rows are those of a snapshot: no class is missing that they are of.
+      const dataset = await getAnyDataset(pool, name);
       const classes = vectorFromArray(dataset.classes, new Utf8Type());
       const schema = schemaOf(columns, dataset);
       opened?.({ dataset, schema, total });
-      const limits = { rows: options.batchRows ?? BATCH_ROWS, bytes: BATCH_BYTES };
-      for await (const chunk of copyOut(client, statement(name, columns, options, order), limits)) {
-        throwIfAborted(options.signal);
-        yield recordBatch(schema, columns, indexFields(chunk, columns.length), classes);
-        throwIfAborted(options.signal);
+      for (; !next.done; next = await chunks.next()) {
+        throwIfAborted(signal);
+        yield recordBatch(schema, columns, indexFields(next.value, columns.length), classes);
+        throwIfAborted(signal);
       }
-    });
+    } finally {
+      await chunks.return(undefined);
+    }
   } catch (error) {
     throw readError(error, name, options);
   }
 }
-
-const orderOf = ({ order }: BatchOptions): RowOrder | null =>
-  order === 'any' ? null : { by: 'i.dataset, i.id' };
-
-function statement(
-  dataset: string,
-  columns: ExportColumn[],
-  options: BatchOptions,
-  order: RowOrder | null,
-): string {
-  const after = order?.after === undefined ? '' : ` and ${order.after}`;
-  return `select ${columns.map(({ sql }) => sql).join(', ')} from ${selectionSql(dataset, options)}${after}${
-    order ? ` order by ${order.by}` : ''
-  }${options.limit === undefined ? '' : ` limit ${options.limit}`}`;
-}
-
-/** Rows behind this id. */
-export const afterId = (id: string): RowOrder => ({
-  after: `i.id > ${pg.escapeLiteral(id)}`,
-  by: 'i.dataset, i.id',
-});
 
 /** Arrow's schema of these columns; the class names go with it. */
 export function schemaOf(columns: readonly ExportColumn[], { name, classes }: Dataset): Schema {

@@ -13,37 +13,33 @@ export type ColumnKind =
   | 'float4[]'
   | 'bool'
   | 'text[]'
-  | 'class'; // int4 → dictionary of class names
+  | 'class'; // int4 → dictionary of class names; what is none of them is null
 
 export interface ExportColumn {
   name: string;
   kind: ColumnKind;
   nullable: boolean;
-  /** Over the image as `i`. */
-  sql: string;
+  /** What is read of the image for it: a column, or one of `DERIVED` (sql/stored-images.ts). */
+  source: string;
 }
 
-const column = (
-  name: string,
-  kind: ColumnKind,
-  { nullable = true, sql = `i.${name}` } = {},
-): ExportColumn => ({
+const column = (name: string, kind: ColumnKind, { nullable = true, source = name } = {}): ExportColumn => ({
   name,
   kind,
   nullable,
-  sql,
+  source,
 });
 const always = { nullable: false };
 
 /** Everything that can be exported, in the order that `all` has. */
 const COLUMNS: readonly ExportColumn[] = [
   column('id', 'text', always),
-  column('image', 'base64', { ...always, sql: 'i.image_base64' }),
+  column('image', 'base64', { ...always, source: 'image_base64' }),
   column('image_pgm', 'bytea', always),
   column('known_label', 'int4'),
-  column('known_class', 'class', { sql: 'i.known_label' }),
+  column('known_class', 'class', { source: 'known_label' }),
   column('prediction', 'int4', always),
-  column('predicted_class', 'class', { sql: 'nullif(i.prediction, -1)' }),
+  column('predicted_class', 'class', { source: 'predicted' }),
   column('confidence', 'float4'),
   column('scores', 'float4[]'),
   column('model_id', 'int8'),
@@ -80,7 +76,7 @@ const COLUMNS: readonly ExportColumn[] = [
   column('exposure_time', 'float4'),
   column('iso', 'int4'),
   column('focal_length', 'float4'),
-  column('exif', 'text', { sql: 'i.exif::text' }),
+  column('exif', 'text', { source: 'exif_text' }),
   column('source_topic', 'text'),
   column('source_partition', 'int4'),
   column('source_offset', 'int8'),

@@ -1,11 +1,11 @@
-import pg from 'pg';
 import type { RecordBatch } from 'apache-arrow';
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
+import type { ImageStores } from '../sql/image-store.ts';
 import { keepSelection, type KeptSelection, type Selection } from '../sql/selection.ts';
 import { writeArrowFile } from './arrow-file.ts';
-import { afterId, BATCH_ROWS, type BatchSource, imageBatches, type RowOrder } from './batches.ts';
+import { BATCH_ROWS, type BatchSource, imageBatches } from './batches.ts';
 import { DEFAULT_COLUMNS, exportColumns } from './columns.ts';
 import { FOLDER_COLUMNS, writeFolder } from './folder.ts';
 import { IDX_COLUMNS, writeIdxFiles } from './idx-files.ts';
@@ -56,7 +56,7 @@ const PART_BYTES = 256 * 1024 * 1024;
  *   that another process exports into, INTERRUPTED
  */
 export async function exportImages(
-  pool: Pool,
+  { pool, stores }: { pool: Pool; stores: ImageStores },
   dataset: Dataset,
   request: ExportRequest,
 ): Promise<ExportResult> {
@@ -87,18 +87,20 @@ export async function exportImages(
   const left = limit === undefined ? undefined : limit - state.images;
   let total = 0;
   const batches = imageBatches(
-    pool,
+    { pool, stores },
     dataset.name,
     {
       ...selection,
       columns: columns.includes('id') ? columns : ['id', ...columns],
       limit: left,
+      // IDX files have no ids: `…/9` comes before `…/10` in them, as it did in the files that the digits came from.
+      order: format === 'idx' ? 'length' : 'id',
       // Parts are whole batches.
       batchRows: request.partRows && Math.min(request.partRows, BATCH_ROWS),
       signal: request.signal,
     },
     {
-      order: orderOf(format, state.lastId),
+      ...(state.lastId !== null && { after: state.lastId }),
       count: true,
       opened(source: BatchSource) {
         total = Math.min(source.total!, limit ?? Infinity);
@@ -138,15 +140,6 @@ function columnsOf({ format, columns }: ExportRequest): readonly string[] {
     });
   }
   return format === 'folder' ? FOLDER_COLUMNS : IDX_COLUMNS;
-}
-
-/** IDX files have no ids: `…/9` comes before `…/10` in them, as it did in the files that the digits came from. */
-function orderOf(format: ExportFormat, lastId: string | null): RowOrder {
-  if (format !== 'idx') return lastId === null ? { by: 'i.dataset, i.id' } : afterId(lastId);
-  const by = 'length(i.id), i.id';
-  if (lastId === null) return { by };
-  const id = pg.escapeLiteral(lastId);
-  return { by, after: `(${by}) > (length(${id}), ${id})` };
 }
 
 function write(

@@ -95,6 +95,7 @@ export const arrowType = (kind: ColumnKind): DataType => TYPES[kind];
 export function buildColumn(kind: ColumnKind, index: FieldIndex, field: number, classes: Vector<Utf8>): Data {
   const length = index.rows;
   if (kind === 'timestamp') dropInfinities(index, field);
+  if (kind === 'class') dropUnknown(index, field, classes.length);
   const validity = nulls(index, field);
   switch (kind) {
     case 'int4':
@@ -135,6 +136,18 @@ function dropInfinities({ view, rows, fields, starts, lengths }: FieldIndex, fie
     if (lengths[slot]! < 0) continue;
     const high = view.getInt32(starts[slot]!);
     if (high === 0x7fffffff || high === -0x80000000) lengths[slot] = -1;
+  }
+}
+
+/** What is no class of the dataset (nothing keeps people from it in every store) has no name: it becomes null. */
+function dropUnknown(
+  { view, rows, fields, starts, lengths }: FieldIndex,
+  field: number,
+  classes: number,
+): void {
+  for (let row = 0, slot = field; row < rows; row++, slot += fields) {
+    // An unsigned number: those below 0 are too large as well.
+    if (lengths[slot]! >= 0 && view.getUint32(starts[slot]!) >= classes) lengths[slot] = -1;
   }
 }
 

@@ -4,6 +4,7 @@ import { HubError } from '../errors.ts';
 import { documentId } from './documents.ts';
 import type { Client } from './elasticsearch.ts';
 import { aliasOf } from './elasticsearch.ts';
+import type { IndexedRows } from './source.ts';
 
 /** What is wrong with one image in the index. */
 export interface IndexDifference {
@@ -16,6 +17,7 @@ export interface IndexDifference {
 
 export interface CompareOptions {
   pool: Pool;
+  rows: IndexedRows;
   client: Client;
   dataset: string;
   prefix: string;
@@ -58,25 +60,15 @@ export async function compareIndex(options: CompareOptions): Promise<void> {
   await reportLasting(options, unsettled);
 }
 
-async function withoutRow({ pool, dataset }: CompareOptions, ids: string[]): Promise<string[]> {
-  const { rows } = await pool.query<{ id: string }>(
-    `select id from unnest($2::text[]) as d (id)
-     where not exists (select from public.images i where i.dataset = $1 and i.id = d.id)`,
-    [dataset, ids],
-  );
-  return rows.map(({ id }) => id);
+async function withoutRow({ rows }: CompareOptions, ids: string[]): Promise<string[]> {
+  const there = await rows.revisions(ids);
+  return ids.filter((id) => !there.has(id));
 }
 
-async function* rowIds({ pool, dataset, signal }: CompareOptions): AsyncGenerator<string[]> {
-  for (let after = ''; ;) {
-    const { rows } = await pool.query<{ id: string }>(
-      `select id from public.images where dataset = $1 and id > $2 order by id limit ${PAGE}`,
-      [dataset, after],
-    );
-    if (rows.length === 0) return;
+async function* rowIds({ rows, signal }: CompareOptions): AsyncGenerator<string[]> {
+  for await (const ids of rows.ids(PAGE)) {
     throwIfInterrupted(signal);
-    yield rows.map(({ id }) => id);
-    after = rows.at(-1)!.id;
+    yield ids;
   }
 }
 
@@ -108,7 +100,7 @@ async function* documentIds({ client, dataset, prefix, signal }: CompareOptions)
 
 /** Compares these ids, now. */
 async function differences(
-  { pool, client, dataset, prefix }: CompareOptions,
+  { pool, rows, client, dataset, prefix }: CompareOptions,
   ids: string[],
 ): Promise<IndexDifference[]> {
   if (ids.length === 0) return [];
@@ -118,18 +110,17 @@ async function differences(
     ids: ids.map((id) => documentId(dataset, id)),
   });
   // The rows after the documents: a row that changes in between has a document that is too old, never too new.
-  const { rows } = await pool.query<{ id: string; revision: number | null; refused: boolean }>(
-    `select d.id, i.revision, x.id is not null as refused from unnest($2::text[]) as d (id)
-     left join public.images i on i.dataset = $1 and i.id = d.id
-     left join imagehub.index_dead_documents x on x.dataset = $1 and x.id = d.id`,
+  const revisions = await rows.revisions(ids);
+  const { rows: refused } = await pool.query<{ id: string }>(
+    'select id from imagehub.index_dead_documents where dataset = $1 and id = any ($2)',
     [dataset, ids],
   );
-  const row = new Map(rows.map((found) => [found.id, found]));
+  const isRefused = new Set(refused.map(({ id }) => id));
   return ids.flatMap((id, i): IndexDifference[] => {
-    const { revision = null, refused } = row.get(id)!;
+    const revision = revisions.get(id) ?? null;
     const answer = docs[i]!;
     const document = 'found' in answer && answer.found ? answer._version! : null;
-    if (revision === document || refused) return [];
+    if (revision === document || isRefused.has(id)) return [];
     const kind = document === null ? 'no document' : revision === null ? 'no row' : 'other revision';
     return [{ id, kind, row: revision, document }];
   });

@@ -10,21 +10,22 @@ import { applyChanges, type ApplyContext } from './apply.ts';
 import { backoffMs, pause } from './backoff.ts';
 import { ChangeBatcher } from './batcher.ts';
 import { type BulkOptions, writeBulk } from './bulk.ts';
-import { checkElasticsearch, type Client, openElasticsearch, shortText } from './elasticsearch.ts';
+import { aliasOf, checkElasticsearch, type Client, openElasticsearch, shortText } from './elasticsearch.ts';
 import { type Change, followFeed } from './feed.ts';
 import { Indexes } from './indexes.ts';
-import { watchFeedLag } from './feed-lag.ts';
+import { type IndexLagGauges, watchFeedLag } from './feed-lag.ts';
+import { followKuduDatasets } from './kudu/followers.ts';
 import { formatLsn } from './lsn.ts';
 import { rebuildIndex } from './rebuild.ts';
 import { checkPostgres, ensureSlot, explained, findSlots, slotName } from './slot.ts';
-import { forgetResolved, recordError, wantEverythingRebuilt } from './state.ts';
+import { forgetOutdated, forgetResolved, recordError, wantEverythingRebuilt } from './state.ts';
 
 export interface IndexerOptions {
   config: Config;
   servers: Servers;
   pool: Pool;
   log: Logger;
-  metrics?: Pick<Metrics, 'indexDocuments' | 'indexLagBytes' | 'indexLagSeconds'> | undefined;
+  metrics?: Pick<Metrics, 'indexDocuments' | IndexLagGauges> | undefined;
   /** What is waited for, for whoever shows it. */
   troubles?: Troubles;
   signal: AbortSignal;
@@ -134,6 +135,7 @@ async function lead(options: LeadOptions, started: () => void): Promise<void> {
   ready.promise.catch(() => undefined);
   const bulk: BulkOptions = { client, url, troubles, signal, requireAlias: true, versionType: 'external' };
   const context: ApplyContext = { pool, log, metrics, bulk };
+  const inKudu: ApplyContext = { ...context, bulk: { ...bulk, versionType: 'external_gte' } };
   const batcher = new ChangeBatcher({
     async write(changes) {
       await ready.promise;
@@ -163,6 +165,21 @@ async function lead(options: LeadOptions, started: () => void): Promise<void> {
     ready.promise.then(() => every(SYNCHRONISE_MS, signal, rebuilder(indexes, options, signal))),
     ready.promise.then(() => every(RECORD_MS, signal, recorder(batcher, options))),
     ready.promise.then(() => every(FLUSH_MS, signal, flusher(batcher, options))),
+    ready.promise.then(() =>
+      followKuduDatasets({
+        ...options,
+        intervalMs: config.kuduIndexMs,
+        aliasOf: (dataset) => aliasOf(config.indexPrefix, dataset),
+        datasets: () => indexes.inKudu,
+        classesChanged: () => indexes.classesChanged(),
+        needsRebuild: (dataset, reason) => indexes.needsRebuild(dataset, reason),
+        async write(changes) {
+          await writeLive(changes, indexes, inKudu);
+          await forgetOutdated(pool, changes[0]!.dataset, changes);
+        },
+        signal,
+      }),
+    ),
   ];
   try {
     await Promise.race([...everyone.slice(0, 2), Promise.all(everyone.slice(2))]);

@@ -64,6 +64,11 @@ export class Indexes {
     return [...this.#states.values()].filter((state) => state.exists && state.wanted > state.done);
   }
 
+  /** Those whose images are in Kudu. */
+  get inKudu(): IndexState[] {
+    return [...this.#states.values()].filter(({ store }) => store === 'kudu');
+  }
+
   /** Reads again what is wanted. @returns false when the database did not answer. */
   refresh(): Promise<boolean> {
     return this.#load().then(
@@ -77,11 +82,15 @@ export class Indexes {
    * covers them, so the feed goes on.
    */
   async missing(datasets: Iterable<string>): Promise<void> {
+    for (const dataset of new Set(datasets)) await this.needsRebuild(dataset);
+  }
+
+  /** Asks for a rebuild, unless one is wanted already. */
+  async needsRebuild(dataset: string, reason?: string): Promise<void> {
     await this.#load();
-    for (const dataset of new Set(datasets)) {
-      const state = this.#states.get(dataset);
-      if (state?.exists && state.wanted === state.done) await this.#wantRebuild(dataset);
-    }
+    const state = this.#states.get(dataset);
+    if (!state?.exists || state.wanted > state.done) return;
+    await this.#wantRebuild(dataset, reason);
     await this.#load();
   }
 
@@ -138,6 +147,8 @@ export class Indexes {
     const { dataset } = state;
     const alias = aliasOf(prefix, dataset);
     if (state.exists && !isNew(state)) return this.#wantRebuild(dataset);
+    // Its changes are followed from where a rebuild read it.
+    if (state.store === 'kudu') return this.#wantRebuild(dataset, 'it has no index yet');
     // Whatever is there belongs to a dataset of this name that was dropped.
     await deleteIndexes(
       client,

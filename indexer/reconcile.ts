@@ -1,6 +1,7 @@
 import type { Queryable } from '../sql/database.ts';
 import { documentId } from './documents.ts';
 import { aliasOf, type Client } from './elasticsearch.ts';
+import type { IndexedRows } from './source.ts';
 
 export interface IndexReconciliation {
   rows: number;
@@ -20,23 +21,27 @@ const SUM_PRECISION = 1e-12;
 export const sameSum = (rows: number, documents: number): boolean =>
   Math.abs(rows - documents) <= SUM_PRECISION * rows;
 
+/** Of which dataset table and index are compared, and where they are. */
+export interface ReconcileIndexOptions {
+  db: Queryable;
+  rows: IndexedRows;
+  client: Client;
+  dataset: string;
+  prefix: string;
+  /** Index or alias; by default the dataset's alias. */
+  index?: string;
+}
+
 /**
  * Compares a dataset's rows with its documents, by count and by the sum of their revisions. Both sides are read one
  * after the other: exact only while nobody writes and the indexer has caught up.
- * @param index index or alias; by default the dataset's alias
  */
-export async function reconcileIndex(
-  db: Queryable,
-  client: Client,
-  dataset: string,
-  prefix: string,
-  index = aliasOf(prefix, dataset),
-): Promise<IndexReconciliation> {
+export async function reconcileIndex(options: ReconcileIndexOptions): Promise<IndexReconciliation> {
+  const { db, rows, client, dataset, prefix, index = aliasOf(prefix, dataset) } = options;
   await client.indices.refresh({ index });
-  const { rows } = await db.query<{ rows: number; sum: number; dead: number }>(
-    `select count(*) as rows, coalesce(sum(revision), 0)::float8 as sum,
-            (select count(*) from imagehub.index_dead_documents d where d.dataset = $1) as dead
-       from public.images where dataset = $1`,
+  const table = await rows.figures();
+  const dead = await db.query<{ dead: number }>(
+    'select count(*) as dead from imagehub.index_dead_documents where dataset = $1',
     [dataset],
   );
   const found = await client.search<unknown, { sum: { value: number } }>({
@@ -48,14 +53,13 @@ export async function reconcileIndex(
   const total = found.hits.total;
   const documents = typeof total === 'object' ? total.value : (total ?? 0);
   const sumDocuments = found.aggregations?.sum.value ?? 0;
-  const { rows: rowCount, sum: sumRows, dead } = rows[0]!;
   return {
-    rows: rowCount,
+    rows: table.rows,
     documents,
-    sumRevisionRows: sumRows,
+    sumRevisionRows: table.sumRevisions,
     sumRevisionDocuments: sumDocuments,
-    deadDocuments: dead,
-    equal: rowCount === documents && sameSum(sumRows, sumDocuments),
+    deadDocuments: dead.rows[0]!.dead,
+    equal: table.rows === documents && sameSum(table.sumRevisions, sumDocuments),
   };
 }
 
@@ -72,29 +76,30 @@ const MOST_REFUSED = 50_000;
  * The part of the dataset whose newest document Elasticsearch refused: it may hold an older one, or none. Table and index
  * must be equal without it.
  */
-export async function refusedPart(
-  db: Queryable,
-  client: Client,
-  dataset: string,
-  prefix: string,
-): Promise<IndexFigures> {
-  const { rows } = await db.query<{ id: string; revision: number }>(
-    `select i.id, i.revision from imagehub.index_dead_documents d join public.images i using (dataset, id)
-      where d.dataset = $1 limit ${MOST_REFUSED}`,
-    [dataset],
+export async function refusedPart({
+  db,
+  rows,
+  client,
+  dataset,
+  prefix,
+}: ReconcileIndexOptions): Promise<IndexFigures> {
+  const { rows: refused } = await db.query<{ id: string }>(
+    'select id from imagehub.index_dead_documents where dataset = $1 limit $2',
+    [dataset, MOST_REFUSED],
   );
+  const revisions = await rows.revisions(refused.map(({ id }) => id));
   const found = await client.search<unknown, { sum: { value: number } }>({
     index: aliasOf(prefix, dataset),
     size: 0,
     track_total_hits: true,
-    query: { ids: { values: rows.map(({ id }) => documentId(dataset, id)) } },
+    query: { ids: { values: [...revisions.keys()].map((id) => documentId(dataset, id)) } },
     aggregations: { sum: { sum: { field: 'revision' } } },
   });
   const total = found.hits.total;
   return {
-    rows: rows.length,
+    rows: revisions.size,
     documents: typeof total === 'object' ? total.value : (total ?? 0),
-    sumRevisionRows: rows.reduce((sum, { revision }) => sum + revision, 0),
+    sumRevisionRows: revisions.values().reduce((sum, revision) => sum + revision, 0),
     sumRevisionDocuments: found.aggregations?.sum.value ?? 0,
   };
 }

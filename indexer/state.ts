@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import type { Queryable } from '../sql/database.ts';
+import type { StoreName } from '../sql/image-store.ts';
 import { isLockHeld, type LockName, type LockOptions, withSessionLock } from '../sql/session-lock.ts';
 import type { RefusedDocument } from './bulk.ts';
 
@@ -8,6 +9,8 @@ export interface IndexState {
   dataset: string;
   /** Whether the dataset (still) exists. */
   exists: boolean;
+  /** Where its images are; null: it is gone. */
+  store: StoreName | null;
   bornRevision: number;
   indexName: string | null;
   indexUuid: string | null;
@@ -21,7 +24,7 @@ export interface IndexState {
 
 export async function readStates(db: Queryable): Promise<IndexState[]> {
   const { rows } = await db.query<IndexState>(
-    `select s.dataset, d.name is not null as exists, s.born_revision as "bornRevision", s.index_name as "indexName",
+    `select s.dataset, d.name is not null as exists, d.store, s.born_revision as "bornRevision", s.index_name as "indexName",
             s.index_uuid as "indexUuid", s.rebuilds_wanted as wanted, s.rebuilds_done as done, s.rebuild_reason as reason,
             s.rebuilt_at as "rebuiltAt", s.last_error as "lastError",
             array(select c.name from imagehub.classes c where c.dataset = s.dataset order by c.index) as classes
@@ -35,9 +38,11 @@ export async function requestRebuild(db: Queryable, dataset: string, reason = 'r
   await db.query('select imagehub.request_index_rebuild($1, $2)', [dataset, reason]);
 }
 
+/** All that the change feed is for: datasets in Postgres. */
 export async function wantEverythingRebuilt(db: Queryable, reason: string | null): Promise<void> {
   await db.query(
-    'update imagehub.index_state set rebuilds_wanted = rebuilds_wanted + 1, rebuild_reason = $1',
+    `update imagehub.index_state s set rebuilds_wanted = rebuilds_wanted + 1, rebuild_reason = $1
+      where not exists (select from imagehub.kudu_stores k where k.dataset = s.dataset)`,
     [reason],
   );
 }
@@ -94,11 +99,28 @@ export async function recordRefused(db: Queryable, refused: RefusedDocument[]): 
   );
 }
 
-/** Forgets refused documents whose row is gone or has changed since: the newer document was accepted or stands here. */
+/**
+ * Forgets refused documents whose row is gone or has changed since: the newer document was accepted or stands here. Of datasets
+ * in Postgres: of others whoever follows their changes says so, by `forgetOutdated`.
+ */
 export async function forgetResolved(db: Queryable): Promise<void> {
   await db.query(
     `delete from imagehub.index_dead_documents d
-      where not exists (select from public.images i where i.dataset = d.dataset and i.id = d.id and i.revision <= d.revision)`,
+      where not exists (select from public.images i where i.dataset = d.dataset and i.id = d.id and i.revision <= d.revision)
+        and not exists (select from imagehub.kudu_stores k where k.dataset = d.dataset)`,
+  );
+}
+
+/** Forgets refused documents of which newer versions, or deletions, were written since. */
+export async function forgetOutdated(
+  db: Queryable,
+  dataset: string,
+  written: readonly { id: string; revision: number }[],
+): Promise<void> {
+  await db.query(
+    `delete from imagehub.index_dead_documents d using unnest($2::text[], $3::bigint[]) as w (id, revision)
+      where d.dataset = $1 and d.id = w.id and d.revision < w.revision`,
+    [dataset, written.map(({ id }) => id), written.map(({ revision }) => revision)],
   );
 }
 

@@ -1,7 +1,11 @@
 import type { Pool } from 'pg';
 import type { Config } from '../config.ts';
 import { aliasOf, type Client } from './elasticsearch.ts';
+import { HubError } from '../errors.ts';
+import type { StoreName } from '../sql/image-store.ts';
+import { readKuduLags } from './kudu/position.ts';
 import { findSlots, slotName } from './slot.ts';
+import type { IndexedRows, IndexSources } from './source.ts';
 import { isIndexLocked, readStates } from './state.ts';
 
 export interface FeedStatus {
@@ -21,7 +25,14 @@ export interface DatasetIndexStatus {
   dataset: string;
   alias: string;
   index: string | null;
-  rows: number;
+  store: StoreName;
+  /**
+   * Age of the oldest change that may not be indexed yet, of a dataset in Kudu; null: not known, its index is to be built. Those in
+   * Postgres are all as far as the feed.
+   */
+  lagSeconds: number | null;
+  /** null: Kudu does not answer. */
+  rows: number | null;
   /** null: there is no index. */
   documents: number | null;
   /** Rows whose document Elasticsearch refused. */
@@ -42,14 +53,17 @@ export async function indexStatus(
   pool: Pool,
   client: Client,
   config: Pick<Config, 'indexPrefix' | 'feedLimitBytes'>,
+  sources: IndexSources,
 ): Promise<IndexStatus> {
   const datasets: DatasetIndexStatus[] = [];
+  const feed = await feedStatus(pool, config.feedLimitBytes);
+  const inKudu = await readKuduLags(pool, feed.state === 'following');
   for (const state of (await readStates(pool)).filter(({ exists }) => exists)) {
     const { dataset, reason, rebuiltAt, lastError } = state;
+    const store = state.store!;
     const alias = aliasOf(config.indexPrefix, dataset);
-    const { rows } = await pool.query<{ rows: number; dead: number }>(
-      `select (select count(*) from public.images where dataset = $1) as rows,
-              (select count(*) from imagehub.index_dead_documents where dataset = $1) as dead`,
+    const { rows: dead } = await pool.query<{ dead: number }>(
+      'select count(*) as dead from imagehub.index_dead_documents where dataset = $1',
       [dataset],
     );
     const running = await isIndexLocked(pool, dataset);
@@ -57,16 +71,28 @@ export async function indexStatus(
       dataset,
       alias,
       index: state.indexName,
-      rows: rows[0]!.rows,
+      store,
+      lagSeconds: store === 'kudu' ? (inKudu.get(dataset) ?? null) : feed.lagSeconds,
+      rows: await countRows(sources[store].rows(dataset)),
       documents: await countDocuments(client, alias),
-      deadDocuments: rows[0]!.dead,
+      deadDocuments: dead[0]!.dead,
       rebuild: running ? 'running' : state.wanted > state.done ? 'wanted' : 'none',
       rebuildReason: reason,
       rebuiltAt,
       lastError,
     });
   }
-  return { feed: await feedStatus(pool, config.feedLimitBytes), datasets };
+  return { feed, datasets };
+}
+
+async function countRows(table: IndexedRows): Promise<number | null> {
+  try {
+    return (await table.figures()).rows;
+  } catch (error) {
+    if (error instanceof HubError && (error.code === 'SERVER_UNREACHABLE' || error.code === 'NO_SERVER'))
+      return null;
+    throw error;
+  }
 }
 
 async function countDocuments(client: Client, alias: string): Promise<number | null> {

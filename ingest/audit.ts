@@ -2,7 +2,7 @@ import type { Queryable } from '../sql/database.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { Place, SourceMessage } from '../sql/dead-letters.ts';
 import { listPartitions } from '../sql/offsets.ts';
-import { findDeadLetters, findUntraced, type TracedMessage } from '../sql/untraced.ts';
+import { findDeadLetters, type FindRows, findUntraced, type TracedMessage } from '../sql/untraced.ts';
 import type { TopicOffsets } from './kafka.ts';
 import { parseMessage } from './message.ts';
 import { readTopic, type ReadTopicOptions, type Stretch } from './topic-reader.ts';
@@ -20,6 +20,8 @@ export interface UntracedMessage {
 export interface AuditOptions extends Omit<ReadTopicOptions, 'topic' | 'stretches' | 'onMessages'> {
   db: Queryable;
   dataset: Dataset;
+  /** Finds the dataset's rows; null: they are in Postgres. */
+  findRows: FindRows | null;
   /** Ends of the topic's partitions. */
   ends: TopicOffsets[];
   onFound(message: UntracedMessage): void;
@@ -64,7 +66,7 @@ export async function auditTopic(options: AuditOptions): Promise<number> {
 
   const suspects = new Map<string, Suspect>();
   const read = await readAll(options, stretches, 1, async (partition, messages) => {
-    const untraced = new Set(await findUntraced(db, place(partition), messages));
+    const untraced = new Set(await findUntraced(db, place(partition), messages, options.findRows));
     for (const message of messages) {
       if (!untraced.has(message.offset)) continue;
       const suspect = { ...message, partition };

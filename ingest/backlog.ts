@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { IsolatedClassifier } from '../classifier/isolated/classify.ts';
-import { countUnclassified, takeUnclassified, writeVerdicts } from '../sql/backlog.ts';
-import { transaction } from '../sql/database.ts';
+import type { UnclassifiedImage } from '../sql/backlog.ts';
 import { type Dataset, listDatasets } from '../sql/datasets.ts';
-import { STORE_SUPPORT } from '../sql/image-store.ts';
-import { shadowBacklog } from './backlog-shadow.ts';
+import type { Backlog } from '../sql/stored-verdicts.ts';
+import { judgeByShadow, writeShadowsWord } from './backlog-shadow.ts';
 import type { IngestContext } from './engine.ts';
 
 /** How often datasets are looked at while nothing waits. */
@@ -16,6 +15,14 @@ const HOLD_MS = 1000;
 /** … at first few, as the model may be slow, and never more than these. */
 const FIRST_IMAGES = 16;
 const MOST_IMAGES = 500;
+
+/** How a dataset's are done. */
+interface Pace {
+  /** Images at once. */
+  most: number;
+  /** By performance.now(). */
+  notBefore: number;
+}
 
 const CANNOT_LIST = 'cannot look for images that wait for the classifier';
 const cannotClassify = (dataset: string) => `stored images of ${dataset} cannot be classified`;
@@ -29,16 +36,16 @@ const cannotClassify = (dataset: string) => `stored images of ${dataset} cannot 
 export async function classifyBacklog(context: IngestContext): Promise<void> {
   const { sidePool, config, troubles, signal } = context;
   using isolated = new IsolatedClassifier(config.decodeTimeoutMs);
-  const atOnce = new Map<string, number>();
+  const paces = new Map<string, Pace>();
   let idleSince = Date.now();
   while (!signal.aborted) {
     let done = 0;
     try {
-      const datasets = (await listDatasets(sidePool)).filter(({ store }) => STORE_SUPPORT[store].backlog);
+      const datasets = await listDatasets(sidePool);
       troubles.over(CANNOT_LIST);
       for (const dataset of datasets) {
         if (signal.aborted) return;
-        done += await classifyPatiently(context, isolated, dataset, atOnce);
+        done += await classifyPatiently(context, isolated, dataset, paces);
       }
     } catch (error) {
       troubles.notice(CANNOT_LIST, error);
@@ -56,31 +63,39 @@ async function classifyPatiently(
   context: IngestContext,
   isolated: IsolatedClassifier,
   listed: Dataset,
-  atOnce: Map<string, number>,
+  paces: Map<string, Pace>,
 ): Promise<number> {
   const { troubles, signal } = context;
   const { name } = listed;
-  const most = atOnce.get(name) ?? FIRST_IMAGES;
+  const { most, notBefore } = paces.get(name) ?? { most: FIRST_IMAGES, notBefore: 0 };
   const began = performance.now();
+  if (began < notBefore) return 0;
   try {
     const done = await classifySome(context, isolated, listed, most);
     const tooLong = performance.now() - began > HOLD_MS;
-    if (done > 0) atOnce.set(name, tooLong ? Math.max(1, most >> 1) : Math.min(most * 2, MOST_IMAGES));
+    if (done > 0) {
+      const next = tooLong ? Math.max(1, most >> 1) : Math.min(most * 2, MOST_IMAGES);
+      paces.set(name, { most: next, notBefore: 0 });
+    }
     troubles.over(cannotClassify(name));
     return done;
   } catch (error) {
     if (!signal.aborted) troubles.notice(cannotClassify(name), error);
+    // A server that is away is waited for some seconds each time: others' images must not wait as long.
+    const now = performance.now();
+    paces.set(name, { most, notBefore: now + (now - began) });
     return 0;
   }
 }
 
-/** One transaction's worth. @returns how many images were tried. */
+/** What is held at once. @returns how many images were tried. */
 async function classifySome(
-  { sidePool, config, live, workers, metrics, log, signal }: IngestContext,
+  context: IngestContext,
   isolated: IsolatedClassifier,
   listed: Dataset,
   most: number,
 ): Promise<number> {
+  const { sidePool, stores, config, live, metrics, log, signal } = context;
   const { name } = listed;
   const known = await live.get(name);
   const { promotionNo: promotedAs, shadowModelId } = known.dataset;
@@ -88,30 +103,29 @@ async function classifySome(
   // Without Kafka nobody else notices a promotion, or another shadow.
   const { dataset, model, shadow } = isCurrent ? known : await live.refresh(name);
   if (!model) return 0;
-  const { promotionNo, classes } = dataset;
-  const attempts = config.classifyAttempts;
-  const done = await transaction(sidePool, async (client): Promise<number | null> => {
-    // The ingest's own labels and these predictions are no person's work.
-    await client.query("set local imagehub.writer = 'ingest'");
-    const taken = await takeUnclassified(client, name, promotionNo, attempts, {
-      images: most,
-      bytes: config.batchBytes,
-    });
-    if (taken.length === 0) return 0;
-    const images = taken.map(({ imageBase64 }) => Buffer.from(imageBase64, 'base64'));
+  const { promotionNo, classes, store } = dataset;
+  const { verdicts: stored } = stores[store];
+  const query = { dataset: name, model: { id: model.id, promotionNo }, attempts: config.classifyAttempts };
+
+  const judge = async ({ images, db, write }: Backlog): Promise<number | 'model changed'> => {
     const { verdicts, fatal } = await isolated.classify(
-      { model, classes, maxPixels: config.maxPixels, images, atOnce: images.length },
+      {
+        model,
+        classes,
+        maxPixels: config.maxPixels,
+        images: images.map(encodedImage),
+        atOnce: images.length,
+      },
       signal,
     );
-    // Those behind one that is fatal are taken again at once: no row is held while more of them hang.
-    const tried = taken.slice(0, verdicts.length);
-    if (!(await writeVerdicts(client, name, { id: model.id, promotionNo }, tried, verdicts))) {
-      return null;
-    }
-    if (shadow) {
-      const harmless = fatal === null ? tried : tried.slice(0, -1);
-      await shadowBacklog({ config, workers, signal }, client, isolated, { dataset, shadow }, harmless);
-    }
+    // Those behind one that is fatal are taken again at once: none is held while more of them hang.
+    const tried = images.slice(0, verdicts.length);
+    const harmless = fatal === null ? tried : tried.slice(0, -1);
+    const said = shadow && (await judgeByShadow(context, db, isolated, { dataset, shadow }, harmless));
+    const written = await write(verdicts, async (client, those) => {
+      if (said) await writeShadowsWord(client, name, said, those);
+    });
+    if (!written) return 'model changed';
     const failed = verdicts.findIndex(({ error }) => error !== null);
     if (failed >= 0)
       log.warn(
@@ -119,13 +133,18 @@ async function classifySome(
         `some stored images could not be classified: ${verdicts[failed]!.error}`,
       );
     return tried.length;
-  });
-  if (done === null) {
-    // Not within the transaction: nothing waits for a second connection while it holds one.
+  };
+
+  const limits = { images: most, bytes: config.batchBytes };
+  const done = (await stored.withBacklog(sidePool, query, limits, judge)) ?? 0;
+  if (done === 'model changed') {
+    // Only now: nothing waits for a second connection while it holds one.
     await live.refresh(name);
     return 0;
   }
-  const left = done > 0 ? await countUnclassified(sidePool, name, promotionNo, attempts) : 0;
+  const left = done > 0 ? await stored.countBacklog(sidePool, query) : 0;
   metrics.backlogImages.set({ dataset: name }, left);
   return done;
 }
+
+const encodedImage = ({ imageBase64 }: UnclassifiedImage) => Buffer.from(imageBase64, 'base64');

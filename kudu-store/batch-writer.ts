@@ -2,10 +2,11 @@ import { type PoolClient, sqlTime } from '../sql/database.ts';
 import type { DeadLetter } from '../sql/dead-letters.ts';
 import type { BatchWriter } from '../sql/image-store.ts';
 import type { Batch } from '../sql/write-batch.ts';
+import { noteUnclassified } from './backlog-state.ts';
 import type { Coordinates } from './coordinates.ts';
 import { type Deletion, planRow, planTombstone, type RowPlan, type StoredRow } from './decide.ts';
 import { type GuardedRow, GuardedWrite, type WriteContext } from './guarded-write.ts';
-import { changesOf, largeCell } from './row-changes.ts';
+import { changesOf, isUnclassified, largeCell } from './row-changes.ts';
 import { readDeletions, readStored, readTaken } from './stored-rows.ts';
 
 export interface BatchContext extends WriteContext {
@@ -37,6 +38,7 @@ export class KuduBatchWriter implements BatchWriter {
   #write: GuardedWrite | null = null;
   #deletions: Map<string, Deletion> = new Map();
   #leavesPending = false;
+  #leavesUnclassified = false;
 
   constructor(context: BatchContext, client: PoolClient, batch: Batch) {
     this.#context = context;
@@ -51,6 +53,7 @@ export class KuduBatchWriter implements BatchWriter {
     const { dataset, tombstones } = this.#batch;
     const counts = { inserted: 0, updated: 0 };
     const candidates = this.#withinLimit(refused);
+    this.#leavesUnclassified = candidates.some(({ index }) => isUnclassified(this.#batch.rows.row(index)));
     const ids = [...candidates, ...tombstones].map(({ id }) => id);
     if (ids.length === 0) return counts;
     const write = await GuardedWrite.begin(this.#context, this.#client, dataset, ids);
@@ -74,6 +77,8 @@ export class KuduBatchWriter implements BatchWriter {
       // Deleted in Kudu next: this commit must not be lost after that.
       await this.#client.query('set local synchronous_commit = on');
     }
+    // The last that is locked.
+    if (this.#leavesUnclassified) await noteUnclassified(this.#client, this.#batch.dataset);
     await write.finish(this.#client);
     return removed;
   }

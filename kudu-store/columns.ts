@@ -25,6 +25,11 @@ const OWN_COLUMNS: readonly ColumnSpec[] = [
 const FENCE = /^write_fence_(\d+)$/;
 const FENCE_COMMENT = 'Holds nothing. Its name changes when a writer may have died amid a write.';
 
+/** Of all columns that hold something of an image, by name. */
+export const STORE_COLUMN_TYPES: ReadonlyMap<string, string> = new Map(
+  [...COPY_COLUMNS, ...OWN_COLUMNS].map(({ name, type }) => [name, type]),
+);
+
 export async function storeColumns(db: Queryable): Promise<ColumnSpec[]> {
   const shared = (await columnSpecs(db)).filter(({ name }) => name !== OMITTED);
   return [

@@ -62,6 +62,30 @@ export function writeFloat(bytes: Uint8Array, at: number, value: number): number
   return writeDigits(bytes, at, power, power < 10 ? 1 : 2, 0);
 }
 
+/** The most that `writeFloats` writes of so many numbers. */
+export const floatsTextBytes = (count: number): number => 2 + count * (FLOAT_TEXT_BYTES + 1);
+
+const [OPEN, COMMA, CLOSE] = [...Buffer.from('[,]', 'latin1')] as [number, number, number];
+
+/** Writes a JSON list. @returns where it ended */
+export function writeFloats(bytes: Uint8Array, start: number, values: Float32Array): number {
+  let at = start;
+  bytes[at++] = OPEN;
+  for (let i = 0; i < values.length; i++) {
+    if (i > 0) bytes[at++] = COMMA;
+    at = writeFloat(bytes, at, values[i]!);
+  }
+  bytes[at++] = CLOSE;
+  return at;
+}
+
+/** As `writeFloats`. */
+export function floatsText(values: Float32Array | null): string | null {
+  if (values === null) return null;
+  const bytes = Buffer.allocUnsafe(floatsTextBytes(values.length));
+  return bytes.toString('latin1', 0, writeFloats(bytes, 0, values));
+}
+
 const NULL = Buffer.from('null', 'latin1');
 
 const scaled = (size: number, exponent: number): number =>

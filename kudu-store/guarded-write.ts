@@ -12,6 +12,7 @@ import { isCellTooLarge } from '../kudu-copy/cell-limit.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import { fenceOf, rowSchema } from './columns.ts';
 import type { KuduConnection } from './connection.ts';
+import { writePendingLabels } from './pending-labels.ts';
 import { lockStripes, maskOf, stripesOf } from './stripes.ts';
 import type { StoreTables } from './table.ts';
 
@@ -76,18 +77,20 @@ export class GuardedWrite {
   }
 
   /**
+   * Labels that people gave to these images, and that are not in Kudu yet, are written to it.
    * @param client in a transaction, which the lock ends with
-   * @throws with nothing sent to Kudu
+   * @throws with nothing sent to Kudu but such labels
    */
   static async begin(
     context: WriteContext,
     client: PoolClient,
     dataset: string,
-    ids: Iterable<string>,
+    ids: readonly string[],
   ): Promise<GuardedWrite> {
     const write = new GuardedWrite(context, dataset);
     try {
-      await write.#begin(client, stripesOf(ids));
+      const labelsWait = await write.#begin(client, stripesOf(ids));
+      if (labelsWait) await writePendingLabels(client, write, dataset, ids);
       return write;
     } catch (error) {
       await write.rolledBack();
@@ -95,7 +98,8 @@ export class GuardedWrite {
     }
   }
 
-  async #begin(client: PoolClient, stripes: number[]): Promise<void> {
+  /** @returns whether any labels of the dataset are still to be written */
+  async #begin(client: PoolClient, stripes: number[]): Promise<boolean> {
     const { tables, sidePool } = this.#context;
     const mask = String(maskOf(stripes));
     await lockStripes(client, this.#dataset, stripes);
@@ -113,6 +117,7 @@ export class GuardedWrite {
       others: number[];
       anyDeleted: boolean;
       anyPending: boolean;
+      labelsWait: boolean;
     }>({
       name: 'begin-kudu-write',
       text: `select (select table_id from imagehub.kudu_stores where dataset = $1) as "tableId",
@@ -120,20 +125,22 @@ export class GuardedWrite {
                array(select write_no::float8 from imagehub.kudu_writes
                       where dataset = $1 and write_no <> $2 and stripes & $3::bigint <> 0) as others,
                exists (select from imagehub.deleted_images where dataset = $1) as "anyDeleted",
-               exists (select from imagehub.deleted_images where dataset = $1 and in_kudu) as "anyPending"`,
+               exists (select from imagehub.deleted_images where dataset = $1 and in_kudu) as "anyPending",
+               exists (select from imagehub.pending_labels where dataset = $1) as "labelsWait"`,
       values: [this.#dataset, this.#own, mask],
     });
-    const { tableId, revision, others, anyDeleted, anyPending } = rows[0]!;
+    const { tableId, revision, others, anyDeleted, anyPending, labelsWait } = rows[0]!;
     Object.assign(this, { revision, anyDeleted, anyPending });
     this.#marks = [this.#own, ...others];
     if (this.#table.id !== tableId) {
       tables.forget(this.#dataset);
       throw new KuduError('UNAVAILABLE', `Dataset ${this.#dataset} was made anew.`);
     }
-    if (others.length === 0) return;
+    if (others.length === 0) return labelsWait;
     this.#table = await tables.fence(sidePool, this.#dataset);
     // As above.
     await client.query('select');
+    return labelsWait;
   }
 
   get table(): Table {

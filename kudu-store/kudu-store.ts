@@ -5,8 +5,13 @@ import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
 import type { Batch } from '../sql/write-batch.ts';
 import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
 import { KuduConnection } from './connection.ts';
+import { KuduVerdicts } from './kudu-verdicts.ts';
+import { carryOutLabels } from './carry-out.ts';
+import { KuduLabels } from './labels.ts';
 import { carryOutDeletions } from './pending-deletions.ts';
-import { StoreTables } from './table.ts';
+import { KuduImages } from './stored-images.ts';
+import { kuduProblem, StoreTables } from './table.ts';
+import { listUnfinished } from './unfinished.ts';
 
 export interface KuduStoreOptions {
   /** null: no Kudu is known here, and writing fails. */
@@ -23,10 +28,13 @@ export interface KuduStoreOptions {
  *
  * What makes it as safe as the table in Postgres: one writer at a time for an image, and none that comes too late
  * (kudu-store/guarded-write.ts); what a message does is decided from what is there (kudu-store/decide.ts); deletions are
- * committed before they are carried out (kudu-store/pending-deletions.ts).
+ * committed before they are carried out (kudu-store/pending-deletions.ts), and so are people's labels (kudu-store/labels.ts).
  */
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';
+  readonly images: KuduImages;
+  readonly verdicts: KuduVerdicts;
+  readonly labels: KuduLabels;
   readonly #connection: KuduConnection;
   readonly #context: BatchContext;
   readonly #pool: Pool;
@@ -34,6 +42,7 @@ export class KuduStore implements ImageStore, Disposable {
 
   constructor({ masters, pool, sidePool, cellBytes, log }: KuduStoreOptions) {
     this.#connection = new KuduConnection(masters);
+    this.images = new KuduImages(this.#connection);
     this.#pool = pool;
     this.#log = log;
     this.#context = {
@@ -44,6 +53,8 @@ export class KuduStore implements ImageStore, Disposable {
       readsLeft: new Map(),
       carryOutDeletions: (dataset) => this.#carryOutDeletions(dataset),
     };
+    this.verdicts = new KuduVerdicts({ ...this.#context, pool });
+    this.labels = new KuduLabels(this.#context);
   }
 
   /** Not waited for: Kudu may be away. */
@@ -58,6 +69,21 @@ export class KuduStore implements ImageStore, Disposable {
     return new KuduBatchWriter(this.#context, client, batch);
   }
 
+  async carryOut(): Promise<number> {
+    let done = 0;
+    const failures: unknown[] = [];
+    for (const dataset of await listUnfinished(this.#pool)) {
+      try {
+        done += await carryOutDeletions(this.#context, this.#pool, dataset);
+        done += await carryOutLabels(this.#context, this.#pool, dataset);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    if (failures.length > 0) throw kuduProblem(failures[0]);
+    return done;
+  }
+
   /** What is left to do is left to the next. */
   async #carryOutDeletions(dataset: string): Promise<void> {
     try {
@@ -68,6 +94,7 @@ export class KuduStore implements ImageStore, Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.verdicts[Symbol.dispose]();
     this.#connection[Symbol.dispose]();
   }
 }

@@ -1,15 +1,7 @@
 import type { Pool } from '../sql/database.ts';
-import type { DatasetCounts } from '../sql/dataset-counts.ts';
 import { createDataset, dropDataset, type NewDataset } from '../sql/datasets.ts';
 import { KuduConnection } from './connection.ts';
-import {
-  createStoreTable,
-  dropStoreTable,
-  kuduProblem,
-  openOurs,
-  readStoreTable,
-  type TableLayout,
-} from './table.ts';
+import { createStoreTable, dropStoreTable, readStoreTable, type TableLayout } from './table.ts';
 
 /**
  * The largest square rendition that fits into a cell of 64 KiB, Kudu's usual limit, with its header. Postgres's 256 would
@@ -47,28 +39,4 @@ export async function dropKuduDataset(
   using connection = new KuduConnection(masters);
   const ofDataset = await readStoreTable(pool, name);
   await dropDataset(pool, name, keepTable ? () => Promise.resolve() : dropStoreTable(connection, ofDataset));
-}
-
-/** Counts images by a scan of two narrow columns. @throws as above */
-export async function countImages(
-  pool: Pool,
-  masters: string[] | null,
-  dataset: string,
-): Promise<Omit<DatasetCounts, 'deadLetters'>> {
-  using connection = new KuduConnection(masters);
-  const counts = { rows: 0, labelled: 0, unclassified: 0 };
-  try {
-    const table = await openOurs(await connection.client(), await readStoreTable(pool, dataset));
-    const columns = ['known_label', 'prediction'];
-    for await (const batch of table.scan({ columns, cacheBlocks: false, parallel: 4 })) {
-      counts.rows += batch.numRows;
-      counts.labelled += batch.numRows - batch.getChild('known_label')!.nullCount;
-      for (const prediction of batch.getChild('prediction')! as Iterable<number>) {
-        if (prediction < 0) counts.unclassified++;
-      }
-    }
-  } catch (error) {
-    throw kuduProblem(error);
-  }
-  return counts;
 }

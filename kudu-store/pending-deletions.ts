@@ -1,5 +1,6 @@
-import { type Pool, transaction } from '../sql/database.ts';
-import { GuardedWrite, type WriteContext } from './guarded-write.ts';
+import type { Pool } from '../sql/database.ts';
+import { guardedTransaction } from './guarded-transaction.ts';
+import type { WriteContext } from './guarded-write.ts';
 
 const AT_ONCE = 1000;
 
@@ -24,11 +25,11 @@ export async function carryOutDeletions(context: WriteContext, pool: Pool, datas
   }
 }
 
-async function carryOut(context: WriteContext, pool: Pool, dataset: string, ids: string[]): Promise<number> {
-  let write: GuardedWrite | null = null;
-  try {
-    return await transaction(pool, async (client) => {
-      write = await GuardedWrite.begin(context, client, dataset, ids);
+const carryOut = (context: WriteContext, pool: Pool, dataset: string, ids: string[]): Promise<number> =>
+  guardedTransaction(context, pool, {
+    dataset,
+    ids,
+    async work(client, write) {
       // Under the lock: an image that came back meanwhile is none of them any more.
       const { rows } = await client.query<{ id: string }>(
         `update imagehub.deleted_images set in_kudu = false
@@ -36,11 +37,6 @@ async function carryOut(context: WriteContext, pool: Pool, dataset: string, ids:
         [dataset, ids],
       );
       await write.write(rows.map((row) => ['deleteIgnore', row] as const));
-      await write.finish(client);
       return rows.length;
-    });
-  } catch (error) {
-    await (write as GuardedWrite | null)?.rolledBack();
-    throw error;
-  }
-}
+    },
+  });

@@ -1,4 +1,6 @@
 import { type CellChanges, encodeCell, type EncodedRow } from '../kudu/index.ts';
+import { OPERATION_AT } from '../kudu/encoding/encoded-row.ts';
+import { rowLayout } from '../kudu/encoding/row-layout.ts';
 import { decodeEncodedRow } from '../kudu/encoding/decode-row-operations.ts';
 import { rowSchema } from './columns.ts';
 import type { RowPlan } from './decide.ts';
@@ -6,7 +8,7 @@ import type { RowPlan } from './decide.ts';
 /** Rows are encoded with the same columns whatever the fence is called. */
 const SCHEMA = rowSchema('write_fence_0');
 const INDEX = Object.fromEntries(SCHEMA.columns.map(({ name }, index) => [name, index])) as Record<
-  'inserted' | 'revision' | 'ingested_at' | 'known_label' | 'labelled_by' | 'labelled_at',
+  'prediction' | 'inserted' | 'revision' | 'ingested_at' | 'known_label' | 'labelled_by' | 'labelled_at',
   number
 >;
 
@@ -34,6 +36,20 @@ export function changesOf(
   });
   const changes = cells.map((all) => [{ cells: all }, { cells: all, leftOut: LABEL }] as const);
   return ({ inserted, keepsLabel }) => changes[Number(inserted)]![Number(keepsLabel)]!;
+}
+
+const LAYOUT = rowLayout(SCHEMA);
+
+/** Whether it comes without a prediction (−1). */
+export function isUnclassified({ bytes, start }: EncodedRow): boolean {
+  const operation = start + OPERATION_AT;
+  let at = operation + LAYOUT.cellsAt;
+  for (let index = 0; index < INDEX.prediction; index++) {
+    const isNull = (bytes[operation + LAYOUT.nullsAt + (index >> 3)]! >> (index & 7)) & 1;
+    if (!isNull) at += LAYOUT.sizes[index]!;
+  }
+  // −1: all bits are set.
+  return bytes[at + 3] === 0xff;
 }
 
 /** The first cell over the limit, in words; null: there is none. */

@@ -3,7 +3,7 @@ import type { FieldWriter } from '../sql/binary-copy.ts';
 import type { RowWriter } from '../sql/row-writer.ts';
 import { type ImageRow, STAGED_COLUMNS } from '../sql/staged-rows.ts';
 import { rowSchema } from './columns.ts';
-import { FLOAT_TEXT_BYTES, writeFloat } from './float-text.ts';
+import { floatsTextBytes, writeFloats } from './float-text.ts';
 
 /** Its name does not matter here: whoever sends the rows knows it. */
 const SCHEMA = rowSchema('write_fence_0');
@@ -77,16 +77,9 @@ export class KuduRowWriter implements RowWriter, FieldWriter {
   /** Kudu has no lists and documents: they are JSON there. */
   float4Array(values: Float32Array | null): void {
     if (values === null) return this.#encoder.null(this.#column);
-    this.#encoder.write(this.#column, 2 + values.length * (FLOAT_TEXT_BYTES + 1), (bytes, start) => {
-      let at = start;
-      bytes[at++] = OPEN;
-      for (let i = 0; i < values.length; i++) {
-        if (i > 0) bytes[at++] = COMMA;
-        at = writeFloat(bytes, at, values[i]!);
-      }
-      bytes[at++] = CLOSE;
-      return at;
-    });
+    this.#encoder.write(this.#column, floatsTextBytes(values.length), (bytes, at) =>
+      writeFloats(bytes, at, values),
+    );
   }
 
   /** Texts without what JSON escapes. */

@@ -1,11 +1,9 @@
 import type { Table } from '../kudu/index.ts';
-import type { Queryable } from '../sql/database.ts';
+import type { PoolClient, Queryable } from '../sql/database.ts';
 import type { Coordinates } from './coordinates.ts';
 import type { Deletion, StoredRow } from './decide.ts';
-
-/** Conditions of one scan. */
-const IDS_AT_ONCE = 1000;
-const TABLETS_AT_ONCE = 8;
+import type { GuardedWrite } from './guarded-write.ts';
+import { rowsOfIds } from './scan-ids.ts';
 
 const COLUMNS = [
   'id',
@@ -21,21 +19,18 @@ const COLUMNS = [
 /** The rows of these images, as far as they are there: their leaders' latest. */
 export async function readStored(table: Table, ids: readonly string[]): Promise<Map<string, StoredRow>> {
   const found = new Map<string, StoredRow>();
-  for (let start = 0; start < ids.length; start += IDS_AT_ONCE) {
-    const where = { id: { in: ids.slice(start, start + IDS_AT_ONCE) } };
-    for await (const row of table.scan({ columns: COLUMNS, where, parallel: TABLETS_AT_ONCE }).rows()) {
-      found.set(row.id as string, {
-        at: {
-          topic: row.source_topic as string,
-          partition: row.source_partition as number,
-          epoch: row.source_epoch as number,
-          offset: Number(row.source_offset),
-          micros: row.source_timestamp as bigint,
-        },
-        inserted: row.inserted as boolean,
-        labelled: row.labelled_by !== null,
-      });
-    }
+  for await (const row of rowsOfIds(table, COLUMNS, ids)) {
+    found.set(row.id as string, {
+      at: {
+        topic: row.source_topic as string,
+        partition: row.source_partition as number,
+        epoch: row.source_epoch as number,
+        offset: Number(row.source_offset),
+        micros: row.source_timestamp as bigint,
+      },
+      inserted: row.inserted as boolean,
+      labelled: row.labelled_by !== null,
+    });
   }
   return found;
 }
@@ -68,6 +63,23 @@ export async function readDeletions(
     deleted,
   });
   return new Map(rows.map((row) => [row.id, deletionOf(row)]));
+}
+
+/**
+ * Takes out the images that are gone: their deletion is committed, and still to be carried out, or they came back with a batch
+ * that is not committed. A row that is written once more would be an image again (kudu-store/gone-rows.ts).
+ * @param write holds the locks of the images
+ */
+export async function leaveOutGone(
+  client: PoolClient,
+  { anyDeleted }: Pick<GuardedWrite, 'anyDeleted'>,
+  dataset: string,
+  images: Map<string, unknown>,
+): Promise<void> {
+  if (!anyDeleted || images.size === 0) return;
+  for (const [id, { deleted }] of await readDeletions(client, dataset, [...images.keys()])) {
+    if (deleted) images.delete(id);
+  }
 }
 
 /**

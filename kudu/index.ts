@@ -28,7 +28,7 @@ export type { TableInfo } from './messages/list-tables.ts';
 export type { TabletServerEntry } from './messages/list-tablet-servers.ts';
 export type { ReadMode } from './messages/scan.ts';
 export type { ScanOptions } from './scan/options.ts';
-export { type CellValue, rowsOf } from './scan/rows.ts';
+export { type CellReader, cellReaders, type CellValue, rowsOf } from './scan/rows.ts';
 export type { Scan } from './scan/scan.ts';
 export type { Column, ColumnSpec } from './schema/column.ts';
 export { Schema } from './schema/schema.ts';

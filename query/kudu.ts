@@ -2,11 +2,12 @@ import { type DuckDBConnection, StatementType } from '@duckdb/node-api';
 import { HubError } from '../errors.ts';
 import type { Client, Table } from '../kudu/index.ts';
 import { streamResult } from './duckdb-result.ts';
-import { duckdbMessage, duckdbType, openDuckDB, quoteName, quoteText } from './duckdb.ts';
+import { duckdbMessage, duckdbType, openDuckDB, quoteName } from './duckdb.ts';
 import { type Budget, type LoadedTable, loadTable, type TableScan } from './load.ts';
 import { planScans, type TableNeeds } from './plan.ts';
 import type { QueryOptions, QueryResult } from './result.ts';
 import { checkQuery } from './statement.ts';
+import { notOneSelect, tablesOf } from './tables-of.ts';
 import { interrupted, tookTooLong } from './stopped.ts';
 import { registerTable } from './table-function.ts';
 
@@ -67,7 +68,7 @@ async function plan(client: Client, statement: string): Promise<Planned> {
   const understood = <T>(work: Promise<T>) => work.catch((error) => Promise.reject(explain(error, known)));
   const statements = await understood(connection.extractStatements(statement));
   if (statements.count !== 1) throw notOneSelect();
-  const names = tablesOf(await understood(parsed(connection, statement)), known);
+  const names = await understood(tablesOf(connection, statement, known));
   const tables = new Map(
     await Promise.all(names.map(async (name) => [name, await client.openTable(name)] as const)),
   );
@@ -80,38 +81,6 @@ async function plan(client: Client, statement: string): Promise<Planned> {
   prepared.destroySync();
   const schemas = new Map([...tables].map(([name, { schema }]) => [name, schema]));
   return { tables, needs: await planScans(connection, statement, schemas) };
-}
-
-const notOneSelect = () =>
-  new HubError('USAGE', 'imagehub sql answers one select, and that is none, or more than one.');
-
-/** The statement's syntax tree, as DuckDB serializes it. */
-async function parsed(connection: DuckDBConnection, statement: string): Promise<unknown> {
-  const reader = await connection.runAndReadAll(`select json_serialize_sql(${quoteText(statement)})`);
-  const tree = JSON.parse(String(reader.getRows()[0]![0])) as { error: boolean };
-  // It takes selects alone; what else parses (pivot) is more than one statement inside.
-  if (tree.error) throw notOneSelect();
-  return tree;
-}
-
-/**
- * The Kudu tables that are named in a syntax tree, as Kudu writes them (to DuckDB `MNIST` is `mnist`). Names of something else, such
- * as `with x as (…)`, are passed over; if they are of nothing, DuckDB will say so.
- */
-function tablesOf(tree: unknown, known: readonly string[]): string[] {
-  const found = new Set<string>();
-  const visit = (value: unknown): void => {
-    if (typeof value !== 'object' || value === null) return;
-    const { type, table_name: name } = value as { type?: unknown; table_name?: string };
-    if (type === 'BASE_TABLE' && name !== undefined) {
-      const alike = known.filter((one) => one.toLowerCase() === name.toLowerCase());
-      if (alike.includes(name)) found.add(name);
-      else if (alike.length === 1) found.add(alike[0]!);
-    }
-    Object.values(value).forEach(visit);
-  };
-  visit(tree);
-  return [...found];
 }
 
 const shownName = (name: string): string => (/^[a-z_][a-z0-9_]*$/i.test(name) ? name : quoteName(name));

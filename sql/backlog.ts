@@ -6,7 +6,8 @@ import { setVerdict } from './verdict-rows.ts';
 /** A stored image that waits for the classifier. */
 export interface UnclassifiedImage {
   id: string;
-  sha256: Buffer;
+  /** null: the dataset keeps no hashes. */
+  sha256: Buffer | null;
   imageBase64: string;
 }
 

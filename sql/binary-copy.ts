@@ -8,6 +8,9 @@ export const COPY_TRAILER = Buffer.from([0xff, 0xff]);
 
 /** Milliseconds from 1970 to 2000, where PostgreSQL's timestamps begin. */
 export const POSTGRES_EPOCH_MS = 946_684_800_000;
+const POSTGRES_EPOCH_MICROSECONDS = BigInt(POSTGRES_EPOCH_MS) * 1000n;
+/** As numbers: infinity and −infinity. */
+const INFINITE = [2n ** 63n - 1n, -(2n ** 63n)];
 const FLOAT4_OID = 700;
 const TEXT_OID = 25;
 
@@ -54,6 +57,13 @@ export class CopyWriter implements FieldWriter {
   /** The bytes written so far, without header and trailer; a view on the writer's own memory. */
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#buffer.subarray(0, this.#length) as Uint8Array<ArrayBuffer>;
+  }
+
+  /** As `bytes`, but in memory of their own, just as much as they need; the writer begins anew. */
+  take(): Uint8Array<ArrayBuffer> {
+    const taken = new Uint8Array(this.bytes());
+    this.#length = 0;
+    return taken;
   }
 
   #grow(bytes: number): number {
@@ -196,12 +206,22 @@ export class CopyWriter implements FieldWriter {
   /** jsonb: a version byte (1), then the text. */
   jsonb(value: unknown): void {
     if (value === null || value === undefined) return this.null();
-    const text = JSON.stringify(value);
+    this.jsonbText(JSON.stringify(value));
+  }
+
+  /** jsonb, of its text. */
+  jsonbText(text: string): void {
     const bytes = Buffer.byteLength(text);
     const at = this.#grow(5 + bytes);
     this.#view.setInt32(at, bytes + 1);
     this.#view.setUint8(at + 4, 1);
     this.#buffer.write(text, at + 5, 'utf8');
+  }
+
+  /** timestamptz, of microseconds since 1970; the largest and the smallest number of 64 bits as infinity and −infinity. */
+  microseconds(value: bigint | null): void {
+    if (value === null || INFINITE.includes(value)) return this.int8(value);
+    this.int8(value - POSTGRES_EPOCH_MICROSECONDS);
   }
 
   /** timestamptz: microseconds since 2000-01-01 UTC. */

@@ -11,14 +11,14 @@ import { COPY_HEADER, COPY_TRAILER } from './binary-copy.ts';
 export async function copyIn(
   client: ClientBase,
   statement: string,
-  rows: Uint8Array | Iterable<Uint8Array>,
+  rows: Uint8Array | Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
   const copy = client.query(copyFrom(statement));
   const pieces = rows instanceof Uint8Array ? [rows] : rows;
   await pipeline(Readable.from(framed(pieces)), copy);
 }
 
-function* framed(pieces: Iterable<Uint8Array>): Generator<Uint8Array> {
+async function* framed(pieces: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
   yield COPY_HEADER;
   yield* pieces;
   yield COPY_TRAILER;

@@ -1,13 +1,6 @@
-import { type Pool, withClient } from './database.ts';
-import {
-  checkCondition,
-  drawByClass,
-  type DrawnHashes,
-  type Selection,
-  selectionError,
-  selectionSql,
-} from './selection.ts';
-import type { IdRange } from './stored-rows.ts';
+import type { Pool } from './database.ts';
+import { drawByClass, type DrawnHashes, type Selection, selectionSql } from './selection.ts';
+import type { IdRange, StoredImages } from './stored-images.ts';
 
 export interface CutRange {
   range: IdRange;
@@ -26,7 +19,6 @@ const IMAGES = 5000;
 /** … or of about so many bytes (base64) where they are photos, by the size of some of them. */
 const BYTES = 256 * 1024 * 1024;
 const LEAST_IMAGES = 16;
-const SAMPLE = 1000;
 
 /**
  * Cuts the selected images of a dataset into ranges of ids, in their order. Each begins with an image and ends before
@@ -36,7 +28,8 @@ const SAMPLE = 1000;
  * @param most images in a range
  * @throws HubError USAGE when the selection's condition cannot be used
  */
-export function cutImages(
+export async function cutImages(
+  images: StoredImages,
   pool: Pool,
   dataset: string,
   {
@@ -46,27 +39,21 @@ export function cutImages(
     most = IMAGES,
   }: { selection?: Selection; condition?: string; throttle?: number | null; most?: number },
 ): Promise<CutImages> {
-  return withClient(pool, async (client) => {
-    await client.query('begin isolation level repeatable read, read only');
-    await checkCondition(client, dataset, selection);
-    const fitting = await rangeSize((text) => client.query<{ bytes: number | null }>(text), dataset);
-    const size = Math.min(fitting, most, Math.max(LEAST_IMAGES, Math.floor(throttle ?? Infinity)));
-    const drawn = await drawByClass(client, dataset, selection);
-    const selected = `${selectionSql(dataset, { ...selection, drawn })} and (${condition})`;
+  const fitting = fittingImages(await images.imageBytes(pool, dataset));
+  const size = Math.min(fitting, most, Math.max(LEAST_IMAGES, Math.floor(throttle ?? Infinity)));
+  return images.query(pool, { dataset, selection, conditions: [condition] }, async (client, inSql) => {
+    const drawn = await drawByClass(client, inSql, selection);
+    const selected = `${selectionSql(inSql, { ...selection, drawn })} and (${condition})`;
     const { rows: starts } = await client.query<{ id: string }>(
       `select id from (select i.id, row_number() over (order by i.dataset, i.id) as n from ${selected}) numbered
         where (n - 1) % ${size} = 0 order by n`,
     );
     const last = starts.at(-1);
-    if (!last) {
-      await client.query('commit');
-      return { ranges: [], drawn };
-    }
+    if (!last) return { ranges: [], drawn };
     const { rows: ends } = await client.query<{ images: number; through: string }>(
       `select count(*) as images, max(i.id) as through from ${selected} and i.id >= $1`,
       [last.id],
     );
-    await client.query('commit');
     const ranges = starts.map(({ id }, n) => {
       const next = starts[n + 1];
       if (next) return { range: { from: id, before: next.id }, images: size };
@@ -74,18 +61,8 @@ export function cutImages(
       return { range: { from: id, through }, images };
     });
     return { ranges, drawn };
-  }).catch((error: unknown) => {
-    throw selectionError(error, dataset, selection);
   });
 }
 
-async function rangeSize(
-  query: (text: string) => Promise<{ rows: { bytes: number | null }[] }>,
-  dataset: string,
-): Promise<number> {
-  const { rows } = await query(
-    `select avg(octet_length(image_base64))::float8 as bytes from (select image_base64 from public."${dataset}" limit ${SAMPLE}) sample`,
-  );
-  const bytes = rows[0]?.bytes ?? 1;
-  return Math.max(LEAST_IMAGES, Math.min(IMAGES, Math.floor(BYTES / Math.max(bytes, 1))));
-}
+const fittingImages = (bytes: number | null): number =>
+  Math.max(LEAST_IMAGES, Math.min(IMAGES, Math.floor(BYTES / Math.max(bytes ?? 1, 1))));

@@ -1,4 +1,6 @@
 import type { Queryable } from './database.ts';
+import type { Dataset } from './datasets.ts';
+import type { ImageStores } from './image-store.ts';
 
 export interface DatasetCounts {
   /** Images in the table. */
@@ -10,15 +12,25 @@ export interface DatasetCounts {
   deadLetters: number;
 }
 
-/** Counts by dataset name; datasets without images too. */
-export async function readDatasetCounts(db: Queryable): Promise<Map<string, DatasetCounts>> {
-  const { rows } = await db.query<DatasetCounts & { name: string }>(`
-    select d.name, coalesce(i.rows, 0) as rows, coalesce(i.labelled, 0) as labelled,
-           coalesce(i.unclassified, 0) as unclassified,
-           (select count(*) from imagehub.dead_letters l where l.dataset = d.name) as "deadLetters"
-    from imagehub.datasets d
-    left join (select dataset, count(*) as rows, count(known_label) as labelled,
-                      count(*) filter (where prediction = -1) as unclassified
-               from public.images group by dataset) i on i.dataset = d.name`);
-  return new Map(rows.map(({ name, ...counts }) => [name, counts]));
+/** @throws HubError NO_SERVER, SERVER_UNREACHABLE: its images are in a store that does not answer */
+export async function readDatasetCounts(
+  db: Queryable,
+  stores: ImageStores,
+  { name, store }: Pick<Dataset, 'name' | 'store'>,
+): Promise<DatasetCounts> {
+  const counts = { rows: 0, labelled: 0, unclassified: 0, deadLetters: await countDeadLetters(db, name) };
+  for (const { knownLabel, prediction, images } of await stores[store].images.tally(db, name)) {
+    counts.rows += images;
+    if (knownLabel !== null) counts.labelled += images;
+    if (prediction < 0) counts.unclassified += images;
+  }
+  return counts;
+}
+
+export async function countDeadLetters(db: Queryable, dataset: string): Promise<number> {
+  const { rows } = await db.query<{ letters: number }>(
+    'select count(*) as letters from imagehub.dead_letters where dataset = $1',
+    [dataset],
+  );
+  return rows[0]!.letters;
 }

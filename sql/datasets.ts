@@ -73,8 +73,8 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
     `The images of ${name} are in Kudu, which this does not work with yet.`,
     {
       hint:
-        'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; model add, list, promote ' +
-        'without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
+        'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; relabel; model add, list, ' +
+        'promote without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
     },
   );
 }
@@ -219,6 +219,7 @@ export async function dropDataset(pool: Pool, name: string, dropTable?: TableWor
     if (!dropTable) await client.query(`drop table public."${name}"`);
     await client.query('delete from imagehub.deleted_images where dataset = $1', [name]);
     await client.query('delete from imagehub.label_changes where dataset = $1', [name]);
+    await client.query('delete from imagehub.pending_labels where dataset = $1', [name]);
     await client.query('delete from imagehub.features where dataset = $1', [name]);
     await client.query('delete from imagehub.datasets where name = $1', [name]);
     await dropTable?.(client, name);

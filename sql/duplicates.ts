@@ -3,6 +3,7 @@ import { actAs } from './acting-user.ts';
 import { RowReader } from './binary-rows.ts';
 import { copyOut } from './copy-out.ts';
 import { type Pool, type PoolClient, transaction } from './database.ts';
+import { postgresImages } from './postgres-images.ts';
 import { inIdOrder, LABEL_STATE, retryDeadlocks } from './relabel.ts';
 import {
   checkBeforehand,
@@ -57,7 +58,7 @@ export async function* readHashes(
   } catch (error) {
     // Which of the two fails on an image?
     const ofAcross = selectionError(error, dataset, { where: across }, ACROSS);
-    if (ofAcross !== error) await checkBeforehand(pool, dataset, { where: across }, ACROSS);
+    if (ofAcross !== error) await checkBeforehand(postgresImages, pool, dataset, { where: across }, ACROSS);
     throw selectionError(error, dataset, selection);
   }
 }

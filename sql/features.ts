@@ -15,8 +15,8 @@ export interface FeatureSource {
   sha256: Buffer | null;
 }
 
-/** What `readFeatureSources` reads, of the table called `i`. */
-export const SOURCE_COLUMNS = 'i.id, i.revision, i.sha256, i.image_base64';
+/** What `readFeatureSources` reads. */
+export const SOURCE_COLUMNS = ['id', 'revision', 'sha256', 'image_base64'] as const;
 
 /** All rows of a piece of binary COPY with `SOURCE_COLUMNS`, and their images' bytes. */
 export function readFeatureSources(bytes: Uint8Array<ArrayBuffer>): {

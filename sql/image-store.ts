@@ -1,5 +1,8 @@
 import type { PoolClient } from 'pg';
 import type { DeadLetter } from './dead-letters.ts';
+import type { StoredImages } from './stored-images.ts';
+import type { StoredVerdicts } from './stored-verdicts.ts';
+import type { StoredLabels } from './stored-labels.ts';
 import type { Batch, BatchCounts } from './write-batch.ts';
 
 /** Where the images of a dataset are. */
@@ -11,24 +14,32 @@ export interface StoreSupport {
   transactions: boolean;
   /** Rows can be read and changed in the database's SQL: everything that is made of it works. */
   sql: boolean;
-  /** Images that were stored without a prediction are classified in the background. */
-  backlog: boolean;
   /** Changes reach the index. */
   changeFeed: boolean;
 }
 
 export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> = {
-  postgres: { transactions: true, sql: true, backlog: true, changeFeed: true },
-  kudu: { transactions: false, sql: false, backlog: false, changeFeed: false },
+  postgres: { transactions: true, sql: true, changeFeed: true },
+  kudu: { transactions: false, sql: false, changeFeed: true },
 };
 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */
 export interface ImageStore {
   readonly name: StoreName;
+  /** Reading. */
+  readonly images: StoredImages;
+  readonly verdicts: StoredVerdicts;
   /** Loads what the first batch would have to wait for, and begins to connect. */
   warmUp?(): Promise<void>;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
+  /** What people say of its images. */
+  readonly labels: StoredLabels;
+  /**
+   * Does what is committed in Postgres, and was to be done in the store after that; in one with transactions there is no such thing.
+   * @returns of how many images
+   */
+  carryOut?(): Promise<number>;
 }
 
 /** Those of a process, by name: `stores[dataset.store]`. */

@@ -1,5 +1,6 @@
 import type { PoolClient } from 'pg';
 import { copyOut, type ChunkLimits, type RowChunk } from './copy-out.ts';
+import { columnsSql } from './stored-images.ts';
 import { READ_COLUMNS, setVerdict } from './verdict-rows.ts';
 
 /** What is live in a dataset, held shared until the caller's transaction ends. */
@@ -108,7 +109,7 @@ export async function* readChanged(
   await client.query('insert into staged_verdicts (id) select unnest($1::text[])', [ids]);
   yield* copyOut(
     client,
-    `select ${READ_COLUMNS} from public."${dataset}" i
+    `select ${columnsSql(READ_COLUMNS)} from public."${dataset}" i
       where i.dataset = '${dataset}' and (i.promotion_no is distinct from ${promotionNo} or i.prediction = -1)
         and i.id in (select v.id from staged_verdicts v) order by i.id for no key update of i`,
     limits,

@@ -5,6 +5,10 @@ import { isDataError, sqlTime } from './database.ts';
 import type { DeadLetter } from './dead-letters.ts';
 import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
+import { postgresImages } from './postgres-images.ts';
+import { postgresVerdicts } from './postgres-verdicts.ts';
+import { imageLabels } from './label-history.ts';
+import { relabelImages, undoRelabel } from './relabel.ts';
 import {
   applyTombstones,
   COPY_STAGED,
@@ -18,6 +22,8 @@ import type { Batch } from './write-batch.ts';
 /** Images as rows of the dataset's partition: written, with everything else about them, in one transaction. */
 export const postgresStore: ImageStore = {
   name: 'postgres',
+  images: postgresImages,
+  verdicts: postgresVerdicts,
   async writer(client, batch) {
     await stageRows(client);
     return {
@@ -25,6 +31,7 @@ export const postgresStore: ImageStore = {
       removeTombstoned: () => removeTombstoned(client, batch),
     };
   },
+  labels: { relabel: relabelImages, undo: undoRelabel, read: imageLabels },
 };
 
 const staged = new WeakSet<PoolClient>();

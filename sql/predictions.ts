@@ -1,6 +1,7 @@
 import type { PoolClient } from 'pg';
 import { copyOut, type ChunkLimits, type RowChunk } from './copy-out.ts';
 import type { Queryable } from './database.ts';
+import { columnsSql } from './stored-images.ts';
 import { READ_COLUMNS } from './verdict-rows.ts';
 
 /**
@@ -59,7 +60,7 @@ export const readChangedSince = (
 ): AsyncGenerator<RowChunk> =>
   copyOut(
     client,
-    `select ${READ_COLUMNS} from public."${dataset}" i
+    `select ${columnsSql(READ_COLUMNS)} from public."${dataset}" i
       where i.dataset = '${dataset}'
         and i.id in (select v.id from staged_verdicts v join public."${dataset}" j on j.dataset = '${dataset}' and j.id = v.id
                       where j.revision <> v.revision)

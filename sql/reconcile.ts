@@ -39,6 +39,8 @@ export interface Books extends RowCounts {
   /** Rows deleted so far, those forgotten by now included. */
   deletions: number;
   deadLetters: number;
+  /** Labels that people gave and that are not in the store yet. */
+  pendingLabels: number;
 }
 
 const countPartition = async (client: PoolClient, dataset: string): Promise<RowCounts> => {
@@ -71,7 +73,8 @@ export async function readBooks(
     const rows = await client.query<Omit<Books, 'partitions' | keyof RowCounts>>(
       `select (select coalesce(sum(images), 0)::bigint from imagehub.inserts_by_hand where dataset = $1) as "insertedByHand",
          d.pruned_deletions + (select coalesce(sum(deletions), 0)::bigint from imagehub.deleted_images where dataset = $1) as deletions,
-         (select count(*) from imagehub.dead_letters where dataset = $1) as "deadLetters"
+         (select count(*) from imagehub.dead_letters where dataset = $1) as "deadLetters",
+         (select count(*) from imagehub.pending_labels where dataset = $1) as "pendingLabels"
        from imagehub.datasets d where d.name = $1`,
       [dataset],
     );

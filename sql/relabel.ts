@@ -41,11 +41,17 @@ export interface RelabelResult {
   missing: string[];
 }
 
+/** Sees the result before it is committed; what it throws takes all back. */
+export type RelabelCheck = (result: RelabelResult) => void;
+
 /** Rows per statement: progress is seen, and an interrupt is obeyed, between two of them. */
-const ROWS_AT_ONCE = 5000;
+export const ROWS_AT_ONCE = 5000;
 /** Deadlocks with writers that lock in another order, e.g. a person's transaction: Postgres ends one of the two. */
 const RETRIES = 5;
 const DEADLOCK = '40P01';
+
+/** Columns that `relabelSelection` reads. */
+export const LABEL_COLUMNS = ['known_label', 'labelled_by', 'labelled_at', 'sha256'];
 
 /** What must be the same when an image is written as when it was selected, of the row `i`. */
 export const LABEL_STATE = 'hashtext(row(i.known_label, i.labelled_by, i.labelled_at, i.sha256)::text)';
@@ -75,48 +81,67 @@ export async function relabelSelection(
 export async function relabelImages(
   pool: Pool,
   { name: dataset }: Pick<Dataset, 'name'>,
+  relabelling: Relabelling,
+  options: RelabelOptions,
+  check: RelabelCheck = () => undefined,
+): Promise<RelabelResult> {
+  await analyzeStale(pool, dataset, relabelling.ids.length);
+  return retryDeadlocks(() =>
+    transaction(pool, (client) =>
+      relabelInChunks(client, relabelling, options, check, (chunk) => writeLabels(client, dataset, chunk)),
+    ),
+  );
+}
+
+/**
+ * An operation chunk by chunk, in the order of ids.
+ * @param client in the transaction that all of it happens in
+ * @param write what becomes of a chunk, whose ids differ
+ * @throws HubError INTERRUPTED; what `check` throws
+ */
+export async function relabelInChunks(
+  client: PoolClient,
   { ids, labels, states }: Relabelling,
   { by, detail, signal, onProgress }: RelabelOptions,
-  check: (result: RelabelResult) => void = () => undefined,
+  check: RelabelCheck,
+  write: (chunk: Relabelling, operation: number) => Promise<Written>,
 ): Promise<RelabelResult> {
-  await analyzeStale(pool, dataset, ids.length);
-  return retryDeadlocks(() =>
-    transaction(pool, async (client) => {
-      const operation = await beginOperation(client, by, detail);
-      const total: RelabelResult = {
-        operation,
-        images: 0,
-        changed: 0,
-        confirmed: 0,
-        unchanged: 0,
-        changedMeanwhile: 0,
-        missing: [],
-      };
-      // Chunks follow each other in the order of ids; a selection comes in it.
-      const order = states ? Int32Array.from(ids.keys()) : await inIdOrder(client, ids);
-      total.images = order.length;
-      for (let from = 0; from < order.length; from += ROWS_AT_ONCE) {
-        throwIfAborted(signal);
-        const chunk = order.subarray(from, from + ROWS_AT_ONCE);
-        const done = await writeLabels(client, dataset, {
-          ids: Array.from(chunk, (at) => ids[at]!),
-          labels: Array.from(chunk, (at) => labels[at]!),
-          ...(states && { states: chunk.map((at) => states[at]!) }),
-        });
-        total.changed += done.changed;
-        total.confirmed += done.confirmed;
-        total.unchanged += done.unchanged;
-        total.changedMeanwhile += done.changedMeanwhile;
-        total.missing.push(...done.missing);
-        onProgress?.(from + chunk.length, order.length);
-      }
-      throwIfAborted(signal);
-      check(total);
-      if (total.changed + total.confirmed > 0) return total;
-      await client.query('delete from imagehub.label_operations where operation = $1', [operation]);
-      return { ...total, operation: null };
-    }),
-  );
+  const operation = await beginOperation(client, by, detail);
+  const total: RelabelResult = {
+    operation,
+    images: 0,
+    changed: 0,
+    confirmed: 0,
+    unchanged: 0,
+    changedMeanwhile: 0,
+    missing: [],
+  };
+  // A selection comes in the order of ids.
+  const order = states ? Int32Array.from(ids.keys()) : await inIdOrder(client, ids);
+  total.images = order.length;
+  for (let from = 0; from < order.length; from += ROWS_AT_ONCE) {
+    throwIfAborted(signal);
+    const chunk = order.subarray(from, from + ROWS_AT_ONCE);
+    const done = await write(
+      {
+        ids: Array.from(chunk, (at) => ids[at]!),
+        labels: Array.from(chunk, (at) => labels[at]!),
+        ...(states && { states: chunk.map((at) => states[at]!) }),
+      },
+      operation,
+    );
+    total.changed += done.changed;
+    total.confirmed += done.confirmed;
+    total.unchanged += done.unchanged;
+    total.changedMeanwhile += done.changedMeanwhile;
+    total.missing.push(...done.missing);
+    onProgress?.(from + chunk.length, order.length);
+  }
+  throwIfAborted(signal);
+  check(total);
+  if (total.changed + total.confirmed > 0) return total;
+  await client.query('delete from imagehub.label_operations where operation = $1', [operation]);
+  return { ...total, operation: null };
 }
 
 /** Opens the operation that the labels of this transaction belong to, and says who acts. */
@@ -145,13 +170,8 @@ export async function inIdOrder(client: Queryable, ids: string[]): Promise<Int32
   return Int32Array.from(rows[0]!.positions);
 }
 
-interface Written {
-  changed: number;
-  confirmed: number;
-  unchanged: number;
-  changedMeanwhile: number;
-  missing: string[];
-}
+/** What became of some images. */
+export type Written = Omit<RelabelResult, 'operation' | 'images'>;
 
 async function writeLabels(
   client: PoolClient,
@@ -233,12 +253,15 @@ export async function undoRelabel(
     }),
   ).catch((error: unknown) => {
     if (errorCode(error) !== 'P0002') throw error;
-    throw new HubError('NOT_FOUND', `${dataset} has no relabelling ${operation}.`, {
-      hint: `imagehub relabel history ${dataset}`,
-      cause: error,
-    });
+    throw noSuchOperation(dataset, operation, error);
   });
 }
+
+export const noSuchOperation = (dataset: string, operation: number, cause?: unknown): HubError =>
+  new HubError('NOT_FOUND', `${dataset} has no relabelling ${operation}.`, {
+    hint: `imagehub relabel history ${dataset}`,
+    cause,
+  });
 
 /** Of fewer rows it does not matter how they are looked up. */
 const MANY_ROWS = 1000;

@@ -1,6 +1,7 @@
 import pg from 'pg';
 import { errorText, HubError } from '../errors.ts';
-import { type ClientBase, errorCode, type Pool, withClient } from './database.ts';
+import { type ClientBase, errorCode, type Pool } from './database.ts';
+import { type ImagesInSql, partitionOf, type StoredImages } from './stored-images.ts';
 
 /** A part of the images, drawn by chance: the same seed draws the same ones, and of a larger share more. */
 export interface Sample {
@@ -63,21 +64,26 @@ export const keptSelection = ({ where, since, until, sample }: KeptSelection): S
   sample: sample ?? null,
 });
 
+/** A dataset by its name is one in Postgres. */
+type Images = string | ImagesInSql;
+const inSql = (images: Images): ImagesInSql => (typeof images === 'string' ? partitionOf(images) : images);
+
 /**
  * The selected rows, for use after FROM or as the end of `select … from`, where more may follow with AND: the table is
  * called `i`. All values stand in the text, as COPY takes no parameters. A user's condition is run only after
  * `checkCondition`, and only in a transaction that is read only.
  */
-export function selectionSql(dataset: string, selection: Selection = {}): string {
+export function selectionSql(images: Images, selection: Selection = {}): string {
+  const { dataset, relation } = inSql(images);
   const { where, since, until, sample, condition } = selection;
   const conditions = [`i.dataset = ${pg.escapeLiteral(dataset)}`];
   if (since) conditions.push(`i.ingested_at >= ${pg.escapeLiteral(since.toISOString())}`);
   if (until) conditions.push(`i.ingested_at < ${pg.escapeLiteral(until.toISOString())}`);
   // The line break ends a comment in the condition.
   if (where) conditions.push(`(${where}\n)`);
-  if (sample && sample.share < 1) conditions.push(sampleSql(dataset, selection, sample));
+  if (sample && sample.share < 1) conditions.push(sampleSql(images, selection, sample));
   if (condition) conditions.push(`(${condition})`);
-  return `public."${dataset}" i where ${conditions.join(' and ')}`;
+  return `${relation} i where ${conditions.join(' and ')}`;
 }
 
 /** What `hashtextextended` gives, without its sign, is below this. */
@@ -88,11 +94,11 @@ const PARTS = 2n ** 53n;
 const hashSql = (seed: number): string => `(hashtextextended(i.id, ${seed}) & ${HASHES - 1n})`;
 
 /** Whether an image `i` is in the sample: a hash of its id and the seed decides, whatever other images there are. */
-function sampleSql(dataset: string, selection: Selection, sample: Sample): string {
+function sampleSql(images: Images, selection: Selection, sample: Sample): string {
   const { share, seed, byClass } = sample;
   const hash = hashSql(seed);
   if (!byClass) return `${hash} < ${(BigInt(Math.round(share * Number(PARTS))) * HASHES) / PARTS}`;
-  if (!selection.drawn) return `i.id in (select id from ${drawnSql(dataset, selection, sample)})`;
+  if (!selection.drawn) return `i.id in (select id from ${drawnSql(images, selection, sample)})`;
   const highest = Object.entries(selection.drawn).map(([label, of]) => `when ${label} then ${of}`);
   return highest.length > 0
     ? `${hash} <= case coalesce(i.known_label, -1) ${highest.join(' ')} else -1 end`
@@ -100,13 +106,13 @@ function sampleSql(dataset: string, selection: Selection, sample: Sample): strin
 }
 
 /** The sample by class, as a FROM item with id, label and hash: numbered within their class, by the hash. */
-function drawnSql(dataset: string, selection: Selection, { share, seed }: Sample): string {
+function drawnSql(images: Images, selection: Selection, { share, seed }: Sample): string {
   const all = { ...selection, sample: null, condition: undefined };
   return `(select * from (
     select i.id, i.known_label as label, ${hashSql(seed)} as hash,
            row_number() over (partition by i.known_label order by ${hashSql(seed)}, i.id) as place,
            count(*) over (partition by i.known_label) as images
-      from ${selectionSql(dataset, all)}) numbered where place <= ceil(images * ${share})) drawn`;
+      from ${selectionSql(images, all)}) numbered where place <= ceil(images * ${share})) drawn`;
 }
 
 /**
@@ -116,13 +122,13 @@ function drawnSql(dataset: string, selection: Selection, { share, seed }: Sample
  */
 export async function drawByClass(
   client: ClientBase,
-  dataset: string,
+  images: Images,
   selection: Selection,
 ): Promise<DrawnHashes | undefined> {
   const { sample } = selection;
   if (!sample?.byClass || sample.share >= 1) return undefined;
   const { rows } = await client.query<{ label: number; hash: string }>(
-    `select coalesce(label, -1) as label, max(hash)::text as hash from ${drawnSql(dataset, selection, sample)} group by 1`,
+    `select coalesce(label, -1) as label, max(hash)::text as hash from ${drawnSql(images, selection, sample)} group by 1`,
   );
   return Object.fromEntries(rows.map(({ label, hash }) => [label, hash]));
 }
@@ -136,7 +142,7 @@ export async function drawByClass(
  */
 export async function checkCondition(
   client: ClientBase,
-  dataset: string,
+  images: Images,
   selection: Selection = {},
   option?: string,
 ): Promise<void> {
@@ -146,11 +152,11 @@ export async function checkCondition(
     // `true) or (true` is no condition, though it fits between parentheses: it would free itself from those around it. What
     // fits between brackets of another kind as well has none of its own that are open.
     await client.query(
-      `select $1::int from ${selectionSql(dataset, selection)} and (array[${selection.where}\n]::boolean[])[1] limit 0`,
+      `select $1::int from ${selectionSql(images, selection)} and (array[${selection.where}\n]::boolean[])[1] limit 0`,
       [0],
     );
   } catch (error) {
-    throw selectionError(error, dataset, selection, option);
+    throw selectionError(error, inSql(images).dataset, selection, option);
   }
 }
 
@@ -163,18 +169,18 @@ export async function checkCondition(
  */
 export async function checkSelection(
   client: ClientBase,
-  dataset: string,
+  images: Images,
   selection: Selection = {},
   option?: string,
 ): Promise<number> {
-  await checkCondition(client, dataset, selection, option);
+  await checkCondition(client, images, selection, option);
   try {
     const { rows } = await client.query<{ images: number }>(
-      `select count(*) as images from ${selectionSql(dataset, selection)}`,
+      `select count(*) as images from ${selectionSql(images, selection)}`,
     );
     return rows[0]!.images;
   } catch (error) {
-    throw selectionError(error, dataset, selection, option);
+    throw selectionError(error, inSql(images).dataset, selection, option);
   }
 }
 
@@ -183,17 +189,16 @@ export async function checkSelection(
  * @throws HubError USAGE
  */
 export async function checkBeforehand(
+  images: StoredImages,
   pool: Pool,
   dataset: string,
   selection: Selection,
   option?: string,
 ): Promise<void> {
   if (!selection.where) return;
-  await withClient(pool, async (client) => {
-    await client.query('begin read only');
-    await checkSelection(client, dataset, selection, option);
-    await client.query('commit');
-  });
+  await images.query(pool, { dataset, selection, option }, (client, inSql) =>
+    checkSelection(client, inSql, selection, option),
+  );
 }
 
 /** What a failed statement with a selection in it is to the user: their condition's fault, or the error as it is. */

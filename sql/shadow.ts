@@ -80,23 +80,22 @@ export async function writeShadowModel(
   }
 }
 
-/**
- * Those of the images that the shadow has not predicted yet.
- * @param client in a transaction that holds the dataset's row, so that the shadow stays what it is
- * @returns null when the model is not the shadow (any more)
- */
+/** Whether the model is the shadow; in a transaction that holds the dataset's row it stays so. */
+export async function isShadow(db: Queryable, dataset: string, model: number): Promise<boolean> {
+  const { rows } = await db.query('select from imagehub.datasets where name = $1 and shadow_model_id = $2', [
+    dataset,
+    model,
+  ]);
+  return rows.length > 0;
+}
+
+/** Those of the images that the shadow has not predicted yet. */
 export async function unpredictedByShadow(
-  client: ClientBase,
-  dataset: string,
+  db: Queryable,
   model: number,
   images: UnclassifiedImage[],
-): Promise<UnclassifiedImage[] | null> {
-  const { rows: shadow } = await client.query(
-    'select from imagehub.datasets where name = $1 and shadow_model_id = $2',
-    [dataset, model],
-  );
-  if (shadow.length === 0) return null;
-  const { rows } = await client.query<{ id: string }>(
+): Promise<UnclassifiedImage[]> {
+  const { rows } = await db.query<{ id: string }>(
     `select p.id from imagehub.predictions p join unnest($2::text[], $3::bytea[]) i (id, sha256) using (id)
      where p.model_id = $1 and p.sha256 is not distinct from i.sha256`,
     [model, images.map(({ id }) => id), images.map(({ sha256 }) => sha256)],

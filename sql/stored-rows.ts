@@ -1,60 +1,58 @@
 import pg from 'pg';
 import { type ChunkLimits, copyOut, type RowChunk } from './copy-out.ts';
-import type { Pool, PoolClient } from './database.ts';
-import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
-import { type HeldSnapshot, streamSnapshot } from './stream-snapshot.ts';
+import type { PoolClient } from './database.ts';
+import { selectionSql } from './selection.ts';
+import { columnsSql, type ImagesInSql, type StoredRowsRequest } from './stored-images.ts';
 
-/** Ids in the order of the database's collation. */
-export interface IdRange {
-  /** Ids from this one on. */
-  from?: string | undefined;
-  /** Ids below this one. */
-  before?: string | undefined;
-  /** Ids up to this one. */
-  through?: string | undefined;
-}
-
-export interface StoredRowsRequest extends IdRange {
-  dataset: string;
-  /** What to read, of the table called `i`. */
-  columns: string;
-  selection?: Selection | undefined;
-  /** A condition of our own. */
-  condition?: string | undefined;
-  /** Left out: one of its own. */
-  snapshot?: HeldSnapshot | undefined;
-}
-
-/**
- * Rows of a dataset in the order of their ids, in COPY's binary format, from one snapshot in a transaction that cannot
- * write: only some are in memory.
- * @throws HubError USAGE when the selection's condition cannot be used
- */
-export async function* storedRows(
-  pool: Pool,
+/** Reads rows straight from SQL. @param client in a transaction that is read only, after `checkCondition` */
+export async function* sqlRows(
+  client: PoolClient,
+  images: ImagesInSql,
   request: StoredRowsRequest,
   limits: ChunkLimits,
 ): AsyncGenerator<RowChunk> {
-  const { dataset, selection } = request;
-  try {
-    const read = async function* (client: PoolClient) {
-      await checkCondition(client, dataset, selection);
-      yield* copyOut(client, storedRowsSql(request), limits);
-    };
-    yield* streamSnapshot(pool, read, request.snapshot);
-  } catch (error) {
-    throw selectionError(error, dataset, selection ?? {});
-  }
+  await countRows(client, images, request);
+  // Else rows with their images would be sorted, on disk.
+  if (request.order !== 'any') await client.query('set local enable_sort = off');
+  yield* copyOut(client, rowsSql(images, request, columnsSql(request.columns)), limits);
 }
 
-function storedRowsSql(request: StoredRowsRequest): string {
-  const { dataset, columns, selection, condition, from, before, through } = request;
+/** Tells how many are selected, where that is asked for. */
+export async function countRows(
+  client: PoolClient,
+  images: ImagesInSql,
+  { selection, condition, counted }: StoredRowsRequest,
+): Promise<void> {
+  if (!counted) return;
+  const { rows } = await client.query<{ images: number }>(
+    `select count(*) as images from ${selectionSql(images, selection)} and (${condition ?? 'true'})`,
+  );
+  counted(rows[0]!.images);
+}
+
+/** The statement for rows that are asked for. @param list what stands after SELECT */
+export function rowsSql(images: ImagesInSql, request: StoredRowsRequest, list: string): string {
+  const { selection, condition, from, before, through, after, order = 'id', limit } = request;
+  const by = ORDERS[order];
   const conditions = [
-    selectionSql(dataset, selection),
+    selectionSql(images, selection),
     ...(condition === undefined ? [] : [`(${condition})`]),
     ...(from === undefined ? [] : [`i.id >= ${pg.escapeLiteral(from)}`]),
     ...(before === undefined ? [] : [`i.id < ${pg.escapeLiteral(before)}`]),
     ...(through === undefined ? [] : [`i.id <= ${pg.escapeLiteral(through)}`]),
+    ...(after === undefined || !by ? [] : [by.after(pg.escapeLiteral(after))]),
   ];
-  return `select ${columns} from ${conditions.join(' and ')} order by i.dataset, i.id`;
+  return (
+    `select ${list} from ${conditions.join(' and ')}` +
+    `${by ? ` order by ${by.by}` : ''}${limit === undefined ? '' : ` limit ${limit}`}`
+  );
 }
+
+const ORDERS = {
+  id: { by: 'i.dataset, i.id', after: (id: string) => `i.id > ${id}` },
+  length: {
+    by: 'length(i.id), i.id',
+    after: (id: string) => `(length(i.id), i.id) > (length(${id}), ${id})`,
+  },
+  any: null,
+};

@@ -4,6 +4,8 @@ import { type Pool, type PoolClient, withClient } from './database.ts';
 export interface HeldSnapshot extends AsyncDisposable {
   /** As `set transaction snapshot` takes it. */
   id: string;
+  /** What a store that is not in the database needs to read the same moment. */
+  inStore?: object | undefined;
 }
 
 /** Keeps the database as it is now for streams to read, on a connection of its own. */
@@ -32,17 +34,23 @@ export async function holdSnapshot(pool: Pool): Promise<HeldSnapshot> {
  * Reads a stream from one snapshot, in a transaction that cannot write, on a connection of its own. One that is left
  * early, by an error or by who reads it, is closed: it would still have rows to deliver.
  * @param snapshot left out: one of its own
+ * @param prepare what can still write, to temporary tables alone
  */
 export async function* streamSnapshot<T>(
   pool: Pool,
   read: (client: PoolClient) => AsyncIterable<T>,
   snapshot?: HeldSnapshot,
+  prepare?: (client: PoolClient) => Promise<unknown>,
 ): AsyncGenerator<T> {
   const client = await pool.connect();
   let complete = false;
   try {
-    await client.query('begin isolation level repeatable read, read only');
+    await client.query(`begin isolation level repeatable read, ${prepare ? 'read write' : 'read only'}`);
     if (snapshot) await enter(client, snapshot);
+    if (prepare) {
+      await prepare(client);
+      await client.query('set transaction read only');
+    }
     yield* read(client);
     await client.query('commit');
     complete = true;

@@ -7,8 +7,8 @@ import { copyIn } from './copy-in.ts';
 /** A stored image as it is read to be given a verdict. */
 export interface ReadRow {
   id: string;
-  /** Where the row lies (ctid); 6 bytes that only Postgres reads. */
-  place: Uint8Array;
+  /** Where the row lies (ctid); 6 bytes that only Postgres reads, null in other stores. */
+  place: Uint8Array | null;
   /** Changes with every change of the row: the verdict is written while it is still this one. */
   revision: number;
   sha256: Uint8Array | null;
@@ -22,9 +22,20 @@ export interface ReadRow {
   predictedAt: Uint8Array | null;
 }
 
-/** What `readRow` reads, of the table called `i`. */
-export const READ_COLUMNS =
-  'i.id, i.ctid, i.revision, i.sha256, i.model_id, i.prediction, i.confidence, i.classify_error, i.scores, i.predicted_at, i.image_base64';
+/** What `readRows` reads. */
+export const READ_COLUMNS = [
+  'id',
+  'place',
+  'revision',
+  'sha256',
+  'model_id',
+  'prediction',
+  'confidence',
+  'classify_error',
+  'scores',
+  'predicted_at',
+  'image_base64',
+] as const;
 
 /** All rows of a piece of binary COPY with `READ_COLUMNS`, and their images' bytes. */
 export function readRows(bytes: Uint8Array<ArrayBuffer>): { rows: ReadRow[]; images: Buffer<ArrayBuffer>[] } {
@@ -34,7 +45,7 @@ export function readRows(bytes: Uint8Array<ArrayBuffer>): { rows: ReadRow[]; ima
   while (reader.next()) {
     rows.push({
       id: reader.text()!,
-      place: reader.bytea()!,
+      place: reader.bytea(),
       revision: reader.int8()!,
       sha256: reader.bytea(),
       model: reader.int8(),
@@ -76,8 +87,35 @@ export function writeVerdictRow(out: CopyWriter, row: ReadRow, verdict: Verdict)
   for (const column of COLUMNS) column.write(out, row, verdict);
 }
 
+/** A verdict as it was encoded. */
+export interface EncodedVerdict {
+  id: string;
+  revision: number;
+  verdict: Verdict;
+}
+
+/** Reads rows made by `writeVerdictRow`. */
+export function readVerdictRows(bytes: Uint8Array): EncodedVerdict[] {
+  const verdicts: EncodedVerdict[] = [];
+  const reader = new RowReader(bytes as Uint8Array<ArrayBuffer>);
+  while (reader.next()) {
+    const id = reader.text()!;
+    reader.bytea();
+    const revision = reader.int8()!;
+    reader.bytea();
+    const verdict = {
+      prediction: reader.int4()!,
+      confidence: reader.float4(),
+      scores: reader.float4Array(),
+      error: reader.text(),
+    };
+    verdicts.push({ id, revision, verdict });
+  }
+  return verdicts;
+}
+
 /** The columns of `writeReplacedRow`. */
-const REPLACED = 'model_id, id, sha256, prediction, confidence, scores, predicted_at, source';
+export const REPLACED = 'model_id, id, sha256, prediction, confidence, scores, predicted_at, source';
 
 /** Appends, in binary COPY format, what a row says as it stands in imagehub.predictions when a verdict has replaced it. */
 export function writeReplacedRow(out: CopyWriter, row: ReadRow): void {

@@ -5,6 +5,7 @@ import { recordJudgements, setRunModel } from '../../sql/evaluations.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { isStoredSql, readStoredScores, type ScoredRow } from '../../sql/stored-scores.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import { keepSelection, narrowed, type Selection } from '../../sql/selection.ts';
 import { loadModelRef } from '../model-ref.ts';
 import { classifyStored, type StoredBatch, type StoredClassifier } from '../stored/classify-stored.ts';
@@ -14,6 +15,7 @@ import { encodeKeys, JudgedSetBuilder } from './judged-set.ts';
 
 export interface EvaluationContext {
   pool: Pool;
+  stores: ImageStores;
   classifier: StoredClassifier;
   /** Aborted: the run is recorded as cancelled. */
   signal?: AbortSignal | undefined;
@@ -114,7 +116,7 @@ export async function evaluateModel(
     const started = performance.now();
     const total = includeTrained ? counts.labelled : counts.labelled - counts.trained;
     const judged = judgedSelection(selection, trained, includeTrained);
-    const batches = classifyStored(pool, context.classifier, {
+    const batches = classifyStored(context, context.classifier, {
       dataset,
       model: ref,
       selection: reuse ? narrowed(judged, `not ${isStoredSql(number)}`) : judged,

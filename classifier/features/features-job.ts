@@ -17,7 +17,7 @@ import {
   writeFeatures,
 } from '../../sql/features.ts';
 import { checkBeforehand, keepSelection, type KeptSelection, type Selection } from '../../sql/selection.ts';
-import { storedRows } from '../../sql/stored-rows.ts';
+import { imagesOf } from '../../sql/stored-images.ts';
 import { inOrder } from '../in-order.ts';
 import { describeRange, type ImagePart, imageParts, partRows } from '../stored/image-parts.ts';
 import { TASKS_PER_THREAD } from '../row-threads.ts';
@@ -53,13 +53,14 @@ const TIMEOUT_FACTOR = 4;
  * @throws HubError NOT_FOUND: the dataset or the backbone; USAGE: the selection's condition
  */
 export async function featureRequest(
-  { pool }: Pick<JobContext, 'pool'>,
+  context: Pick<JobContext, 'pool' | 'stores'>,
   { dataset, backbone, selection = {}, again = false }: FeatureRequest,
 ): Promise<JobRequest<FeatureParameters>> {
+  const { pool } = context;
   await getDataset(pool, dataset);
   await getBackbone(pool, backbone);
   // Now and not only when the job is cut: it may be for a schedule.
-  await checkBeforehand(pool, dataset, selection);
+  await checkBeforehand(await imagesOf(context, dataset), pool, dataset, selection);
   return { dataset, kind: 'features', parameters: { backbone, ...keepSelection(selection), again } };
 }
 
@@ -121,7 +122,8 @@ async function computePart(
 ) {
   const { pool } = desk.context;
   const { again } = job.parameters;
-  const chunks = storedRows(
+  const images = await imagesOf(desk.context, job.dataset);
+  const chunks = images.rows(
     pool,
     {
       dataset: job.dataset,

@@ -9,6 +9,7 @@ import {
   type StoredComparison,
 } from '../../sql/compared-images.ts';
 import type { Dataset } from '../../sql/datasets.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import { narrowed, type Selection } from '../../sql/selection.ts';
 import { type HeldSnapshot, holdSnapshot, streamSnapshot } from '../../sql/stream-snapshot.ts';
 import type { ModelRef } from '../model-ref.ts';
@@ -20,6 +21,7 @@ const MOST_WAITING = 20_000;
 
 export interface CompareContext {
   pool: Pool;
+  stores: ImageStores;
   classifier: StoredClassifier;
   dataset: Dataset;
   comparison: Comparison;
@@ -163,11 +165,11 @@ function forget(waiting: Map<string, unknown>): void {
 }
 
 const classified = (
-  { pool, classifier, dataset, selection, snapshot, signal }: Pass,
+  { pool, stores, classifier, dataset, selection, snapshot, signal }: Pass,
   model: ModelRef,
   conditions: string[],
 ): AsyncGenerator<StoredBatch> =>
-  classifyStored(pool, classifier, {
+  classifyStored({ pool, stores }, classifier, {
     dataset,
     model,
     selection: narrowed(selection, ...conditions),

@@ -12,6 +12,7 @@ import {
   ImpactImageWriter,
   writeImpactImages,
 } from '../../sql/impacts.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { finishRun, startRun, stopRun } from '../../sql/runs.ts';
 import { checkSelection, describeSelection, narrowed, type Selection } from '../../sql/selection.ts';
@@ -27,6 +28,7 @@ import { type Bucket, type ImpactFigures, Tally } from './tally.ts';
 
 export interface ImpactContext {
   pool: Pool;
+  stores: ImageStores;
   /** Threads (IMAGEHUB_WORKERS). */
   workers: number;
   /** IMAGEHUB_MAX_PIXELS */
@@ -271,7 +273,7 @@ async function compareAll(
   },
   { selection, keepAll }: { selection: Selection; keepAll: boolean },
 ): Promise<ImpactReport['sources']> {
-  const { pool, signal, onProgress } = context;
+  const { pool, stores, signal, onProgress } = context;
   const sources = { live: { stored: 0, computed: 0 }, candidate: { stored: 0, computed: 0 } };
   const candidate = await loadModelRef(pool, comparison.candidate);
   const live = comparison.live === null ? null : await loadModelRef(pool, comparison.live);
@@ -285,6 +287,7 @@ async function compareAll(
   };
   const batches = compareImages({
     pool,
+    stores,
     classifier,
     dataset,
     comparison,

@@ -1,15 +1,11 @@
 import type { RowChunk } from '../../sql/copy-out.ts';
+import type { JudgedImages } from '../../sql/stored-verdicts.ts';
 import { inOrder } from '../in-order.ts';
 import type { Judge, JudgeTask } from './judge.ts';
 import type { EncodedVerdicts } from './task.ts';
 
 /** Verdicts on some images, in the order of their ids. */
-export interface Judged extends Omit<EncodedVerdicts, 'rows' | 'replaced'> {
-  /** See `EncodedVerdicts`. */
-  rows: Uint8Array[];
-  /** By model. */
-  replaced: Map<number, { predictions: number; rows: Uint8Array[] }>;
-}
+export interface Judged extends JudgedImages, Pick<EncodedVerdicts, 'firstFailure'> {}
 
 /**
  * Gives all rows of a stream their verdicts: a bounded number of images is in memory, and the verdicts on all of them.

@@ -1,7 +1,8 @@
 import type { PoolClient } from 'pg';
 import { HubError } from '../../errors.ts';
 import type { Attempt, Counts, Job, JobKind } from '../../jobs/job.ts';
-import { ensurePredictions, holdModel, predictStaged, readChangedSince } from '../../sql/predictions.ts';
+import { ensurePredictions, holdModel, predictStaged } from '../../sql/predictions.ts';
+import type { StoredVerdicts } from '../../sql/stored-verdicts.ts';
 import { stageVerdicts } from '../../sql/verdict-rows.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
 import { describeRange, type ImagePart, imageParts } from '../stored/image-parts.ts';
@@ -40,16 +41,22 @@ async function predictPart(bench: Bench, attempt: Attempt<Parameters, ImagePart>
   const judged = await judgePart(bench, attempt, { condition, live: false });
   const [kept] = await ensurePredictions(bench.context.pool, [model]);
   if (kept === undefined) throw wasDeleted(job);
-  return (client: PoolClient) => write(client, job, judged);
+  const { verdicts } = bench.context.stores[judged.dataset.store];
+  return (client: PoolClient) => write(client, verdicts, job, judged);
 }
 
-async function write(client: PoolClient, job: Job<Parameters>, judged: JudgedPart): Promise<Counts> {
+async function write(
+  client: PoolClient,
+  stored: StoredVerdicts,
+  job: Job<Parameters>,
+  judged: JudgedPart,
+): Promise<Counts> {
   const { model } = job.parameters;
   const { dataset, images, changed, failed } = judged;
   if (!(await holdModel(client, model))) throw wasDeleted(job);
   await stageVerdicts(client, judged.rows);
   await predictStaged(client, model);
-  const again = await judged.again(readChangedSince(client, dataset.name, TASK_LIMITS));
+  const again = await judged.again(stored.changedSince(client, dataset.name, TASK_LIMITS));
   if (again.verdicts > 0) {
     await stageVerdicts(client, again.rows);
     await predictStaged(client, model);

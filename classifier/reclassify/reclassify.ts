@@ -1,23 +1,14 @@
-import type { PoolClient } from 'pg';
 import pg from 'pg';
 import { HubError } from '../../errors.ts';
-import type { Attempt, Counts, Job, JobKind, WritePart } from '../../jobs/job.ts';
+import type { Attempt, Job, JobKind, WritePart } from '../../jobs/job.ts';
 import type { Dataset } from '../../sql/datasets.ts';
-import {
-  type HeldDataset,
-  holdLiveModel,
-  holdUnchanged,
-  keepSuperseded,
-  readChanged,
-  writeStaged,
-} from '../../sql/live-verdicts.ts';
-import { arePredicted, ensurePredictions } from '../../sql/predictions.ts';
-import { copyReplaced, stageVerdicts } from '../../sql/verdict-rows.ts';
+import { type HeldDataset, holdLiveModel } from '../../sql/live-verdicts.ts';
+import { ensurePredictions } from '../../sql/predictions.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
 import { describeRange, type ImagePart, imageParts } from '../stored/image-parts.ts';
 import type { Parameters } from './request.ts';
 import { openSweeper } from './vacuum.ts';
-import { type Bench, judgePart, type JudgedPart, openBench } from './workshop.ts';
+import { type Bench, judgePart, openBench } from './workshop.ts';
 
 /** @param sweep whether to vacuum the table on the way, see `openSweeper` */
 export const reclassifyKind = ({ sweep }: { sweep: boolean }): JobKind<Parameters, ImagePart> => ({
@@ -60,7 +51,7 @@ async function reclassifyPart(
   onWritten: (rows: number) => void,
 ): Promise<WritePart> {
   const { job } = attempt;
-  const { pool, config } = bench.context;
+  const { pool, stores, config } = bench.context;
   const condition = job.parameters.onlyOutdated
     ? outdated(job.dataset, job.parameters, config.classifyAttempts)
     : undefined;
@@ -68,68 +59,22 @@ async function reclassifyPart(
   // Before the transaction that writes: making a partition locks the others.
   const kept = await ensurePredictions(pool, [...judged.replaced.keys()]);
   return async (client) => {
-    const counts = await write(client, job, judged, kept);
+    const { dataset, again } = judged;
+    const { model } = job.parameters;
+    const { promotionNo } = checkLive(await holdLiveModel(client, dataset.name), job, dataset);
+    const counts = await stores[dataset.store].verdicts.write(client, {
+      dataset: dataset.name,
+      model,
+      promotionNo,
+      part: { job: job.job, part: attempt.part },
+      judged,
+      kept,
+      again,
+      limits: TASK_LIMITS,
+    });
     onWritten(counts.written);
-    return counts;
+    return { ...counts };
   };
-}
-
-async function write(
-  client: PoolClient,
-  job: Job<Parameters>,
-  judged: JudgedPart,
-  kept: number[],
-): Promise<Counts & { written: number }> {
-  const { dataset, images, verdicts, changed, failed } = judged;
-  const { model } = job.parameters;
-  const { promotionNo } = checkLive(await holdLiveModel(client, dataset.name), job, dataset);
-  const counts = { images, written: 0, changed, failed, superseded: 0, overtaken: 0 };
-  if (verdicts === 0) return counts;
-  await stageVerdicts(client, judged.rows);
-  const copied = await writeUnchanged(client, judged, kept, { model, promotionNo });
-  if (copied !== null) return { ...counts, written: verdicts, superseded: copied };
-  const { others, ...said } = await holdUnchanged(client, dataset.name);
-  Object.assign(counts, said);
-  counts.superseded = await keepSuperseded(client, dataset.name, kept);
-  counts.written = await writeStaged(client, dataset.name, { model, promotionNo });
-  if (others.length === 0) return counts;
-  // Somebody changed some of them meanwhile. From here on nobody can.
-  const changedRows = readChanged(client, { dataset: dataset.name, ids: others, promotionNo }, TASK_LIMITS);
-  const again = await judged.again(changedRows);
-  await stageVerdicts(client, again.rows);
-  counts.superseded += await keepSuperseded(client, dataset.name, kept);
-  counts.written += await writeStaged(client, dataset.name, { model, promotionNo });
-  counts.changed += again.changed;
-  counts.failed += again.failed;
-  counts.overtaken = others.length - again.images;
-  return counts;
-}
-
-/**
- * The short way, where nobody has changed one of the images since it was read, and none of the predictions that are
- * replaced has an older one to meet: they are copied as they were read, instead of being read again and compared one by
- * one (8 of the 31 µs that Postgres took for an image).
- * @returns how many were replaced; null: this is not the case, and nothing is written
- */
-async function writeUnchanged(
-  client: PoolClient,
-  { dataset, verdicts, replaced }: JudgedPart,
-  kept: number[],
-  as: { model: number; promotionNo: number },
-): Promise<number | null> {
-  if (await arePredicted(client, kept)) return null;
-  await client.query('savepoint unchanged');
-  if ((await writeStaged(client, dataset.name, as)) < verdicts) {
-    await client.query('rollback to savepoint unchanged');
-    return null;
-  }
-  let copied = 0;
-  for (const model of kept) {
-    const { predictions, rows } = replaced.get(model)!;
-    await copyReplaced(client, model, rows);
-    copied += predictions;
-  }
-  return copied;
 }
 
 /** @throws HubError MODEL_CHANGED, which ends the job; an error that has the part tried again when classes were added */

@@ -1,9 +1,9 @@
 import { HubError } from '../../errors.ts';
 import type { JobContext, JobRequest } from '../../jobs/job.ts';
-import type { Pool } from '../../sql/database.ts';
-import { getDataset } from '../../sql/datasets.ts';
+import { getAnyDataset } from '../../sql/datasets.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { checkBeforehand, keepSelection, type KeptSelection, type Selection } from '../../sql/selection.ts';
+import { imagesOf } from '../../sql/stored-images.ts';
 
 /** What a job that applies a model to stored images keeps about itself. */
 export interface Parameters extends KeptSelection {
@@ -24,10 +24,10 @@ export interface ApplyRequest {
  * @throws HubError NOT_FOUND: the dataset, or nothing is live in it; USAGE: the selection's condition
  */
 export async function reclassifyRequest(
-  { pool }: Pick<JobContext, 'pool'>,
+  context: Pick<JobContext, 'pool' | 'stores'>,
   request: ApplyRequest,
 ): Promise<JobRequest<Parameters>> {
-  const dataset = await getDataset(pool, request.dataset);
+  const dataset = await getAnyDataset(context.pool, request.dataset);
   if (dataset.liveModelId === null) {
     throw new HubError(
       'NOT_FOUND',
@@ -37,7 +37,7 @@ export async function reclassifyRequest(
       },
     );
   }
-  return jobRequest(pool, 'reclassify', request, dataset.liveModelId);
+  return jobRequest(context, 'reclassify', request, dataset.liveModelId);
 }
 
 /**
@@ -46,11 +46,12 @@ export async function reclassifyRequest(
  * @throws HubError NOT_FOUND; USAGE when the model is the live one, or for the selection's condition
  */
 export async function predictRequest(
-  { pool }: Pick<JobContext, 'pool'>,
+  context: Pick<JobContext, 'pool' | 'stores'>,
   request: ApplyRequest,
   named: string | number,
 ): Promise<JobRequest<Parameters>> {
-  const dataset = await getDataset(pool, request.dataset);
+  const { pool } = context;
+  const dataset = await getAnyDataset(pool, request.dataset);
   const { model, live } = await resolveModel(pool, dataset.name, named);
   if (live) {
     throw new HubError(
@@ -61,17 +62,17 @@ export async function predictRequest(
       },
     );
   }
-  return jobRequest(pool, 'predict', request, model);
+  return jobRequest(context, 'predict', request, model);
 }
 
 async function jobRequest(
-  pool: Pool,
+  context: Pick<JobContext, 'pool' | 'stores'>,
   kind: string,
   { dataset, selection = {}, onlyOutdated = false }: ApplyRequest,
   model: number,
 ): Promise<JobRequest<Parameters>> {
   // Now and not only when the job is cut: it may be for a schedule.
-  await checkBeforehand(pool, dataset, selection);
+  await checkBeforehand(await imagesOf(context, dataset), context.pool, dataset, selection);
   return {
     dataset,
     kind,

@@ -24,7 +24,9 @@ export async function openSweeper(
     'select reltuples::bigint as rows from pg_class where oid = to_regclass($1)',
     [`public."${dataset}"`],
   );
-  const rows = counted[0]?.rows ?? 0;
+  // Images in another store leave nothing behind here.
+  if (!counted[0]) return { written: () => undefined, [Symbol.asyncDispose]: () => Promise.resolve() };
+  const { rows } = counted[0];
   const most = Math.max(LEAST_ROWS, rows * SHARE);
   let left = 0;
   let running: Promise<void> | null = null;

@@ -1,8 +1,7 @@
 import type { Attempt, Job, JobContext } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
-import { type Dataset, getDataset } from '../../sql/datasets.ts';
-import { storedRows } from '../../sql/stored-rows.ts';
+import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
 import { READ_COLUMNS } from '../../sql/verdict-rows.ts';
 import { loadModelRef, type ModelRef } from '../model-ref.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
@@ -25,7 +24,7 @@ export async function openBench(
 ): Promise<Bench> {
   const { pool, config, log } = context;
   const model = await loadModelRef(pool, parameters.model);
-  const { classes } = await getDataset(pool, dataset);
+  const { classes } = await getAnyDataset(pool, dataset);
   const judge = openJudge(config, log);
   try {
     await judge.load({ model, classes });
@@ -49,16 +48,16 @@ export async function judgePart(
   { job, what, signal, stopping }: Attempt<Parameters, ImagePart>,
   { condition, live }: { condition: string | undefined; live: boolean },
 ): Promise<JudgedPart> {
-  const { pool, log } = context;
+  const { pool, stores, log } = context;
   // For each part: classes may have been added.
-  const dataset = await getDataset(pool, job.dataset);
+  const dataset = await getAnyDataset(pool, job.dataset);
   const task: JudgeTask = {
     model,
     classes: dataset.classes,
     keepScores: dataset.columns === 'all',
     live,
   };
-  const rows = storedRows(
+  const rows = stores[dataset.store].images.rows(
     pool,
     {
       dataset: dataset.name,

@@ -5,7 +5,7 @@ import type { RowChunk } from '../../sql/copy-out.ts';
 import type { Pool } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
-import { storedRows } from '../../sql/stored-rows.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import type { HeldSnapshot } from '../../sql/stream-snapshot.ts';
 import type { Verdict } from '../classify-all.ts';
 import { inOrder } from '../in-order.ts';
@@ -82,13 +82,16 @@ export interface StoredRequest {
  * @throws HubError USAGE when the selection's condition cannot be used, INTERRUPTED when the signal is aborted
  */
 export async function* classifyStored(
-  pool: Pool,
+  { pool, stores }: { pool: Pool; stores: ImageStores },
   classifier: StoredClassifier,
   { dataset, model, selection, from, before, snapshot, signal }: StoredRequest,
 ): AsyncGenerator<StoredBatch> {
-  const { name, classes } = dataset;
-  const columns = STORED_COLUMNS.map((column) => `i.${column}`).join(', ');
-  const rows = storedRows(pool, { dataset: name, columns, selection, from, before, snapshot }, TASK_LIMITS);
+  const { name, classes, store } = dataset;
+  const rows = stores[store].images.rows(
+    pool,
+    { dataset: name, columns: STORED_COLUMNS, selection, from, before, snapshot },
+    TASK_LIMITS,
+  );
   yield* inOrder(rows, classifier.tasksAtOnce, (chunk) => {
     if (signal?.aborted)
       throw new HubError('INTERRUPTED', 'Interrupted while stored images were classified.');

@@ -1,7 +1,7 @@
 import type { JobContext, JobRequest, Part } from '../../jobs/job.ts';
 import { cutImages } from '../../sql/cut-images.ts';
 import { type DrawnHashes, type KeptSelection, keptSelection, type Selection } from '../../sql/selection.ts';
-import type { IdRange } from '../../sql/stored-rows.ts';
+import { type IdRange, imagesOf } from '../../sql/stored-images.ts';
 
 /** A range of ids; with what a sample by class was drawn as the job was cut, so that all parts are of one sample. */
 export interface ImagePart extends IdRange {
@@ -13,11 +13,11 @@ export interface ImagePart extends IdRange {
  * @param condition of our own, over the table called `i`; @param most images in a range
  */
 export async function imageParts(
-  { pool }: Pick<JobContext, 'pool'>,
+  context: Pick<JobContext, 'pool' | 'stores'>,
   { dataset, parameters, throttle = null }: JobRequest<KeptSelection>,
   { condition, most }: { condition?: string | undefined; most?: number },
 ): Promise<Part<ImagePart>[]> {
-  const { ranges, drawn } = await cutImages(pool, dataset, {
+  const { ranges, drawn } = await cutImages(await imagesOf(context, dataset), context.pool, dataset, {
     selection: keptSelection(parameters),
     throttle,
     ...(most !== undefined && { most }),

@@ -4,14 +4,21 @@ import type { ColumnType } from '../schema/types.ts';
 /** A cell as scans give it back: what `checkValue` returns for it, so that a row that was read can be written. */
 export type CellValue = bigint | number | string | boolean | Uint8Array | null;
 
-type CellReader = (index: number) => CellValue;
+/** Reads a column's cell in the batch's row `index`. */
+export type CellReader = (index: number) => CellValue;
+
+/** By column, what reads its cell in a row of the batch, as `rowsOf` has it. */
+export const cellReaders = (batch: RecordBatch): Map<string, CellReader> =>
+  new Map(
+    batch.schema.fields.map(({ name, metadata }, index) => [
+      name,
+      cellReader(metadata.get('kudu') as ColumnType, batch.data.children[index]!),
+    ]),
+  );
 
 /** The rows of a scan's batch as objects (see `KuduValue`): convenient, and several times slower than its columns. */
 export function* rowsOf(batch: RecordBatch): Generator<Record<string, CellValue>, void, undefined> {
-  const columns = batch.schema.fields.map(
-    ({ name, metadata }, index) =>
-      [name, cellReader(metadata.get('kudu') as ColumnType, batch.data.children[index]!)] as const,
-  );
+  const columns = [...cellReaders(batch)];
   for (let index = 0; index < batch.numRows; index++) {
     const row: Record<string, CellValue> = {};
     for (const [name, read] of columns) row[name] = read(index);

@@ -48,6 +48,16 @@ export class Scan implements AsyncIterable<RecordBatch> {
     }
   }
 
+  /**
+   * Each tablet's batches apart, all of one snapshot if one is read: for who merges them. Tablets are asked as soon as theirs
+   * are iterated; `limit` and `parallel` do not count here.
+   */
+  async byTablet(): Promise<AsyncGenerator<RecordBatch, void, undefined>[]> {
+    if (this.#plan.settings.read === 'snapshot') this.#plan.snapshot ??= await this.#now();
+    const tablets = await Array.fromAsync(this.#tablets());
+    return tablets.map((tablet) => this.#oneTablet(tablet));
+  }
+
   /** Row by row, as objects. */
   async *rows(): AsyncGenerator<Record<string, CellValue>, void, undefined> {
     for await (const batch of this) yield* rowsOf(batch);
@@ -86,6 +96,15 @@ export class Scan implements AsyncIterable<RecordBatch> {
       }
     } finally {
       await Promise.all(readers.map((reader) => reader.close()));
+    }
+  }
+
+  async *#oneTablet(tablet: Tablet): AsyncGenerator<RecordBatch, void, undefined> {
+    const reader = new Reader(this.#plan, tablet, Infinity);
+    try {
+      for (let batch = await reader.take(); batch; batch = await reader.take()) yield batch;
+    } finally {
+      await reader.close();
     }
   }
 

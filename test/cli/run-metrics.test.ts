@@ -20,6 +20,7 @@ const NOT_HAPPENED = [
   'imagehub_drift_webhooks_total',
   'imagehub_image_fetch_bytes_total',
   'imagehub_image_fetches_total',
+  'imagehub_index_kudu_lag_seconds',
   'imagehub_ingested_features_total',
   'imagehub_shadow_predictions_total',
   'imagehub_write_retries_total',

@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { writeFile } from 'node:fs/promises';
 import { type Client, connect } from '../../kudu/index.ts';
+import { createKuduDataset, dropKuduDataset } from '../../kudu-store/manage.ts';
+import { putImages } from '../image-store/support/stored-images.ts';
+import { TEN } from '../support/pipeline.ts';
 import { imagehub, startImagehub } from '../support/imagehub.ts';
 import { digitsDataset, insertOutcomes } from '../support/image-rows.ts';
 import { freshDatabase, type TestDatabase, testServers, uniqueName } from '../support/servers.ts';
@@ -80,6 +83,32 @@ test('a query on Kudu says what was read', async () => {
   expect(stderr).toMatch(
     /^Read from Kudu’s \S+: \d rows of id, prediction, known_label where prediction = 3 and known_label in \(3, 9\) \(1 kB\)\n1 row in/,
   );
+});
+
+test('a query on a dataset in Kudu goes there by itself; one that mixes stores is refused with what to do', async () => {
+  const far = uniqueName('far');
+  const kudu = testServers().kudu;
+  await createKuduDataset(db.pool, kudu, { name: far, classes: TEN }, { partitions: 2, replicas: 1 });
+  await putImages({ pool: db.pool, dataset: far, kudu }, [{ id: 'a', prediction: 3 }]);
+  const ask = (statement: string, ...more: string[]) => imagehub(['sql', statement, ...more], { env });
+  try {
+    const [both, mixed, postgres, all] = await Promise.all([
+      // A table in Kudu that is no dataset, too.
+      ask(`select f.id, n.id as other from ${far} f left join ${name} n on n.id = f.id`, '--max-mib', '1'),
+      ask(`select * from mnist m join ${far} f on f.id = m.id`),
+      ask(`select id from ${far}`, '--postgres'),
+      ask('select count(*) from images'),
+    ]);
+    expect(both).toMatchObject({ status: 0, stdout: 'id,other\na,\n' });
+    expect(mixed).toMatchObject({ status: 1, stdout: '' });
+    expect(mixed.stderr).toContain(`The images of ${far} are in Kudu, and mnist is in Postgres`);
+    expect(mixed.stderr).toContain('imagehub kudu-copy create mnist');
+    expect(postgres).toMatchObject({ status: 1, stderr: expect.stringContaining(`"${far}" does not exist`) });
+    expect(all).toMatchObject({ status: 0, stdout: 'count\n5\n' });
+    expect(all.stderr).toContain(`Images in Kudu are not in images: ${far}.`);
+  } finally {
+    await dropKuduDataset(db.pool, kudu, far);
+  }
 });
 
 test('without a Kudu it says what to do', async () => {

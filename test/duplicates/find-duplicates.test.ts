@@ -19,6 +19,7 @@ import { digitPixels } from '../support/digits.ts';
 import { type HashedImage, insertHashed } from '../support/hashed-rows.ts';
 import { pictureHash, turned } from '../support/hashes.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+import { storesOf } from '../support/stores.ts';
 
 /** A dataset `pets` that holds these images. */
 async function petsWith(images: HashedImage[]) {
@@ -232,7 +233,7 @@ describe('labelling duplicates', () => {
     });
     // Somebody is faster.
     await db.pool.query("update pets set known_label = 2 where id = 'a4'");
-    const context = { pool: db.pool, by: 'ada' };
+    const context = { pool: db.pool, stores: storesOf(db.pool, loadConfig({})), by: 'ada' };
     const done = await labelGroups(context, 'pets', report.groups);
     expect(done).toMatchObject({ changed: 1, changedMeanwhile: 1, contradictions: 1 });
     const ids = images.map(({ id }) => id);

@@ -21,6 +21,7 @@ import { idxImages, idxLabels } from '../support/idx-files.ts';
 import { recordOmissions } from '../support/omissions.ts';
 import { TEN } from '../support/pipeline.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+import { POSTGRES_STORES } from '../support/stores.ts';
 import { temporaryFolder, type TemporaryFolder } from '../support/temporary-folder.ts';
 
 const DIGITS = 250;
@@ -69,7 +70,12 @@ beforeEach(() => {
 });
 
 const run = async (format: ExportFormat, request: Partial<ExportRequest> = {}, dataset = 'digits') =>
-  exportImages(db.pool, await getDataset(db.pool, dataset), { format, output, selection: {}, ...request });
+  exportImages({ pool: db.pool, stores: POSTGRES_STORES }, await getDataset(db.pool, dataset), {
+    format,
+    output,
+    selection: {},
+    ...request,
+  });
 
 const stored = async (columns: string, dataset = 'digits') =>
   (await db.pool.query<Record<string, unknown>>(`select ${columns} from ${dataset} order by id`)).rows;

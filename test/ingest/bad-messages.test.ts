@@ -7,9 +7,6 @@ import {
   listDeadLetters,
   readDeadLetterMessage,
 } from '../../sql/dead-letters.ts';
-import { retryDeadLetters } from '../../ingest/retry-dead-letters.ts';
-import { openIngest } from '../../ingest/open-ingest.ts';
-import { createMetrics } from '../../metrics.ts';
 import { digitPng } from '../support/digits.ts';
 import { freshDatabase } from '../support/servers.ts';
 import {
@@ -170,38 +167,6 @@ describe('bad messages', () => {
     for (const header of ['captured-at', 'latitude']) {
       await shows(ingest, `imagehub_bad_headers_total{dataset="digits",header="${header}"} 1`);
     }
-  });
-
-  test('a dead letter can be tried again: with its original place, counted where it belongs', async () => {
-    await using pipeline = await testPipeline();
-    // 28 × 28 pixels are too many, until the limit is raised.
-    await pipeline.produce([
-      { key: 'a.png', value: digitPng(5, 5) },
-      { key: 'b.png', value: Buffer.from('never an image') },
-    ]);
-    const strict = await pipeline.startIngest({ maxPixels: 700 });
-    await pipeline.drained();
-    await strict.stop();
-    expect(await letters(pipeline)).toHaveLength(2);
-
-    const outcomes: string[] = [];
-    const context = await openIngest({
-      config: pipeline.config,
-      postgres: pipeline.postgres,
-      log: pipeline.log,
-      metrics: createMetrics({ processMetrics: false }),
-      signal: new AbortController().signal,
-    });
-    await retryDeadLetters(context, { dataset: pipeline.dataset }, (_, outcome) => outcomes.push(outcome));
-    await context[Symbol.asyncDispose]();
-    expect(outcomes).toEqual(['inserted', 'dead']);
-    expect(await letters(pipeline)).toMatchObject([{ key: 'b.png', attempts: 2 }]);
-    const { rows } = await pipeline.pool.query(`select id, source_offset from ${pipeline.dataset}`);
-    expect(rows).toEqual([{ id: 'a.png', source_offset: 0 }]);
-    expect(await pipeline.reconcile()).toMatchObject({
-      consistent: true,
-      messages: { inserted: 1, dead: 1 },
-    });
   });
 
   test('rows that the database refuses are found among their neighbours and become dead letters', async () => {

@@ -6,7 +6,7 @@ import { digitPng } from '../support/digits.ts';
 import { rounds, withSeed } from '../support/fault-mode.ts';
 import { type IngestProcess, runProcess } from '../support/ingest-process.ts';
 import { testPipeline, type TestPipeline } from '../support/pipeline.ts';
-import { kuduRows } from './support/kudu-rows.ts';
+import { imagesAt } from '../image-store/support/stored-images.ts';
 
 const marks = async ({ pool }: Pick<TestPipeline, 'pool'>) =>
   new Set(
@@ -36,7 +36,7 @@ const expectedOf = (sent: DigitMessage[]) =>
   new Map(sent.map(({ key, value }) => [key, value.toString('base64')]));
 
 const imagesOf = async (pipeline: TestPipeline) =>
-  new Map((await kuduRows(pipeline, ['id', 'image_base64'])).map((row) => [row.id, row.image_base64]));
+  new Map((await imagesAt(pipeline)).map((row) => [row.id, row.image_base64]));
 
 const KILLS = rounds(2, 20);
 const PER_ROUND = 300;
@@ -157,7 +157,7 @@ describe('Kudu as the store of a dataset', () => {
         expect.stringContaining('write_fence_1'),
       ]),
     );
-    expect(await kuduRows(pipeline)).toMatchObject([
+    expect(await imagesAt(pipeline)).toMatchObject([
       { id: 'a', image_base64: digitPng(2, 2).toString('base64') },
     ]);
     expect((await marks(pipeline)).size).toBe(0);

@@ -1,12 +1,11 @@
 import { expect, test } from '@jest/globals';
 import { encodeGreyPng } from '../../images/png.ts';
 import { listDeadLetters } from '../../sql/dead-letters.ts';
-import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { imagehub } from '../support/imagehub.ts';
-import { goLive, testPipeline, until } from '../support/pipeline.ts';
+import { testPipeline, until } from '../support/pipeline.ts';
 import { kuduCluster } from '../kudu/support/kudu-cluster.ts';
-import { kuduRows } from './support/kudu-rows.ts';
+import { imagesAt } from '../image-store/support/stored-images.ts';
 
 /** Noise, which takes as many bytes as it has pixels. */
 const noise = (side: number): Buffer => {
@@ -32,9 +31,7 @@ test('an image with a cell over the limit is a dead letter that names limit and 
   await pipeline.produce(messages);
   await pipeline.drained();
   const stored = async () =>
-    Object.fromEntries(
-      (await kuduRows(pipeline, ['id', 'image_base64'])).map((row) => [row.id, row.image_base64]),
-    );
+    Object.fromEntries((await imagesAt(pipeline)).map((row) => [row.id, row.image_base64]));
   const small = { a: digitPng(1, 1).toString('base64'), b: digitPng(2, 2).toString('base64') };
   expect(await stored()).toEqual(small);
   const [letter] = await listDeadLetters(pool, { dataset });
@@ -86,28 +83,4 @@ test('while Kudu is away ingest waits: nothing is lost, nothing is a dead letter
   const retried = await imagehub(['dead-letters', 'retry', dataset, '--json'], { env });
   expect(JSON.parse(retried.stdout)).toEqual({ retried: 1, outcomes: { inserted: 1 } });
   expect(await pipeline.reconcile()).toMatchObject({ consistent: true, rows: 301, deadLetters: 0 });
-});
-
-test('a model that goes live amid the stream: no prediction of an older one is written after it', async () => {
-  await using pipeline = await testPipeline({ store: 'kudu' });
-  const { pool, dataset } = pipeline;
-  const digits = (from: number, to: number) =>
-    Array.from({ length: to - from }, (_, i) => ({
-      key: `${from + i}.png`,
-      value: digitPng(i % 10, from + i),
-    }));
-  await goLive(pool, dataset, constantModel(1));
-  await pipeline.produce(digits(0, 5));
-  await pipeline.startIngest();
-  await pipeline.drained();
-  // The ingest still holds the old model in memory.
-  const second = await goLive(pool, dataset, constantModel(8));
-  await pipeline.produce(digits(5, 205));
-  await pipeline.drained();
-  const rows = await kuduRows(pipeline, ['id', 'prediction', 'model_id', 'source_offset']);
-  const later = rows.filter(({ source_offset }) => Number(source_offset) >= 5);
-  expect(later).toHaveLength(200);
-  expect(new Set(later.map(({ prediction, model_id }) => `${model_id}:${prediction}`))).toEqual(
-    new Set([`${second}:8`]),
-  );
 });

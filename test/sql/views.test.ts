@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { createDataset } from '../../sql/datasets.ts';
-import { datasetReport } from '../../sql/report.ts';
+import { datasetReport } from '../../classifier/dataset-report.ts';
 import { digitsDataset, insertOutcomes, type Outcome } from '../support/image-rows.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
+import { POSTGRES_STORES } from '../support/stores.ts';
 
 const [CAT, DOG, EEL] = [0, 1, 2];
 const UNCLASSIFIED = -1;
@@ -312,7 +313,7 @@ test('a report is all of this at once, in numbers that fit together', async () =
     `insert into imagehub.dead_letters (dataset, source_topic, source_partition, source_epoch, source_offset, source_timestamp, stage, reason, detail)
      select 'pets', 'pets', 0, 0, n, now(), 'decode', case when n < 3 then 'not-an-image' else 'truncated' end, '' from generate_series(1, 3) n`,
   );
-  const report = await datasetReport(db.pool, 'pets');
+  const report = await datasetReport({ pool: db.pool, stores: POSTGRES_STORES }, 'pets');
   expect(report).toMatchObject({
     dataset: 'pets',
     images: 20,
@@ -338,5 +339,7 @@ test('a report is all of this at once, in numbers that fit together', async () =
     [1, 'dog', 6 / 11],
     [2, 'eel', 0],
   ]);
-  await expect(datasetReport(db.pool, 'nothing')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  await expect(datasetReport({ pool: db.pool, stores: POSTGRES_STORES }, 'nothing')).rejects.toMatchObject({
+    code: 'NOT_FOUND',
+  });
 });

@@ -15,6 +15,9 @@ export interface RunningCommand {
   interrupt(): void;
   /** Ends it with no chance to do anything. */
   kill(): void;
+  /** As a machine that sleeps, until `thaw`. */
+  freeze(): void;
+  thaw(): void;
   /** Resolves once standard error holds this text. */
   says(text: string): Promise<void>;
   /** Standard error so far. */
@@ -56,6 +59,8 @@ export function startImagehub(args: string[], { env, cwd, input }: ImagehubOptio
   return {
     interrupt: () => void child.kill('SIGINT'),
     kill: () => void child.kill('SIGKILL'),
+    freeze: () => void child.kill('SIGSTOP'),
+    thaw: () => void child.kill('SIGCONT'),
     ended,
     stderr: () => result.stderr,
     says: (text) =>

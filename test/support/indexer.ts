@@ -2,11 +2,13 @@ import { pino } from 'pino';
 import { type Config, loadConfig } from '../../config.ts';
 import { type Client, openElasticsearch, shortText } from '../../indexer/elasticsearch.ts';
 import { runIndexer } from '../../indexer/indexer.ts';
+import { openIndexSources } from '../../indexer/open-sources.ts';
 import { rebuildIndex, type RebuildOptions, reputDocuments } from '../../indexer/rebuild.ts';
 import { type IndexReconciliation, reconcileIndex } from '../../indexer/reconcile.ts';
 import type { Logger } from '../../log.ts';
 import { createMetrics, type Metrics } from '../../metrics.ts';
 import type { HubPool } from '../../sql/database.ts';
+import { getAnyDataset } from '../../sql/datasets.ts';
 import type { Servers } from '../../stack/servers.ts';
 import { Troubles } from '../../troubles.ts';
 import { digitsDataset } from './image-rows.ts';
@@ -61,13 +63,18 @@ export interface TestIndex extends AsyncDisposable {
 }
 
 export async function testIndex(
-  given: { elasticsearch?: string; database?: Awaited<ReturnType<typeof freshDatabase>> } = {},
+  given: {
+    elasticsearch?: string;
+    kudu?: string[];
+    database?: Awaited<ReturnType<typeof freshDatabase>>;
+  } = {},
 ): Promise<TestIndex> {
   const database = given.database ?? (await freshDatabase());
   const { pool } = database;
   await digitsDataset(pool);
   const elasticsearch = given.elasticsearch ?? testServers().elasticsearch;
-  const servers: Servers = { postgres: database.url, kafka: null, elasticsearch, kudu: null };
+  const { kudu = null } = given;
+  const servers: Servers = { postgres: database.url, kafka: null, elasticsearch, kudu };
   const config = { ...loadConfig({}), indexPrefix: uniqueName('test') };
   const client = openElasticsearch(config, elasticsearch);
   const { log, lines } = memoryLog();
@@ -76,6 +83,7 @@ export async function testIndex(
   const rebuildOptions: RebuildOptions = {
     config,
     pool,
+    servers,
     postgresUrl: database.url,
     client,
     elasticsearchUrl: elasticsearch,
@@ -125,7 +133,11 @@ export async function testIndex(
       );
       return found.found ? found._source : undefined;
     },
-    reconcile: (dataset = 'mnist') => reconcileIndex(pool, client, dataset, config.indexPrefix),
+    async reconcile(dataset = 'mnist') {
+      using sources = openIndexSources(pool, kudu);
+      const rows = sources[(await getAnyDataset(pool, dataset)).store].rows(dataset);
+      return await reconcileIndex({ db: pool, rows, client, dataset, prefix: config.indexPrefix });
+    },
     async inStep(dataset = 'mnist', timeoutMs = 120_000) {
       let last: unknown;
       try {

@@ -23,6 +23,7 @@ const KUDU = [
   '/test/cli/sql[.]',
   '/test/kudu-copy/',
   '/test/kudu-store/',
+  '/test/indexer/kudu/',
   '/test/cli/kudu-copy',
   '/test/stack/up-kudu',
 ];

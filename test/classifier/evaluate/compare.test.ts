@@ -13,6 +13,7 @@ import { insertDigits } from '../../support/digit-rows.ts';
 import { addLinearModel, storedClassifier } from '../../support/evaluating.ts';
 import { digitsDataset } from '../../support/image-rows.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 async function scene() {
   const db = await freshDatabase();
@@ -27,7 +28,7 @@ async function scene() {
 
 async function evaluate(pool: HubPool, model: number, selection: Selection = {}, dataset = 'mnist') {
   await using classifier = storedClassifier();
-  return await evaluateModel({ pool, classifier }, dataset, model, selection);
+  return await evaluateModel({ pool, stores: POSTGRES_STORES, classifier }, dataset, model, selection);
 }
 
 /** Ids that a model gets right. */
@@ -35,7 +36,7 @@ async function right(pool: HubPool, model: number): Promise<Set<string>> {
   await using classifier = storedClassifier();
   const ids = new Set<string>();
   const request = { dataset: await getDataset(pool, 'mnist'), model: await loadModelRef(pool, model) };
-  for await (const batch of classifyStored(pool, classifier, request)) {
+  for await (const batch of classifyStored({ pool, stores: POSTGRES_STORES }, classifier, request)) {
     batch.ids.forEach((id, i) => batch.prediction[i] === batch.knownLabel[i] && ids.add(id));
   }
   return ids;

@@ -19,6 +19,7 @@ import { insertDigits } from '../../support/digit-rows.ts';
 import { addLinearModel, storedClassifier } from '../../support/evaluating.ts';
 import { digitsDataset, insertImage } from '../../support/image-rows.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 async function scene(images = 700) {
   const db = await freshDatabase();
@@ -34,7 +35,13 @@ async function evaluate(
   options: EvaluationOptions & Partial<EvaluationContext> = {},
 ) {
   await using classifier = storedClassifier();
-  return await evaluateModel({ pool, classifier, ...options }, 'mnist', model, selection, options);
+  return await evaluateModel(
+    { pool, stores: POSTGRES_STORES, classifier, ...options },
+    'mnist',
+    model,
+    selection,
+    options,
+  );
 }
 
 const trainOn = (pool: HubPool, where: string, options: object = {}) =>
@@ -59,7 +66,8 @@ test('an evaluation says what the model makes of the images with known labels, a
   await using classifier = storedClassifier();
   const request = { dataset: await getDataset(db.pool, 'mnist'), model: await loadModelRef(db.pool, model) };
   const batches = [];
-  for await (const batch of classifyStored(db.pool, classifier, request)) batches.push(batch);
+  for await (const batch of classifyStored({ pool: db.pool, stores: POSTGRES_STORES }, classifier, request))
+    batches.push(batch);
   const known = batches.flatMap((batch) =>
     [...batch.knownLabel].map((label, i) => (batch.errors.has(i) ? -1 : label)),
   );
@@ -187,7 +195,7 @@ test('stored predictions are taken where they are of the model and the bytes; al
   const request = { dataset: await getDataset(db.pool, 'mnist'), model: await loadModelRef(db.pool, live) };
   await db.pool.query('select imagehub.ensure_predictions($1)', [live]);
   await using classifier = storedClassifier();
-  for await (const batch of classifyStored(db.pool, classifier, request)) {
+  for await (const batch of classifyStored({ pool: db.pool, stores: POSTGRES_STORES }, classifier, request)) {
     for (const [i, id] of batch.ids.entries()) {
       const values = [
         id,

@@ -19,6 +19,7 @@ import { pickyModel } from '../../support/picky-model.ts';
 import { CLASSIC_MANIFEST } from '../../support/pipeline.ts';
 import { freshDatabase } from '../../support/servers.ts';
 import { untilSomebodyWaits, withSessions } from '../../support/sessions.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 /** 100 digits that no model here was trained on, a good model and a middling one. */
 async function judgedDigits() {
@@ -43,7 +44,7 @@ async function judgedDigits() {
     good,
     middling,
     compare: (where?: string) =>
-      compareByEvaluation({ pool, classifier }, 'mnist', {
+      compareByEvaluation({ pool, stores: POSTGRES_STORES, classifier }, 'mnist', {
         where: where ?? null,
       }),
     through(request: Omit<GatedPromotion, 'dataset'>, where?: string) {

@@ -20,6 +20,7 @@ import { LINEAR_MANIFEST, linearModel } from '../../support/linear-model.ts';
 import { CLASSIC_MANIFEST, TEN } from '../../support/pipeline.ts';
 import { withSessions } from '../../support/sessions.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 interface Stored {
   id: string;
@@ -68,6 +69,7 @@ const register = (pool: HubPool, digit: number) =>
 
 const context = (pool: Pool, more: Partial<ImpactContext> = {}): ImpactContext => ({
   pool,
+  stores: POSTGRES_STORES,
   workers: 2,
   maxPixels: 1e6,
   decodeTimeoutMs: 30_000,
@@ -424,6 +426,7 @@ test('an image that gets other predictions amid the comparison is compared once'
   await using classifier = storedClassifier();
   const batches = compareImages({
     pool,
+    stores: POSTGRES_STORES,
     classifier,
     dataset: await getDataset(pool, 'mnist'),
     comparison: {

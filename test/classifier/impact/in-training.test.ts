@@ -9,6 +9,7 @@ import { insertDigits } from '../../support/digit-rows.ts';
 import { digitsDataset } from '../../support/image-rows.ts';
 import { CLASSIC_MANIFEST } from '../../support/pipeline.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 test('images that the candidate was trained on are counted apart, unless they were held out or replaced since', async () => {
   await using db = await freshDatabase();
@@ -43,6 +44,7 @@ test('images that the candidate was trained on are counted apart, unless they we
 
   const context = {
     pool,
+    stores: POSTGRES_STORES,
     workers: 2,
     maxPixels: 1e6,
     decodeTimeoutMs: 30_000,

@@ -20,6 +20,7 @@ import { LINEAR_MANIFEST, linearModel } from '../../support/linear-model.ts';
 import { slowImage } from '../../support/slow-image.ts';
 import { TEN } from '../../support/pipeline.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 const open = (options: Partial<StoredClassifierOptions> = {}) =>
   openStoredClassifier({
@@ -44,7 +45,11 @@ async function scene(pool: HubPool, images: number) {
     run: async (request: Partial<StoredRequest> = {}, options: Partial<StoredClassifierOptions> = {}) => {
       await using classifier = open(options);
       const batches: StoredBatch[] = [];
-      for await (const batch of classifyStored(pool, classifier, { dataset, model, ...request })) {
+      for await (const batch of classifyStored({ pool, stores: POSTGRES_STORES }, classifier, {
+        dataset,
+        model,
+        ...request,
+      })) {
         batches.push(batch);
       }
       return batches;
@@ -141,7 +146,7 @@ test('who stops early, by leaving the loop or by a signal, leaves no connection 
   const { run, model: id } = await scene(db.pool, 1500);
   await using classifier = open();
   const request = { dataset: await getDataset(db.pool, 'mnist'), model: await loadModelRef(db.pool, id) };
-  for await (const batch of classifyStored(db.pool, classifier, request)) {
+  for await (const batch of classifyStored({ pool: db.pool, stores: POSTGRES_STORES }, classifier, request)) {
     expect(batch.ids).toHaveLength(500);
     break;
   }

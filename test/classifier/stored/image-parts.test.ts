@@ -2,10 +2,11 @@ import { expect, test } from '@jest/globals';
 import { imageParts, partRows } from '../../../classifier/stored/image-parts.ts';
 import { RowReader } from '../../../sql/binary-rows.ts';
 import { keepSelection, selectionSql } from '../../../sql/selection.ts';
-import { storedRows } from '../../../sql/stored-rows.ts';
+import { postgresImages } from '../../../sql/postgres-images.ts';
 import { insertDigits } from '../../support/digit-rows.ts';
 import { digitsDataset } from '../../support/image-rows.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 test('the parts of a job are of one sample by class, though what it was drawn from changes on the way', async () => {
   await using db = await freshDatabase();
@@ -18,13 +19,17 @@ test('the parts of a job are of one sample by class, though what it was drawn fr
     `select i.id from ${selectionSql('mnist', selection)} order by i.id`,
   );
   const parameters = keepSelection(selection);
-  const parts = await imageParts({ pool }, { dataset: 'mnist', kind: 'any', parameters }, { most: 20 });
+  const parts = await imageParts(
+    { pool, stores: POSTGRES_STORES },
+    { dataset: 'mnist', kind: 'any', parameters },
+    { most: 20 },
+  );
   expect(parts.map(({ units }) => units)).toEqual([20, 20, 20, 20, 20]);
   const read: string[] = [];
   for (const { what } of parts) {
-    const rows = storedRows(
+    const rows = postgresImages.rows(
       pool,
-      { dataset: 'mnist', columns: 'i.id', ...partRows(parameters, what) },
+      { dataset: 'mnist', columns: ['id'], ...partRows(parameters, what) },
       { rows: 1000, bytes: 1e6 },
     );
     const ids: string[] = [];
@@ -39,5 +44,7 @@ test('the parts of a job are of one sample by class, though what it was drawn fr
   expect(read.sort()).toEqual(drawn.map(({ id }) => id).sort());
 
   await pool.query('delete from mnist');
-  expect(await imageParts({ pool }, { dataset: 'mnist', kind: 'any', parameters }, {})).toEqual([]);
+  expect(
+    await imageParts({ pool, stores: POSTGRES_STORES }, { dataset: 'mnist', kind: 'any', parameters }, {}),
+  ).toEqual([]);
 });

@@ -11,6 +11,7 @@ import { insertDigits } from '../../support/digit-rows.ts';
 import { addLinearModel, storedClassifier } from '../../support/evaluating.ts';
 import { digitsDataset } from '../../support/image-rows.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 const train = (pool: HubPool, where: string, epochs: number) =>
   trainDataset({ pool, maxPixels: 1e6 }, 'mnist', { where, options: { epochs, hidden: [64] } });
@@ -20,10 +21,14 @@ async function store(pool: HubPool, model: number, where: string, beside = false
   await using classifier = storedClassifier();
   const request = { dataset: await getDataset(pool, 'mnist'), model: await loadModelRef(pool, model) };
   await pool.query('select imagehub.ensure_predictions($1)', [model]);
-  for await (const { ids, prediction, confidence, scores } of classifyStored(pool, classifier, {
-    ...request,
-    selection: { where },
-  })) {
+  for await (const { ids, prediction, confidence, scores } of classifyStored(
+    { pool, stores: POSTGRES_STORES },
+    classifier,
+    {
+      ...request,
+      selection: { where },
+    },
+  )) {
     const rows = JSON.stringify(
       ids.map((id, i) => ({
         id,
