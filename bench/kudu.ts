@@ -5,7 +5,14 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type CommandContext, commandContext, type RegisterCommand } from '../cli/command.ts';
 import { note } from '../cli/output.ts';
-import { type Client, type ColumnSpec, connect, type Row, type Table } from '../kudu/index.ts';
+import {
+  type Client,
+  type ColumnSpec,
+  connect,
+  type Row,
+  type ScanOptions,
+  type Table,
+} from '../kudu/index.ts';
 import { kuduBinaries } from '../stack/kudu.ts';
 import { startStack } from '../stack/start.ts';
 import { memoryOf } from './memory.ts';
@@ -132,8 +139,9 @@ async function writes(client: Client, tool: Tool, shape: Shape, runs: number): P
 }
 
 async function scans(client: Client, tool: Tool, shape: Shape, runs: number): Promise<BenchResult> {
-  const rates: Record<'ours' | 'parallel' | 'rows' | 'one' | 'two', number[]> = {
+  const rates: Record<'ours' | 'kept' | 'parallel' | 'rows' | 'one' | 'two', number[]> = {
     ours: [],
+    kept: [],
     parallel: [],
     rows: [],
     one: [],
@@ -145,9 +153,11 @@ async function scans(client: Client, tool: Tool, shape: Shape, runs: number): Pr
     for (let run = 0; run <= runs; run++) {
       const found: Record<keyof typeof rates, number> = {
         one: await scanByTool(tool, shape, table, 1),
-        ours: await scanOurs(shape, table, 1),
+        // As of the C++ client: a batch is valid until the next one is asked for.
+        ours: await scanOurs(shape, table, { reuseMemory: true }),
+        kept: await scanOurs(shape, table, {}),
         two: await scanByTool(tool, shape, table, 2),
-        parallel: await scanOurs(shape, table, 2),
+        parallel: await scanOurs(shape, table, { parallel: 2, reuseMemory: true }),
         rows: await readRows(shape, table),
       };
       note(
@@ -165,7 +175,12 @@ async function scans(client: Client, tool: Tool, shape: Shape, runs: number): Pr
       { name: 'kudu perf table_scan, 1 thread', value: median(rates.one) },
       { name: 'kudu perf table_scan, 2 threads', value: median(rates.two) },
     ],
-    { parallel: median(rates.parallel), asRowObjects: median(rates.rows), runs: rates },
+    {
+      batchesToKeep: median(rates.kept),
+      parallel: median(rates.parallel),
+      asRowObjects: median(rates.rows),
+      runs: rates,
+    },
   );
 }
 
@@ -210,10 +225,10 @@ async function upsertAll(client: Client, { rows, row }: Shape, table: Table): Pr
   return rate;
 }
 
-async function scanOurs({ rows }: Shape, table: Table, parallel: number): Promise<number> {
+async function scanOurs({ rows }: Shape, table: Table, options: ScanOptions): Promise<number> {
   const started = performance.now();
   let count = 0;
-  for await (const batch of table.scan({ parallel })) count += batch.numRows;
+  for await (const batch of table.scan(options)) count += batch.numRows;
   return rateOf(count, rows, started);
 }
 

@@ -8,6 +8,8 @@ import { readDatasetCounts } from '../sql/dataset-counts.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { StoreName } from '../sql/image-store.ts';
 import type { ServerName } from '../stack/definition.ts';
+import { readState } from '../stack/state.ts';
+import { watchProcessors, type Watched } from './cpu.ts';
 import { memoryOf } from './memory.ts';
 import { parsePeers, runPeer } from './peers.ts';
 import { type BenchResult, compare, median, printResult } from './result.ts';
@@ -77,18 +79,18 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
       peer.rates.push(await runPeer(hub, peer, { python, model, topic, images: images.length }));
     }
     await settle(hub.pool);
-    const { rate, peakMib } = await runOurs(hub, topic, images.length);
+    const { rate, peakMib, used } = await runOurs(hub, topic, images.length);
     ours.push(rate);
     peaks.push(peakMib);
-    note(`imagehub (${options.columns}): ${rate} images/s, at most ${peakMib} MiB of memory`);
+    note(`imagehub (${options.columns}): ${rate} images/s, at most ${peakMib} MiB of memory; ${used}`);
     if (inKudu) {
       const beside = `${topic}_kudu`;
       await makeDataset(hub, beside, PARTITIONS, options.columns, false, 'kudu');
       await fillTopic(hub, beside, images);
       await settle(hub.pool);
-      const { rate, peakMib } = await runOurs(hub, beside, images.length, 'kudu');
+      const { rate, peakMib, used } = await runOurs(hub, beside, images.length, 'kudu');
       kuduRates.push(rate);
-      note(`into Kudu: ${rate} images/s, at most ${peakMib} MiB of memory`);
+      note(`into Kudu: ${rate} images/s, at most ${peakMib} MiB of memory; ${used}`);
     }
     if (options.shadow) {
       const beside = `${topic}_shadow`;
@@ -133,27 +135,47 @@ async function runOurs(
   dataset: string,
   images: number,
   store: StoreName = 'postgres',
-): Promise<{ rate: number; peakMib: number }> {
+): Promise<{ rate: number; peakMib: number; used: string }> {
   const { pool } = hub;
+  const servers = await serversOf(hub);
   // One group for all runs, as a deployment has: a new one would first fetch the earlier topics again.
   await using pipeline = spawnPipeline(hub, 'ingest', 'bench');
   let started = 0;
+  let watched = (): Record<string, number> => ({});
   for (;;) {
     const { rows } = await pool.query<{ begun: number; seen: number }>(
       'select count(*) as begun, coalesce(sum(seen), 0)::bigint as seen from imagehub.consumer_offsets where dataset = $1',
       [dataset],
     );
     const now = performance.now();
-    if (started === 0 && rows[0]!.begun > 0) started = now;
+    if (started === 0 && rows[0]!.begun > 0) {
+      started = now;
+      watched = watchProcessors({ imagehub: pipeline.pid, ...servers });
+    }
     if (rows[0]!.seen >= images) {
+      const used = processorTime(watched(), images);
       await checkRows(hub, dataset, images, store);
       return {
         rate: Math.round((images / (now - started)) * 1000),
         peakMib: Math.round((await memoryOf(pipeline.pid)).peakMib),
+        used,
       };
     }
     await Promise.race([sleep(10), pipeline.died]);
   }
+}
+
+/** Processes of the servers that the benchmark started. */
+async function serversOf({ config }: Hub): Promise<Watched<string>> {
+  const { processes } = (await readState(config))!;
+  return Object.fromEntries(Object.entries(processes).map(([name, { process }]) => [name, process.pid]));
+}
+
+/** What one image takes of each process, in words. */
+function processorTime(us: Record<string, number>, images: number): string {
+  const total = Object.values(us).reduce((sum, one) => sum + one, 0);
+  const parts = Object.entries(us).map(([name, one]) => `${name} ${(one / images).toFixed(1)}`);
+  return `${(total / images).toFixed(1)} µs of processor time for each (${parts.join(', ')})`;
 }
 
 /** `imagehub impact` of the shadow on all images, start-up of its threads counted. */

@@ -113,7 +113,11 @@ async function compareAll(pool: Pool, { dataset }: KuduCopy, table: Table): Prom
   return transaction(pool, async (client) => {
     await client.query('create temporary table copied (id text, revision bigint) on commit drop');
     let copiedRows = 0;
-    for await (const batch of table.scan({ columns: ['id', 'revision'], cacheBlocks: false })) {
+    for await (const batch of table.scan({
+      columns: ['id', 'revision'],
+      cacheBlocks: false,
+      reuseMemory: true,
+    })) {
       const ids = batch.getChild('id') as Iterable<string>;
       const revisions = batch.getChild('revision')!;
       const rows = new BinaryRows();

@@ -28,7 +28,13 @@ export async function readKuduBooks(pool: Pool, masters: string[] | null, datase
   try {
     const table = await openOurs(await connection.client(), await readStoreTable(pool, dataset));
     const scan = table
-      .scan({ columns: COLUMNS, read: 'snapshot', cacheBlocks: false, parallel: TABLETS_AT_ONCE })
+      .scan({
+        columns: COLUMNS,
+        read: 'snapshot',
+        cacheBlocks: false,
+        parallel: TABLETS_AT_ONCE,
+        reuseMemory: true,
+      })
       [Symbol.asyncIterator]();
     const { books, first, deletedRows } = await transaction(pool, async (locker) => {
       await lockAllStripes(locker, dataset);

@@ -23,6 +23,7 @@ import {
   OFFER,
   refusal,
 } from './negotiation.ts';
+import { FrameMemory } from './frame-memory.ts';
 import { rpcError } from './remedies.ts';
 import { readReply } from './reply.ts';
 
@@ -38,7 +39,10 @@ export interface Call {
   requestId?: RequestId;
 }
 
-export type Answer = Omit<Reply, 'header'>;
+export interface Answer extends Omit<Reply, 'header' | 'frame'> {
+  /** Takes its memory back for other answers: nobody reads this one, sidecars and all, any more. */
+  release(): void;
+}
 
 interface Pending {
   resolve(reply: Reply): void;
@@ -58,13 +62,14 @@ const LAST_CALL_ID = 0x7fffffff;
 export class Connection {
   readonly address: Address;
   readonly #socket: Socket;
+  readonly #memory = new FrameMemory();
   readonly #pending = new Map<number, Pending>();
   #nextCallId = 0;
   #broken: KuduError | null = null;
 
   private constructor(address: Address) {
     this.address = address;
-    const splitter = new FrameSplitter((frame) => this.#take(decodeFrame(frame)));
+    const splitter = new FrameSplitter((frame) => this.#take(decodeFrame(frame)), this.#memory);
     const socket = connect({
       host: address.host,
       port: address.port,
@@ -130,7 +135,8 @@ export class Connection {
     };
     const reply = await this.#exchange(header, body, timeoutMs, method);
     if (reply.header.isError) throw this.#failed(reply);
-    return { body: reply.body, sidecars: reply.sidecars };
+    const { frame, sidecars } = reply;
+    return { body: reply.body, sidecars, release: () => this.#memory.giveBack(frame) };
   }
 
   /** Ends it; what is in flight fails. */

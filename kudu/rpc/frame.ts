@@ -1,6 +1,7 @@
 import { BinaryReader, BinaryWriter } from '@bufbuild/protobuf/wire';
 import { KuduError } from '../errors.ts';
 import { decodeResponseHeader, type ResponseHeader } from '../messages/response-header.ts';
+import { FrameMemory } from './frame-memory.ts';
 
 /*
  * A frame, both ways (rpc/serialization.cc):
@@ -23,6 +24,8 @@ export interface Reply {
   body: Uint8Array;
   /** What the message refers to by number: views into the frame's own memory. */
   sidecars: Uint8Array[];
+  /** All of it. */
+  frame: Uint8Array;
 }
 
 /** The protobuf message of a request, in one piece or in several. */
@@ -49,7 +52,7 @@ export function decodeFrame(frame: Uint8Array): Reply {
     const header = decodeResponseHeader(reader.bytes());
     const main = reader.bytes();
     if (reader.pos !== frame.byteLength) throw new Error('bytes are left over');
-    return { header, ...splitBody(main, header.sidecarOffsets) };
+    return { header, ...splitBody(main, header.sidecarOffsets), frame };
   } catch (cause) {
     throw new KuduError('BAD_REPLY', `A reply cannot be read: ${(cause as Error).message}`, { cause });
   }
@@ -72,12 +75,14 @@ function splitBody(main: Uint8Array, offsets: number[]): Pick<Reply, 'body' | 's
  */
 export class FrameSplitter {
   readonly #onFrame: (frame: Uint8Array) => void;
+  readonly #memory: FrameMemory;
   readonly #length = new Uint8Array(LENGTH_BYTES);
   #frame: Uint8Array | null = null;
   #filled = 0;
 
-  constructor(onFrame: (frame: Uint8Array) => void) {
+  constructor(onFrame: (frame: Uint8Array) => void, memory = new FrameMemory()) {
     this.#onFrame = onFrame;
+    this.#memory = memory;
   }
 
   /** @throws KuduError BAD_REPLY when a length is none */
@@ -104,7 +109,7 @@ export class FrameSplitter {
     if (length === 0 || length > LARGEST_REPLY) {
       throw new KuduError('BAD_REPLY', `A reply says it has ${length} bytes: this is not a Kudu server.`);
     }
-    // Unpooled, so that it starts at offset 0 of its memory; every byte is written before anyone sees it.
-    return Buffer.allocUnsafeSlow(length);
+    // Every byte is written before anyone sees it.
+    return this.#memory.take(length);
   }
 }

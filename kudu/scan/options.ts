@@ -33,6 +33,11 @@ export interface ScanOptions {
   faultTolerant?: boolean;
   /** Bytes that a server puts into one batch, roughly. Default 1 MiB; servers allow at most 8 MiB. */
   batchBytes?: number;
+  /**
+   * A batch is used up when the next one is asked for, or the loop is left: its memory then takes other batches, and whatever
+   * was kept of it but copies changes (default false). Scans of everything take half the processor time with that.
+   */
+  reuseMemory?: boolean;
   /** Tablets scanned at the same time (default 1, one after the other); their batches come as they arrive. */
   parallel?: number;
   /** Whether servers keep what they read in their caches (default true); for scans of everything, rather not. */
@@ -74,6 +79,7 @@ export function scanSettings(options: ScanOptions): ScanSettings {
     faultTolerant,
     batchBytes,
     parallel,
+    reuseMemory: options.reuseMemory ?? false,
     cacheBlocks: options.cacheBlocks ?? true,
     keepAliveMs: options.keepAliveMs ?? KEEP_ALIVE_MS,
   };

@@ -6,7 +6,7 @@ import type { Schema } from '../schema/schema.ts';
 import type { ScanOptions } from './options.ts';
 import { type ScannedTable, type ScanPlan, scanPlan } from './plan.ts';
 import { type CellValue, rowsOf } from './rows.ts';
-import { TabletScanner } from './tablet-scanner.ts';
+import { type ScannedBatch, TabletScanner } from './tablet-scanner.ts';
 
 /**
  * A scan of a table: `for await (const batch of scan)` gives Arrow record batches, none of them empty. The next batch is
@@ -35,15 +35,20 @@ export class Scan implements AsyncIterable<RecordBatch> {
     return this.#plan.snapshot;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<RecordBatch, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<RecordBatch, void, undefined> {
+    return this.#all(this.#plan.settings.reuseMemory);
+  }
+
+  async *#all(reuseMemory: boolean): AsyncGenerator<RecordBatch, void, undefined> {
     let { limit: left } = this.#plan.settings;
     if (left === 0) return;
     if (this.#plan.settings.changedSince !== undefined) this.#plan.snapshot ??= await this.#now();
     for await (const batch of this.#batches(() => left)) {
+      const { rows } = batch;
       // Scanners that run side by side, or ahead, do not know of each other's rows.
-      const taken = batch.numRows > left ? batch.slice(0, left) : batch;
+      const taken = rows.numRows > left ? rows.slice(0, left) : rows;
       left -= taken.numRows;
-      yield taken;
+      yield* whileUsed(batch, taken, reuseMemory);
       if (left === 0) return;
     }
   }
@@ -60,7 +65,9 @@ export class Scan implements AsyncIterable<RecordBatch> {
 
   /** Row by row, as objects. */
   async *rows(): AsyncGenerator<Record<string, CellValue>, void, undefined> {
-    for await (const batch of this) yield* rowsOf(batch);
+    // Of a batch itself rows hold binary cells alone, which are views.
+    const holdsNone = this.schema.columns.every(({ type }) => type !== 'BINARY');
+    for await (const batch of this.#all(holdsNone)) yield* rowsOf(batch);
   }
 
   /** What a server says the time is: a request for changes has to name their end. Undefined if there are no tablets. */
@@ -71,7 +78,7 @@ export class Scan implements AsyncIterable<RecordBatch> {
   }
 
   /** @param left how many rows are still wanted */
-  async *#batches(left: () => number): AsyncGenerator<RecordBatch, void, undefined> {
+  async *#batches(left: () => number): AsyncGenerator<ScannedBatch, void, undefined> {
     const { settings } = this.#plan;
     const tablets = this.#tablets();
     const readers: Reader[] = [];
@@ -102,7 +109,8 @@ export class Scan implements AsyncIterable<RecordBatch> {
   async *#oneTablet(tablet: Tablet): AsyncGenerator<RecordBatch, void, undefined> {
     const reader = new Reader(this.#plan, tablet, Infinity);
     try {
-      for (let batch = await reader.take(); batch; batch = await reader.take()) yield batch;
+      for (let batch = await reader.take(); batch; batch = await reader.take())
+        yield* whileUsed(batch, batch.rows, this.#plan.settings.reuseMemory);
     } finally {
       await reader.close();
     }
@@ -120,10 +128,23 @@ export class Scan implements AsyncIterable<RecordBatch> {
   }
 }
 
+/** Hands out a batch's rows; when the consumer comes back its memory may be used again. */
+function* whileUsed(
+  { release }: ScannedBatch,
+  rows: RecordBatch,
+  reuseMemory: boolean,
+): Generator<RecordBatch, void, undefined> {
+  try {
+    yield rows;
+  } finally {
+    if (reuseMemory) release();
+  }
+}
+
 /** One tablet's batches, always one ahead of its consumer. */
 class Reader {
   readonly #scanner: TabletScanner;
-  #coming: Promise<RecordBatch | null>;
+  #coming: Promise<ScannedBatch | null>;
 
   constructor(plan: ScanPlan, tablet: Tablet, limit: number) {
     this.#scanner = new TabletScanner(plan, tablet, limit);
@@ -137,7 +158,7 @@ class Reader {
   }
 
   /** The next batch, null at the end; the one after it is asked for at once. */
-  async take(): Promise<RecordBatch | null> {
+  async take(): Promise<ScannedBatch | null> {
     const batch = await this.#coming;
     if (batch) this.#coming = this.#ahead();
     return batch;
@@ -148,7 +169,7 @@ class Reader {
     await this.#scanner.close();
   }
 
-  #ahead(): Promise<RecordBatch | null> {
+  #ahead(): Promise<ScannedBatch | null> {
     const coming = this.#scanner.next();
     // Whoever takes it hears of it; until then it is not unhandled.
     coming.catch(() => undefined);

@@ -28,7 +28,13 @@ interface OpenScanner {
 
 interface Part {
   response: ScanResponse;
-  batch: RecordBatch | null;
+  batch: ScannedBatch | null;
+}
+
+/** Rows, and how their memory is given back once nobody reads them any more. */
+export interface ScannedBatch {
+  rows: RecordBatch;
+  release(): void;
 }
 
 /** How often the same request to a scanner is sent again where only its server can answer it. */
@@ -68,7 +74,7 @@ export class TabletScanner {
    * The next rows; null at the end. Not to be called again before it resolved.
    * @throws KuduError SCANNER_LOST where a scan that is not fault-tolerant lost its server; TIMEOUT; what servers answer
    */
-  async next(): Promise<RecordBatch | null> {
+  async next(): Promise<ScannedBatch | null> {
     const deadline = new Deadline(this.#plan.table.context.operationMs);
     while (!this.#done) {
       const { response, batch } = this.#scanner
@@ -196,7 +202,7 @@ export class TabletScanner {
     timeoutMs: number,
   ): Promise<Part> {
     const { table, projection, arrow } = this.#plan;
-    let batch: RecordBatch | null = null;
+    let batch: ScannedBatch | null = null;
     this.#lastUse = performance.now();
     const response = await askTabletServer(
       table.context.pool,
@@ -207,8 +213,10 @@ export class TabletScanner {
         features,
         decode: (answer) => {
           const decoded = decodeScan(answer.body);
-          if (decoded.block && decoded.block.rows !== 0)
-            batch = recordBatch(projection, arrow, decoded.block, answer.sidecars);
+          if (decoded.block && decoded.block.rows !== 0) {
+            const rows = recordBatch(projection, arrow, decoded.block, answer.sidecars);
+            batch = { rows, release: answer.release };
+          }
           return decoded;
         },
       },
