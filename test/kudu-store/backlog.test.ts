@@ -46,7 +46,7 @@ describe('the backlog of a dataset in Kudu', () => {
         classify_attempts: 0,
         classify_error: null,
       });
-      expect(JSON.parse(String(row.scores))).toHaveLength(10);
+      expect(row.scores).toHaveLength(10);
     }
     expect(rows[0]!.revision).toBeGreaterThan(Math.max(...before.map(({ revision }) => revision)));
     // Each was written once: by as many revisions as there were portions.

@@ -13,6 +13,8 @@ const named = (values: ReadonlyMap<number, unknown>) =>
 const ROW: ImageRow = {
   id: 'ü/1.png',
   bytes: Buffer.from([1, 2, 255]),
+  reduced: { width: 1, height: 1 },
+  byteSize: 5000,
   pgmHeader: Buffer.from('P5 1 1 255\n'),
   pgmPixels: Uint8Array.of(7),
   prediction: 3,
