@@ -29,7 +29,12 @@ export const suspectsCommand: RegisterCommand = (program) => {
         await using hub = await openHub(commandContext());
         const progress = createProgress({ label: 'reading scores' });
         const found = await findSuspects(
-          { pool: hub.pool, signal: interruptSignal(), onRead: (images) => progress.update(images) },
+          {
+            pool: hub.pool,
+            stores: hub.stores,
+            signal: interruptSignal(),
+            onRead: (images) => progress.update(images),
+          },
           dataset,
           options.model ?? 'live',
           selection,

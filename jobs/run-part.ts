@@ -29,6 +29,8 @@ export const MAX_ATTEMPTS = 5;
 export const MAX_FAILED_PARTS = 10;
 /** Between attempts: so long after the first, twice as long after each further one. */
 const RETRY_AFTER_S = 1;
+/** Where a server that it needs is away; that is no attempt. */
+const AWAY_RETRY_S = 5;
 /** Deadlocks with the ingest or with people's updates: the write alone is repeated. */
 const WRITE_ATTEMPTS = 5;
 /** serialization_failure, deadlock_detected. */
@@ -47,7 +49,8 @@ export interface PartRunner extends JobContext {
 
 /**
  * What became of an attempt: `done`; `discarded`: its result did not count (cancelled, taken over); `retry`: it failed and
- * is to be tried again; `released`: not done because the process ends or the job is paused; `failed` for good.
+ * is to be tried again; `released`: not done because the process ends, the job is paused or a server is away; `failed` for
+ * good.
  */
 export type Outcome = (typeof PART_OUTCOMES)[number];
 
@@ -77,6 +80,12 @@ async function attempt(runner: PartRunner, kind: JobKind, claimed: ClaimedPart):
     if (unwanted || watch.stopping.aborted || error instanceof PartInterrupted) {
       await releasePart(runner.pool, claimed);
       return unwanted ? 'discarded' : 'released';
+    }
+    if (isServerAway(error)) {
+      await releasePart(runner.pool, claimed, AWAY_RETRY_S);
+      const { job, part } = claimed;
+      runner.log.warn({ job, part }, `part ${part} of job ${job} waits: ${errorText(error)}`);
+      return 'released';
     }
     return await recordFailure(runner, kind, claimed, error);
   }
@@ -213,6 +222,10 @@ async function recordFailure(
 
 const failedParts = ({ partsFailed, parts }: Job): string =>
   `${partsFailed} of ${parts} part${parts === 1 ? '' : 's'} failed.`;
+
+/** Another server than the database, where the images are, say: not the part's fault either. */
+const isServerAway = (error: unknown): boolean =>
+  error instanceof HubError && error.code === 'SERVER_UNREACHABLE';
 
 /** Connections refused or lost, none to spare, a server that shuts down: not the part's fault. */
 export function isDatabaseAway(error: unknown): boolean {

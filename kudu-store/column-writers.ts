@@ -76,12 +76,12 @@ export const sourceColumns = (columns: readonly string[]): string[] => [
   ...new Set(columns.flatMap((name) => readColumn(name).source ?? [])),
 ];
 
-/** Writes rows of a batch that has the source columns. @returns appends one of them */
+/** Writes rows of a batch; a column whose source it does not have is null. @returns appends one of them */
 export function rowWriter(batch: RecordBatch, columns: readonly string[]): FieldWriter {
   const writers = columns.map((name) => {
     const { source, writer } = readColumn(name);
-    if (source === null) return nothing;
-    const data = batch.getChild(source)!.data[0]!;
+    const data = source === null ? undefined : batch.getChild(source)?.data[0];
+    if (!data) return nothing;
     return data.nullCount === 0 ? writer(data) : nullable(data, writer(data));
   });
   return (out, row) => {

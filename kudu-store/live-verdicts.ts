@@ -82,14 +82,15 @@ async function writeGuarded(
   const others = [...verdicts.values()].filter(({ id, revision }) => rows.get(id)?.revision !== revision);
   const again = await judgeChanged(write, live, rows, others);
   counts.overtaken = others.length - (again?.images ?? 0);
-  const all = [...unchanged, ...(again?.rows.flatMap(readVerdictRows) ?? [])];
+  const anew = again?.rows.flatMap(readVerdictRows) ?? [];
+  const all = [...unchanged, ...anew];
   if (all.length === 0) return counts;
   const said = new Map(all.map(({ id, verdict }) => [id, saidOf(verdict, rows.get(id)!)]));
-  await promise(context, live, again ? [live.judged, again] : [live.judged], {
-    revision: write.revision,
-    images: counts.images,
-    said,
-  });
+  const replaced = [
+    { of: live.judged.replaced, by: unchanged },
+    { of: again?.replaced, by: anew },
+  ];
+  await promise(context, live, replaced, { revision: write.revision, images: counts.images, said });
   const as = { ...live, revision: write.revision, cellBytes: context.cellBytes };
   await write.write(
     all.map(({ id, verdict }) => ['update', verdictCells(id, verdict, as, rows.get(id)!)] as const),
@@ -150,16 +151,18 @@ async function judgeChanged(
 async function promise(
   { sidePool }: BacklogContext,
   { kept, part }: LiveVerdicts,
-  judged: JudgedImages[],
+  /** By which of the verdicts. */
+  replaced: { of: JudgedImages['replaced'] | undefined; by: EncodedVerdict[] }[],
   write: PartWrite,
 ): Promise<void> {
-  const ids = new Set(write.said.keys());
   await transaction(sidePool, async (client) => {
     await client.query(`set local synchronous_commit = on; set local lock_timeout = '${LOCK_TIMEOUT}'`);
-    for (const model of kept) {
-      const replaced = judged.flatMap((some) => some.replaced.get(model) ?? []);
-      for (const id of await keepReplaced(client, model, replaced, ids))
-        write.said.get(id)!.superseded = true;
+    for (const { of, by } of replaced) {
+      const ids = new Set(by.map(({ id }) => id));
+      for (const model of kept) {
+        const rows = of?.get(model)?.rows ?? [];
+        for (const id of await keepReplaced(client, model, rows, ids)) write.said.get(id)!.superseded = true;
+      }
     }
     await notePartWrite(client, part, write);
   });

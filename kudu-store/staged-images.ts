@@ -1,6 +1,6 @@
 import type { RecordBatch } from 'apache-arrow';
 import pg from 'pg';
-import type { Scan, Where } from '../kudu/index.ts';
+import type { Condition, Scan, Where } from '../kudu/index.ts';
 import { CopyWriter } from '../sql/binary-copy.ts';
 import { copyIn } from '../sql/copy-in.ts';
 import type { PoolClient } from '../sql/database.ts';
@@ -11,6 +11,8 @@ import { scanOf, type TableSnapshot } from './read-rows.ts';
 
 /** Always there. */
 const BASIC = ['id', 'known_label', 'ingested_at'];
+/** Not narrow. */
+const IMAGE = 'image_base64';
 const TABLETS_AT_ONCE = 4;
 
 /**
@@ -33,49 +35,71 @@ export async function stageImages(
     `create temp table "${dataset}" on commit drop as select i.dataset, ${list.join(', ')} from public.images i with no data;
      alter table ${relation} alter dataset set default ${name}`,
   );
-  const scan = scanOf(snapshot, columns, whereOf(request), { parallel: TABLETS_AT_ONCE });
-  const rows = encoded(scan, snapshot, columns);
+  const rows = encoded(scansFor(snapshot, request, columns), snapshot, columns);
   await copyIn(client, `copy ${relation} (${columns.join(', ')}) from stdin (format binary)`, rows);
-  snapshot.at ??= scan.snapshot;
   await client.query(`analyze ${relation}`);
   return { dataset, relation };
 }
 
 /** Those that may be named: what is a word of a condition and a column's name is taken for one. */
 function stagedColumns({ selection = {}, columns = [], conditions = [] }: SqlRequest): string[] {
-  const texts = [selection.where, selection.condition, ...conditions];
-  const words = texts.flatMap((text) => text?.toLowerCase().match(/\w+/g) ?? []);
+  const words = [selection.where, selection.condition, ...conditions].flatMap(wordsOf);
   return [...new Set([...BASIC, ...columns, ...words.filter((word) => STORE_COLUMN_TYPES.has(word))])];
 }
 
+const wordsOf = (text: string | null | undefined): string[] => text?.toLowerCase().match(/\w+/g) ?? [];
+
 /** What the servers can tell of a request, so that fewer rows come. */
-export function whereOf({ selection = {}, from, before, through }: SqlRequest): Where {
+export function whereOf({ selection = {}, from, before, through, ids }: SqlRequest): Where {
   const { since, until, where, sample, drawn } = selection;
   // It may ask for other rows of the dataset.
   if (/\bselect\b/i.test(where ?? '')) return {};
   // A sample of each class is drawn from all of it.
   const whole = sample?.byClass && !drawn;
   return {
-    ...condition('id', whole ? {} : { gte: from, lt: before, lte: through }),
+    ...condition('id', whole ? {} : { gte: from, lt: before, lte: through, in: ids }),
     ...condition('ingested_at', { gte: since, lt: until }),
   };
 }
 
-function condition(column: string, parts: Record<string, string | Date | null | undefined>): Where {
+function condition(column: string, parts: Condition): Where {
   const given = Object.entries(parts).filter(([, value]) => value !== undefined && value !== null);
   return given.length === 0 ? {} : { [column]: Object.fromEntries(given) };
 }
 
+/** Images themselves are read only where a user asks for them, and of rows without a hash. */
+function* scansFor(
+  snapshot: TableSnapshot,
+  request: SqlRequest,
+  columns: readonly string[],
+): Generator<Scan> {
+  const where = whereOf(request);
+  const scan = (read: readonly string[], more: Where) =>
+    scanOf(snapshot, read, { ...where, ...more }, { parallel: TABLETS_AT_ONCE });
+  if (!columns.includes(IMAGE) || wordsOf(request.selection?.where).includes(IMAGE)) {
+    yield scan(columns, {});
+    return;
+  }
+  yield scan(
+    columns.filter((name) => name !== IMAGE),
+    { sha256: { isNull: false } },
+  );
+  yield scan(columns, { sha256: null });
+}
+
 async function* encoded(
-  scan: Scan,
-  { gone }: TableSnapshot,
+  scans: Iterable<Scan>,
+  snapshot: TableSnapshot,
   columns: readonly string[],
 ): AsyncGenerator<Uint8Array> {
   const out = new CopyWriter();
-  for await (const batch of scan as AsyncIterable<RecordBatch>) {
-    const write = rowWriter(batch, columns);
-    const isGone = gone.of(batch);
-    for (let row = 0; row < batch.numRows; row++) if (!isGone?.(row)) write(out, row);
-    yield out.take();
+  for (const scan of scans) {
+    for await (const batch of scan as AsyncIterable<RecordBatch>) {
+      const write = rowWriter(batch, columns);
+      const isGone = snapshot.gone.of(batch);
+      for (let row = 0; row < batch.numRows; row++) if (!isGone?.(row)) write(out, row);
+      yield out.take();
+    }
+    snapshot.at ??= scan.snapshot;
   }
 }

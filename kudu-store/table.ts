@@ -89,7 +89,8 @@ export async function openOurs(client: Client, { dataset, name, id }: StoreTable
 
 /** What goes wrong in Kudu, for people. */
 export function kuduProblem(error: unknown): unknown {
-  if (!(error instanceof KuduError) || !error.retryable) return error;
+  // An answer that was lost, too: what was asked is repeatable.
+  if (!(error instanceof KuduError) || !(error.retryable || error.code === 'UNKNOWN_OUTCOME')) return error;
   return new HubError('SERVER_UNREACHABLE', `Kudu does not answer: ${error.message}`, {
     hint: 'Is it running? imagehub status shows the local servers; IMAGEHUB_KUDU_MASTERS names another.',
     cause: error,

@@ -80,8 +80,8 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
     `The images of ${name} are in Kudu, which this does not work with yet.`,
     {
       hint:
-        'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; relabel; model add, list, ' +
-        'promote without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
+        'With Kudu work: dataset create, list, show, drop; send and run ingest; dead-letters; resume; relabel; report, export, evaluate, ' +
+        'suspects; model add, list, promote without a gate, rollback; reconcile. docs/kudu-store.md says what else is to come.',
     },
   );
 }

@@ -111,13 +111,18 @@ export async function partHasFailed(
   );
 }
 
-/** Gives the part back as if it had not been begun. */
-export async function releasePart(db: Queryable, { job, part, attempt }: ClaimedPart): Promise<void> {
+/** Gives the part back as if it had not been begun; to be taken again only after some seconds. */
+export async function releasePart(
+  db: Queryable,
+  { job, part, attempt }: ClaimedPart,
+  seconds = 0,
+): Promise<void> {
   await db.query(
     `update imagehub.job_parts
-        set state = 'waiting', attempts = attempts - 1, lease_until = null, worker = null, not_before = now()
+        set state = 'waiting', attempts = attempts - 1, lease_until = null, worker = null,
+            not_before = now() + $4 * interval '1 second'
       where job = $1 and part = $2 and attempts = $3 and state = 'running'`,
-    [job, part, attempt],
+    [job, part, attempt, seconds],
   );
 }
 

@@ -14,17 +14,17 @@ export interface ReplacedRows {
  * Keeps predictions that are about to be replaced, in a model's partition of imagehub.predictions; the newest of each image
  * stays.
  * @param client in a transaction
- * @param replaced those of images of which `ids` may be a part
+ * @param rows those of images of which `ids` may be a part
  * @returns the ids of those that were kept
  */
 export async function keepReplaced(
   client: PoolClient,
   model: number,
-  replaced: ReplacedRows[],
+  rows: Uint8Array[],
   ids: ReadonlySet<string>,
 ): Promise<string[]> {
-  const rows = replaced.flatMap((some) => some.rows);
   const about = rows.flatMap(readIds);
+  if (about.length === 0) return [];
   if (about.every((id) => ids.has(id)) && (await copyAllNew(client, model, rows))) return about;
   await client.query(STAGE);
   await copyIn(client, `copy staged_replaced (${REPLACED}) from stdin (format binary)`, rows);

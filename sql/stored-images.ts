@@ -51,8 +51,13 @@ export interface SqlRequest extends IdRange {
   dataset: string;
   /** No other images than those of this selection are asked for; its condition is checked. */
   selection?: Selection | undefined;
-  /** Columns that statements name, beside those that the selection and `conditions` do, and `id`, `known_label`, `ingested_at`. */
+  /**
+   * Columns that statements name, beside those that the selection and `conditions` do, and `id`, `known_label`, `ingested_at`.
+   * The image itself, `image_base64`, need be there only where the row has no hash of it (`sha256`), unless a user names it.
+   */
   columns?: readonly string[] | undefined;
+  /** Only these images. */
+  ids?: readonly string[] | undefined;
   /** Where the selection's condition comes from, for messages (`--where`). */
   option?: string | undefined;
   /** Other conditions in SQL that they use. */

@@ -2,8 +2,8 @@ import { HubError } from '../errors.ts';
 import { RowReader } from './binary-rows.ts';
 import { copyOut } from './copy-out.ts';
 import type { Pool } from './database.ts';
-import { checkCondition, type Selection, selectionError, selectionSql } from './selection.ts';
-import { streamSnapshot } from './stream-snapshot.ts';
+import { type Selection, selectionSql } from './selection.ts';
+import type { ImagesInSql, StoredImages } from './stored-images.ts';
 import { trainedOnSql } from './training-sets.ts';
 
 /** An image and what a model said about it, as the database holds it. */
@@ -38,21 +38,19 @@ const CHUNK = { rows: 5000, bytes: 4 * 1024 * 1024 };
  * @throws HubError USAGE when the selection's condition cannot be used, INTERRUPTED when the signal is aborted
  */
 export async function* readStoredScores(
+  images: StoredImages,
   pool: Pool,
   { dataset, model, selection = {}, trainingRun = null, signal }: ScoresRequest,
 ): AsyncGenerator<ScoredRow[]> {
-  try {
-    yield* streamSnapshot(pool, async function* (client) {
-      await checkCondition(client, dataset, selection);
-      const statement = scoresSql(dataset, model, selection, trainingRun);
-      for await (const { bytes } of copyOut(client, statement, CHUNK)) {
-        if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while stored scores were read.');
-        yield readRows(bytes);
-      }
-    });
-  } catch (error) {
-    throw selectionError(error, dataset, selection);
-  }
+  const columns = ['sha256', 'model_id', 'prediction', 'confidence', 'scores'];
+  if (trainingRun !== null) columns.push('image_base64');
+  yield* images.stream(pool, { dataset, selection, columns }, async function* (client, inSql) {
+    const statement = scoresSql(inSql, model, selection, trainingRun);
+    for await (const { bytes } of copyOut(client, statement, CHUNK)) {
+      if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while stored scores were read.');
+      yield readRows(bytes);
+    }
+  });
 }
 
 /** Whether the row `i` of images holds a prediction of the model with its scores. */
@@ -68,14 +66,14 @@ const besideSql = (model: number): string =>
 export const isStoredSql = (model: number): string =>
   `(${inTableSql(model)} or exists (select ${besideSql(model)}))`;
 
-function scoresSql(dataset: string, model: number, selection: Selection, run: number | null): string {
+function scoresSql(images: ImagesInSql, model: number, selection: Selection, run: number | null): string {
   const inTable = inTableSql(model);
   // Only rows whose own prediction is another model's are looked up.
   const stored = (column: string) =>
     `case when ${inTable} then i.${column} else (select p.${column} ${besideSql(model)}) end`;
   return `select i.id, i.known_label, i.sha256, ${stored('scores')}, ${stored('prediction')}, ${stored('confidence')},
        ${run === null ? 'false' : trainedOnSql(run)}
-     from ${selectionSql(dataset, selection)} order by i.dataset, i.id`;
+     from ${selectionSql(images, selection)} order by i.dataset, i.id`;
 }
 
 function readRows(bytes: Uint8Array<ArrayBuffer>): ScoredRow[] {

@@ -1,6 +1,6 @@
 import { errorText, HubError } from '../../errors.ts';
 import { type Pool, transaction } from '../../sql/database.ts';
-import { getDataset } from '../../sql/datasets.ts';
+import { getAnyDataset } from '../../sql/datasets.ts';
 import { recordJudgements, setRunModel } from '../../sql/evaluations.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { isStoredSql, readStoredScores, type ScoredRow } from '../../sql/stored-scores.ts';
@@ -90,11 +90,12 @@ export async function evaluateModel(
 ): Promise<Evaluation> {
   const { pool } = context;
   const { includeTrained = false, reuse = false, failedAreWrong = false } = options;
-  const dataset = await getDataset(pool, name);
+  const dataset = await getAnyDataset(pool, name);
+  const { images } = context.stores[dataset.store];
   const { model: number } = await resolveModel(pool, name, model);
   const ref = await loadModelRef(pool, number);
   const trained = await trainedBy(pool, [number, ...(includeTrained ? [] : (options.alsoUnseenBy ?? []))]);
-  const counts = await countRows(pool, name, selection, trained, includeTrained);
+  const counts = await countRows(images, pool, name, selection, trained, includeTrained);
   refuseEmpty(name, selection, counts, includeTrained);
   const head = {
     dataset: name,
@@ -130,7 +131,7 @@ export async function evaluateModel(
     if (reuse) {
       const { signal } = context;
       const request = { dataset: name, model: number, selection: judged, signal };
-      for await (const rows of readStoredScores(pool, request)) {
+      for await (const rows of readStoredScores(images, pool, request)) {
         judge.addStored(rows);
         context.onProgress?.(judge.done, total);
       }
@@ -155,10 +156,10 @@ export async function evaluateModel(
       seconds,
       imagesPerSecond: classified.images > 0 ? classified.images / classified.seconds : null,
     };
-    const images = judge.images.finish();
-    const { bytes: keys, sha256 } = encodeKeys(images.keys);
+    const judgedSet = judge.images.finish();
+    const { bytes: keys, sha256 } = encodeKeys(judgedSet.keys);
     await transaction(pool, async (client) => {
-      const correct = Buffer.from(images.correct);
+      const correct = Buffer.from(judgedSet.correct);
       await recordJudgements(
         client,
         { run, dataset: name },

@@ -1,12 +1,7 @@
 import { HubError } from '../../errors.ts';
-import { type Pool, transaction } from '../../sql/database.ts';
-import {
-  checkSelection,
-  describeSelection,
-  narrowed,
-  type Selection,
-  selectionSql,
-} from '../../sql/selection.ts';
+import type { Pool } from '../../sql/database.ts';
+import { describeSelection, narrowed, type Selection, selectionSql } from '../../sql/selection.ts';
+import type { StoredImages } from '../../sql/stored-images.ts';
 import { trainedOnSql, trainingRunOf } from '../../sql/training-sets.ts';
 
 /** Which models' training rows are looked for among the selected images. */
@@ -44,20 +39,23 @@ export interface RowCounts {
  * @throws HubError USAGE
  */
 export async function countRows(
+  stored: StoredImages,
   pool: Pool,
   dataset: string,
   selection: Selection,
   { runs }: TrainedBy,
   withIds: boolean,
 ): Promise<RowCounts> {
-  return transaction(pool, async (client) => {
-    await client.query('set transaction isolation level repeatable read, read only');
-    const selected = await checkSelection(client, dataset, selection);
-    const labelled = `${selectionSql(dataset, selection)} and i.known_label is not null`;
-    const { rows } = await client.query<{ images: number }>(`select count(*) as images from ${labelled}`);
-    const counts = { selected, labelled: rows[0]!.images };
+  const isTrained = runs.map(trainedOnSql).join(' or ');
+  return stored.query(pool, { dataset, selection, conditions: [isTrained] }, async (client, images) => {
+    const selected = selectionSql(images, selection);
+    const { rows } = await client.query<Omit<RowCounts, 'trained' | 'trainedIds'>>(
+      `select count(*) as selected, count(i.known_label) as labelled from ${selected}`,
+    );
+    const counts = rows[0]!;
+    const labelled = `${selected} and i.known_label is not null`;
     if (runs.length === 0) return { ...counts, trained: 0, trainedIds: new Set<string>() };
-    const trained = `${labelled} and (${runs.map(trainedOnSql).join(' or ')})`;
+    const trained = `${labelled} and (${isTrained})`;
     if (withIds) {
       const { rows: found } = await client.query<{ id: string }>(`select i.id from ${trained}`);
       return { ...counts, trained: found.length, trainedIds: new Set(found.map(({ id }) => id)) };

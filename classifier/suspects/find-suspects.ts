@@ -1,6 +1,7 @@
 import { HubError } from '../../errors.ts';
 import type { Pool } from '../../sql/database.ts';
-import { getDataset } from '../../sql/datasets.ts';
+import { getAnyDataset } from '../../sql/datasets.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { describeSelection, type Selection } from '../../sql/selection.ts';
 import { readStoredScores } from '../../sql/stored-scores.ts';
@@ -10,6 +11,7 @@ import { findLabelIssues } from './confident-learning.ts';
 
 export interface SuspectsContext {
   pool: Pool;
+  stores: ImageStores;
   signal?: AbortSignal | undefined;
   /** Labelled images read so far. */
   onRead?: ((images: number) => void) | undefined;
@@ -51,12 +53,12 @@ export async function findSuspects(
   selection: Selection = {},
 ): Promise<SuspectsReport> {
   const { pool, signal } = context;
-  const { classes } = await getDataset(pool, name);
+  const { classes, store } = await getAnyDataset(pool, name);
   const { model: number } = await resolveModel(pool, name, model);
   const trainingRun = await trainingRunOf(pool, number);
   const collected = new Scores(classes.length);
   let withoutScores = 0;
-  for await (const rows of readStoredScores(pool, {
+  for await (const rows of readStoredScores(context.stores[store].images, pool, {
     dataset: name,
     model: number,
     selection,

@@ -1,76 +1,20 @@
 import { expect, test } from '@jest/globals';
-import { applyJobs, wronglyPredicted } from '../support/apply-jobs.ts';
+import { wronglyPredicted } from '../support/apply-jobs.ts';
 import { digitPng } from '../support/digits.ts';
+import { applyDataset, digits } from './support/apply-dataset.ts';
 import { describeEachStore } from './support/each-store.ts';
-import { type StoreDataset, storeHub, type StoreHub, type StoreMessage } from './support/store-hub.ts';
-import type { ImageRow } from './support/stored-images.ts';
+import { storeHub } from './support/store-hub.ts';
 
 const IMAGES = 60;
-
-/** d/0 … d/59, and what the classes in turn. */
-const digits = (count = IMAGES, version = 0): StoreMessage[] =>
-  Array.from({ length: count }, (_, n) => ({ key: `d/${n}`, value: digitPng(n % 10, n + 100 * version) }));
-
-/** A dataset with images, models, and the jobs that apply them. */
-async function dataset(hub: StoreHub, options: Parameters<StoreHub['dataset']>[0] = {}) {
-  const dataset = await hub.dataset(options);
-  const jobs = await applyJobs(hub, dataset.name);
-  const byId = async () => new Map((await dataset.images()).map((row) => [row.id, row]));
-  return {
-    ...dataset,
-    ...jobs,
-    byId,
-    wrong: async (seed: number, of: (row: ImageRow) => boolean = () => true) =>
-      wronglyPredicted(seed, (await dataset.images()).filter(of)),
-    kept: () => keptOf(hub, dataset),
-    async [Symbol.asyncDispose]() {
-      await jobs[Symbol.asyncDispose]();
-      await dataset[Symbol.asyncDispose]();
-    },
-  };
-}
-
-/** What imagehub.predictions has of the dataset's images. */
-async function keptOf({ pool }: StoreHub, { name, images }: StoreDataset) {
-  const { rows } = await pool.query<{
-    model: number;
-    id: string;
-    prediction: number;
-    source: string;
-    sha256: string | null;
-    scores: number[] | null;
-  }>(
-    `select model_id as model, id, prediction, source, encode(sha256, 'hex') as sha256, scores
-     from imagehub.predictions where model_id in (select id from imagehub.models where dataset = $1) order by 1, 2`,
-    [name],
-  );
-  const stored = new Map((await images()).map((row) => [row.id, row.sha256]));
-  return rows.map(({ sha256, scores, ...row }) => ({
-    ...row,
-    scores: scores?.length ?? null,
-    sound: sha256 === stored.get(row.id),
-  }));
-}
-
-/** As a person, or a program, works on the table; in Kudu they have to draw the revision. */
-async function overwrite(
-  { store, pool }: StoreHub,
-  { change }: Pick<StoreDataset, 'change'>,
-  row: Parameters<StoreDataset['change']>[0],
-) {
-  if (store === 'postgres') return change(row);
-  const { rows } = await pool.query<{ revision: number }>(`select nextval('imagehub.revision') as revision`);
-  await change({ ...row, ...rows[0] });
-}
 
 describeEachStore('reclassify', (store) => {
   const hub = storeHub(store);
 
   test('gives every image the live model’s prediction and keeps those of the model before; a second time it finds nothing to say', async () => {
-    await using it = await dataset(hub);
+    await using it = await applyDataset(hub);
     const [first, second] = [await it.model(1), await it.model(2)];
     await it.goLive(first);
-    await it.deliver(digits());
+    await it.deliver(digits(IMAGES));
     expect(await it.wrong(1)).toEqual([]);
     const before = await it.byId();
     await it.goLive(second);
@@ -126,7 +70,7 @@ describeEachStore('reclassify', (store) => {
   });
 
   test('of outdated images alone, of those that a condition names; the newest prediction of each model is kept', async () => {
-    await using it = await dataset(hub);
+    await using it = await applyDataset(hub);
     const [first, second] = [await it.model(1), await it.model(2)];
     await it.goLive(first);
     await it.deliver(digits(30));
@@ -161,7 +105,7 @@ describeEachStore('reclassify', (store) => {
   });
 
   test('images that cannot be classified lose their prediction, keep the reason, and are tried a few times only', async () => {
-    await using it = await dataset(hub);
+    await using it = await applyDataset(hub);
     const [first, second] = [await it.model(1), await it.model(2)];
     await it.goLive(first);
     await it.deliver(digits(5));
@@ -191,7 +135,7 @@ describeEachStore('reclassify', (store) => {
 
   for (const columns of ['all', 'classic'] as const) {
     test(`a prediction never lands on other bytes than it is about (${columns} columns)`, async () => {
-      await using it = await dataset(hub, { columns });
+      await using it = await applyDataset(hub, { columns });
       const [first, second] = [await it.model(1), await it.model(2)];
       await it.goLive(first);
       await it.deliver(digits(10));
@@ -204,7 +148,7 @@ describeEachStore('reclassify', (store) => {
       ]);
       for (const n of [3, 4]) {
         const image_base64 = digitPng(n, 77).toString('base64');
-        await overwrite(hub, it, { id: `d/${n}`, image_base64, prediction: 5 });
+        await it.overwrite({ id: `d/${n}`, image_base64, prediction: 5 });
       }
       await it.labelByHand('d/5', 7);
       const before = await it.byId();
@@ -227,7 +171,7 @@ describeEachStore('reclassify', (store) => {
   }
 
   test('a promotion in the middle ends the job and says which model it was; a roll-back and forth is no hindrance', async () => {
-    await using it = await dataset(hub);
+    await using it = await applyDataset(hub);
     await it.deliver(digits(10));
     const [first, second] = [await it.model(1), await it.model(2)];
     await it.goLive(first);
@@ -254,7 +198,7 @@ describeEachStore('predict', (store) => {
   const hub = storeHub(store);
 
   test('stores what another model says; the images stay as they are', async () => {
-    await using it = await dataset(hub);
+    await using it = await applyDataset(hub);
     const [first, second] = [await it.model(1), await it.model(2)];
     await it.goLive(first);
     await it.deliver(digits(30));

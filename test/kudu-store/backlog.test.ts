@@ -41,8 +41,8 @@ describe('the backlog of a dataset in Kudu', () => {
     const rows = await imagesAt(pipeline);
     for (const row of rows) {
       expect(row).toMatchObject({
-        model_id: 1n,
-        promotion_no: 1n,
+        model_id: 1,
+        promotion_no: 1,
         classify_attempts: 0,
         classify_error: null,
       });

@@ -14,14 +14,18 @@ import type { Counts, Job, JobContext, JobKind, WritePart } from '../../jobs/job
 import { type JobDesk, startJob } from '../../jobs/start.ts';
 import { workOff } from '../../jobs/work-off.ts';
 import { createMetrics } from '../../metrics.ts';
-import { transaction } from '../../sql/database.ts';
+import { type PoolClient, transaction } from '../../sql/database.ts';
+import { listParts } from '../../sql/job-parts.ts';
 import type { IdRange } from '../../sql/stored-images.ts';
 import { LINEAR_MANIFEST, linearModel } from './linear-model.ts';
 import { TEN } from './pipeline.ts';
 
 /** A part that has been worked on, and is written when the test says so. */
 export interface HeldPart extends AsyncDisposable {
+  job: Job<Parameters>;
   write(): Promise<Counts>;
+  /** In a transaction of the caller's. */
+  writeIn(client: PoolClient): Promise<Counts>;
 }
 
 /** Models of a dataset that differ, and the jobs that apply them. */
@@ -32,8 +36,11 @@ export interface ApplyJobs extends AsyncDisposable {
   goLive(model: number): Promise<void>;
   reclassify(request?: Partial<ApplyRequest>): Promise<Job>;
   predict(model: number, request?: Partial<ApplyRequest> & { throttle?: number | null }): Promise<Job>;
-  /** Works on a reclassification as one part, up to the point where it would be written. */
-  hold(request?: Partial<ApplyRequest>): Promise<HeldPart>;
+  /**
+   * Works on a reclassification as one part, up to the point where it would be written.
+   * @param as an earlier attempt at the same
+   */
+  hold(request?: Partial<ApplyRequest> & { as?: HeldPart }): Promise<HeldPart>;
 }
 
 export async function applyJobs(context: JobContext, dataset: string): Promise<ApplyJobs> {
@@ -74,15 +81,18 @@ export async function applyJobs(context: JobContext, dataset: string): Promise<A
       const wanted = await predictRequest(desk, { dataset, ...request }, model);
       return toEnd(await startJob(desk, PREDICT, { ...wanted, throttle }));
     },
-    async hold(request) {
+    async hold({ as, ...request } = {}) {
       const wanted = await reclassifyRequest(desk, { dataset, ...request });
-      const job: Job<Parameters> = await startJob(desk, RECLASSIFY, wanted);
+      const job = as?.job ?? (await startJob(desk, RECLASSIFY, wanted));
       const workshop = await RECLASSIFY.open(desk, job);
-      const [part] = await RECLASSIFY.cut(desk, wanted);
+      const [{ what } = { what: null }] = await listParts(pool, job.job);
+      const part = { what: what as IdRange, units: job.units };
       const { signal } = new AbortController();
-      const attempt = { job, ...part!, part: 0, attempt: 1, signal, stopping: signal };
-      const write: WritePart = await workshop.work(attempt as typeof attempt & { what: IdRange });
+      const attempt = { job, ...part, part: 0, attempt: 1, signal, stopping: signal };
+      const write: WritePart = await workshop.work(attempt);
       return {
+        job,
+        writeIn: write,
         write: () => transaction(pool, (client) => write(client)),
         [Symbol.asyncDispose]: () => workshop[Symbol.asyncDispose](),
       };

@@ -74,7 +74,7 @@ test('of digits of which 3 % got a wrong label at random, most are found by a mo
   await store(db.pool, model, "id like 'test/%'");
   const flipped = await flip(db.pool, 'test', 2000, 3000);
 
-  const report = await findSuspects({ pool: db.pool }, 'mnist');
+  const report = await findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist');
   expect(report).toMatchObject({
     dataset: 'mnist',
     model,
@@ -112,8 +112,8 @@ test('a search replaces what the one before it found, and the view shows what wa
   await store(db.pool, model, 'true');
   await flip(db.pool, 'd', 1000);
   const [one, other] = await Promise.all([
-    findSuspects({ pool: db.pool }, 'mnist'),
-    findSuspects({ pool: db.pool }, 'mnist'),
+    findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist'),
+    findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist'),
   ]);
   expect(one).toEqual(other);
   // All were trained on but the validation images: said of the whole and of each.
@@ -127,7 +127,9 @@ test('a search replaces what the one before it found, and the view shows what wa
   expect(rows).toHaveLength(one.suspects.length);
   expect(rows.filter(({ relabelled }) => relabelled)).toEqual([{ id: first.id, relabelled: true }]);
 
-  const low = await findSuspects({ pool: db.pool }, 'mnist', 'live', { where: 'known_label < 2' });
+  const low = await findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist', 'live', {
+    where: 'known_label < 2',
+  });
   expect(low.considered).toBeLessThan(300);
   const stored = await db.pool.query<{ n: number }>('select count(*) as n from imagehub.suspects');
   expect(stored.rows[0]!.n).toBe(low.suspects.length);
@@ -144,14 +146,14 @@ test('scores of a model that is not live are those stored beside the table, for 
   await promote(db.pool, 'mnist', live);
   await store(db.pool, live, 'true');
   await store(db.pool, model, 'true', true);
-  const before = await findSuspects({ pool: db.pool }, 'mnist', model);
+  const before = await findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist', model);
   expect(before).toMatchObject({ model, considered: 600, withoutScores: 0 });
   await db.pool.query("update mnist set sha256 = sha256('other') where id = 'd/7'");
-  expect(await findSuspects({ pool: db.pool }, 'mnist', model)).toMatchObject({
+  expect(await findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist', model)).toMatchObject({
     considered: 599,
     withoutScores: 1,
   });
-  const unknown = await findSuspects({ pool: db.pool }, 'mnist');
+  const unknown = await findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist');
   expect(unknown).toMatchObject({ model: live, considered: 600, trainedOn: null });
 });
 
@@ -165,7 +167,9 @@ test.each([
   await digitsDataset(db.pool);
   await insertDigits(db.pool, 'mnist', { folder: 'd', from: 0, count: 50 });
   await promote(db.pool, 'mnist', await addLinearModel(db.pool, 'mnist', 1));
-  await expect(findSuspects({ pool: db.pool }, 'mnist', 'live', selection)).rejects.toMatchObject({
+  await expect(
+    findSuspects({ pool: db.pool, stores: POSTGRES_STORES }, 'mnist', 'live', selection),
+  ).rejects.toMatchObject({
     code: 'USAGE',
     message: expect.stringMatching(message),
     hint: expect.stringMatching(/./),
