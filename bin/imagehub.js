@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Starts the command line: compiled in the published package, straight from the TypeScript sources in the
-// repository. Node strips types from 22.18 on; on an older Node the one that npm installed beside us is used.
+// repository. These need Node 24 (`using`, Float16Array); on an older Node the one that npm installed beside us is used.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import module from 'node:module';
@@ -14,19 +14,16 @@ module.enableCompileCache?.(); // from Node 22.1 on
 process.env.NODE_COMPILE_CACHE ??= join(tmpdir(), 'node-compile-cache');
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
-const [major, minor] = process.versions.node.split('.').map(Number);
-const stripsTypes = major > 22 || (major === 22 && minor >= 18);
+const runsSources = Number.parseInt(process.versions.node, 10) >= 24;
 
 if (existsSync(here('../dist/cli/main.js'))) {
   await import('../dist/cli/main.js');
-} else if (stripsTypes) {
+} else if (runsSources) {
   await import('../cli/main.ts');
 } else {
   const node = here('../node_modules/node/bin/node');
   if (!existsSync(node)) {
-    console.error(
-      `imagehub needs Node 22.18 or newer here (this is ${process.version}); run "npm ci" first.`,
-    );
+    console.error(`imagehub needs Node 24 or newer here (this is ${process.version}); run "npm ci" first.`);
     process.exit(1);
   }
   // The IPC channel lets the child notice our death, however it comes, and stop too.

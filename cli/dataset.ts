@@ -9,10 +9,12 @@ import {
   getAnyDataset,
   listDatasets,
   setFeaturesBackbone,
+  type Oversized,
+  setOversized,
   setStripLocation,
 } from '../sql/datasets.ts';
 import { countDeadLetters, readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
-import type { StoreName } from '../sql/image-store.ts';
+import { STORE_SUPPORT, type StoreName } from '../sql/image-store.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { confirm } from './confirm.ts';
 import { datasetTable, type ShownDataset, showText, UNCOUNTED } from './dataset-text.ts';
@@ -33,6 +35,7 @@ interface CreateOptions {
   kuduReplicas?: number;
   features?: string;
   stripLocation?: boolean;
+  oversized?: Oversized;
   json?: boolean;
 }
 
@@ -46,6 +49,7 @@ interface DropOptions {
 interface SetOptions {
   features?: string;
   stripLocation?: 'on' | 'off';
+  oversized?: Oversized;
   json?: boolean;
 }
 
@@ -71,6 +75,12 @@ const topicName = (text: string): string => {
 const NO_BACKBONE = 'none';
 
 const JSON_OPTION = ['--json', 'one JSON document on standard output'] as const;
+
+const oversizedOption = (what: string) =>
+  new Option(
+    '--oversized <fate>',
+    `${what}: dead-letter (unless said otherwise), or reduce: the largest rendition that fits is stored`,
+  ).choices(['dead-letter', 'reduce']);
 
 export const datasetCommand: RegisterCommand = (program) => {
   const command = program.command('dataset').description('make, list, show and drop datasets');
@@ -129,6 +139,7 @@ export const datasetCommand: RegisterCommand = (program) => {
     )
     .option('--features <backbone>', 'whose features images get as they are ingested')
     .option('--strip-location', 'store images without the place where they were taken: GPS of EXIF and XMP')
+    .addOption(oversizedOption('what becomes of images that are larger than Kudu takes'))
     .option(...JSON_OPTION)
     .action(async (name: string, options: CreateOptions) => {
       await using hub = await openHub(commandContext());
@@ -174,16 +185,18 @@ export const datasetCommand: RegisterCommand = (program) => {
         'store them without the place where they were taken (stored images stay as they are)',
       ).choices(['on', 'off']),
     )
+    .addOption(oversizedOption('what becomes of those that are larger than Kudu takes'))
     .option(...JSON_OPTION)
     .action(async (name: string, options: SetOptions) => {
       await using hub = await openHub(commandContext());
-      const { features, stripLocation } = options;
-      if (features === undefined && stripLocation === undefined) {
+      const { features, stripLocation, oversized } = options;
+      if (features === undefined && stripLocation === undefined && oversized === undefined) {
         throw new HubError('USAGE', 'Nothing is to be changed.', { hint: 'For example: --features lite0' });
       }
       if (features !== undefined)
         await setFeaturesBackbone(hub.pool, name, features === NO_BACKBONE ? null : features);
       if (stripLocation !== undefined) await setStripLocation(hub.pool, name, stripLocation === 'on');
+      if (oversized !== undefined) await setOversized(hub.pool, name, oversized);
       report(options, await show(hub, name), showText);
     });
 
@@ -244,7 +257,12 @@ const noKafka = () =>
 
 async function create(hub: Hub, name: string, options: CreateOptions) {
   const { classes: list, labelFrom: rule, topic = name, pgmMaxSide, background, columns } = options;
-  const { features: featuresBackbone = null, stripLocation = false, store } = options;
+  const {
+    features: featuresBackbone = null,
+    stripLocation = false,
+    oversized = 'dead-letter',
+    store,
+  } = options;
   if (store === 'kudu' && featuresBackbone !== null) {
     throw new HubError('NOT_SUPPORTED', 'Images in Kudu get no features at ingest yet.', {
       hint: 'Leave --features out.',
@@ -264,6 +282,7 @@ async function create(hub: Hub, name: string, options: CreateOptions) {
     columns,
     featuresBackbone,
     stripLocation,
+    oversized,
   };
   if (store === 'kudu') {
     const layout = { partitions: options.kuduPartitions, replicas: options.kuduReplicas };
@@ -357,7 +376,10 @@ async function show(hub: Hub, name: string): Promise<ShownDataset> {
   const { pool, stores, servers, config, log } = hub;
   const dataset = await getAnyDataset(pool, name);
   const counts = await readDatasetCounts(pool, stores, dataset);
-  return { ...dataset, ...counts, partitions: await offsets(dataset.topic) };
+  const reduced = STORE_SUPPORT[dataset.store].anySize
+    ? {}
+    : { reduced: await (await inKudu()).countReduced(pool, servers.kudu, name) };
+  return { ...dataset, ...counts, ...reduced, partitions: await offsets(dataset.topic) };
 
   async function offsets(topic: string): Promise<TopicOffsets[] | null> {
     if (servers.kafka === null) return null;

@@ -94,7 +94,9 @@ function human(result: Result): string {
     `  rows ${result.rows}, not classified ${result.unclassified}, documents ${result.documents ?? '(no index)'}, waiting in the topic ${result.lag ?? '(no topic)'}`,
     ...result.halted.map((reason) => `  STOPPED ${reason}`),
     ...(result.pendingLabels > 0
-      ? [`  labels still to be written to Kudu: ${result.pendingLabels} (imagehub run and the next relabelling do)`]
+      ? [
+          `  labels still to be written to Kudu: ${result.pendingLabels} (imagehub run and the next relabelling do)`,
+        ]
       : []),
     ...result.checks.map(
       ({ ok, name, left, right }) => `  ${ok ? 'ok  ' : 'WRONG'} ${name}: ${left}${ok ? '' : ` ≠ ${right}`}`,

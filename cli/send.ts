@@ -64,7 +64,8 @@ What can be sent:
   a tar           (.gz or not) ids are the paths inside it
   image files     ids are the paths as written
   -               paths on standard input, one a line; ids are the paths as written
-An id has at most 400 bytes. Sending an id again replaces its image.
+An id has at most 400 bytes. Sending an id again replaces its image; folders and files that hold the same ids are refused
+when they are given together. For the folders train and test, give the one that holds both: ids are train/… and test/… then.
 
 The label of an image, the first that is known: --labels, the IDX label file, --label-from, the dataset's rule.
 

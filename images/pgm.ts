@@ -14,6 +14,18 @@ export function fitWithin(image: Grey, maxSide: number): Grey {
   return reduceTo(image, side(image.width), side(image.height));
 }
 
+/** `P5`, two sides of five digits, `255`, and what stands between them. */
+const LONGEST_HEADER = 19;
+
+/** The image so reduced that its PGM takes at most so many bytes; one that does is returned as it is. */
+export function fitPgm(image: Grey, maxBytes: number): Grey {
+  const { width, height } = image;
+  const pixels = maxBytes - LONGEST_HEADER;
+  if (width * height <= pixels) return image;
+  const longest = Math.floor(Math.max(width, height) * Math.sqrt(Math.max(1, pixels) / (width * height)));
+  return fitWithin(image, Math.max(1, longest));
+}
+
 let lastHeader = { width: 0, height: 0, bytes: Buffer.alloc(0) };
 
 /** The header of a binary PGM (pgm(5), P5): `P5\n<width> <height>\n255\n`; one byte a pixel follows it. */

@@ -32,6 +32,8 @@ export interface BatchTask {
   /** Where the messages come from. */
   source: Omit<Place, 'dataset'>;
   maxPixels: number;
+  /** The most bytes of a cell: of images over it a smaller rendition is stored. Left out: they are stored as they are. */
+  reduceOverBytes?: number;
   messages: PackedMessages;
   /** For the rows, to be handed back with them; null: take some. */
   rowMemory: ArrayBuffer | null;

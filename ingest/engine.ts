@@ -80,6 +80,7 @@ export async function prepareChunk(
       backbone,
       source: { topic, partition, epoch },
       maxPixels: config.maxPixels,
+      ...(dataset.oversized === 'reduce' && { reduceOverBytes: config.kuduMaxCellBytes }),
       messages: chunk.messages.some(isFetched) ? chunk.messages.map(carrying) : chunk.messages,
     },
     isolated,

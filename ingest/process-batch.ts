@@ -15,6 +15,7 @@ import type { BatchResult, BatchTask } from './batch-task.ts';
 import { unpackMessages } from './packed-messages.ts';
 import { type BatchImage, readMessages } from './read-messages.ts';
 import { openRowWriter } from './row-writers.ts';
+import { asReceived, type StoredForm, withinCells } from './stored-form.ts';
 import { stripLocations } from './strip-locations.ts';
 
 /** Base64 is 4/3 and the PGM of a small image about twice its PNG; the writer grows where this is too little. */
@@ -31,7 +32,7 @@ export async function processBatch(
   task: BatchTask,
   messages = unpackMessages(task.messages),
 ): Promise<BatchResult> {
-  const { dataset, maxPixels, backbone, modelError = null } = task;
+  const { dataset, maxPixels, reduceOverBytes, backbone, modelError = null } = task;
   const unclassified: Verdict = { prediction: -1, confidence: null, scores: null, error: modelError };
   const { images: received, tombstones, failures, ignored } = readMessages(task, messages);
   const images = dataset.stripLocation ? stripLocations(received, failures) : received;
@@ -71,12 +72,20 @@ export async function processBatch(
     const applied = await applyModels(task, dataset.classes, pixels);
     const { verdicts, shadowVerdicts } = applied;
     classifySeconds += lap();
+    const forms = await Promise.all(
+      group.map(async ({ index, decoded }): Promise<StoredForm> => {
+        const bytes = images[index]!.parsed.value;
+        return reduceOverBytes === undefined
+          ? asReceived(bytes, decoded)
+          : withinCells(bytes, decoded, reduceOverBytes);
+      }),
+    );
     const predictedAt = Date.now();
     group.forEach(({ index, decoded }, i) => {
       const verdict = verdicts?.[i] ?? unclassified;
       if (verdict.error !== null) classifyErrors.push(verdict.error);
       const image = images[index]!;
-      writeRow(out, task, image, decoded, { ...verdict, predictedAt });
+      writeRow(out, task, image, decoded, forms[i]!, { ...verdict, predictedAt });
       if (shadow) writeShadowRow(shadow, image, decoded, shadowVerdicts[i]!, predictedAt);
       if (features) writeFeatures(features, image, decoded, applied.features!, i);
       ends.push(out.length);
@@ -139,7 +148,8 @@ function writeRow(
   out: RowWriter,
   { model, promotionNo, source }: BatchTask,
   { message, parsed }: BatchImage,
-  { pixels, grey, facts, colourSpace, measures }: Described,
+  { pixels, facts, colourSpace, measures }: Described,
+  { bytes, grey, reduced }: StoredForm,
   verdict: Verdict & { predictedAt: number },
 ): void {
   const statistics = measures?.statistics;
@@ -147,7 +157,9 @@ function writeRow(
   const { metadata } = parsed;
   out.add({
     id: parsed.id,
-    bytes: parsed.value,
+    bytes,
+    reduced,
+    byteSize: parsed.value.length,
     pgmHeader: pgmHeader(grey),
     pgmPixels: grey.data,
     prediction: verdict.prediction,

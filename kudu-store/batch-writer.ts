@@ -114,13 +114,17 @@ export class KuduBatchWriter implements BatchWriter {
   }
 
   #refuse(refused: DeadLetter[], index: number, what: string): void {
+    const { dataset, rows } = this.#batch;
+    const smaller = /image_(base64|pgm)/.test(what)
+      ? ` Have a smaller rendition stored (imagehub dataset set ${dataset} --oversized reduce), or:`
+      : '';
     refused.push({
-      message: this.#batch.rows.messages[index]!,
+      message: rows.messages[index]!,
       stage: 'write',
       reason: 'cell-too-large',
       detail:
-        `Kudu does not take it: ${what}. Raise the tablet servers’ --max_cell_size_bytes and IMAGEHUB_KUDU_MAX_CELL_BYTES ` +
-        `with it, then: imagehub dead-letters retry ${this.#batch.dataset}. A smaller rendition (--pgm-max-side) needs no more.`,
+        `Kudu does not take it: ${what}.${smaller} Raise the tablet servers’ --max_cell_size_bytes and ` +
+        `IMAGEHUB_KUDU_MAX_CELL_BYTES with it. Then: imagehub dead-letters retry ${dataset}`,
     });
   }
 

@@ -16,6 +16,14 @@ const OWN_COLUMNS: readonly ColumnSpec[] = [
     comment: 'Whether the message that the row comes from put it there, or found one there and changed it.',
   },
   { name: 'classify_attempts', type: 'INT32', default: 0, comment: 'How often it could not be classified.' },
+  {
+    name: 'reduced_width',
+    type: 'INT32',
+    nullable: true,
+    comment:
+      'Pixels of image_base64 where it is a smaller rendition, as the image is over the limit of a cell; all else is about the image. Null: as received.',
+  },
+  { name: 'reduced_height', type: 'INT32', nullable: true, comment: 'See reduced_width.' },
 ];
 
 /**
@@ -38,6 +46,10 @@ export async function storeColumns(db: Queryable): Promise<ColumnSpec[]> {
     { name: 'write_fence_1', type: 'INT8', nullable: true, comment: FENCE_COMMENT },
   ];
 }
+
+/** Of those that hold something of an image, the ones that a table lacks which an earlier version made. */
+export const missingColumns = (columns: readonly { name: string }[]): ColumnSpec[] =>
+  OWN_COLUMNS.filter(({ name }) => !columns.some((column) => column.name === name));
 
 /** The columns that images are encoded with, wherever the table has them. @param fence as it is named now */
 export const rowSchema = (fence: string): Schema =>

@@ -10,8 +10,10 @@ const SCHEMA = rowSchema('write_fence_0');
 
 const writeNull = (out: FieldWriter) => out.text(null);
 
-/** Columns of which the message says nothing. Those of zero are filled in when the row is written (kudu-store/batch-writer.ts). */
-const OF_ITSELF: Record<string, (out: FieldWriter) => void> = {
+/** Columns of Kudu alone. Those of zero are filled in when the row is written (kudu-store/batch-writer.ts). */
+const OF_ITSELF: Record<string, (out: FieldWriter, row: ImageRow) => void> = {
+  reduced_width: (out, { reduced }) => out.int4(reduced && reduced.width),
+  reduced_height: (out, { reduced }) => out.int4(reduced && reduced.height),
   labelled_by: writeNull,
   labelled_at: writeNull,
   ingested_at: (out) => out.int8(0),

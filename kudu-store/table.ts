@@ -2,7 +2,7 @@ import { HubError } from '../errors.ts';
 import { KuduError, type Client, type Table } from '../kudu/index.ts';
 import type { Queryable } from '../sql/database.ts';
 import type { TableWork } from '../sql/datasets.ts';
-import { fenceOf, storeColumns } from './columns.ts';
+import { fenceOf, missingColumns, storeColumns } from './columns.ts';
 import type { KuduConnection } from './connection.ts';
 
 /** How a new table is laid out. */
@@ -141,9 +141,16 @@ export class StoreTables {
     return client.alterTable(table.name, [{ renameColumn: fence.now, to: fence.next }]);
   }
 
+  /** With the columns that it lacks if an earlier version made it. */
   async #openOne(db: Queryable, dataset: string): Promise<Table> {
     const client = await this.#connection.client();
-    return openOurs(client, await readStoreTable(db, dataset));
+    const table = await openOurs(client, await readStoreTable(db, dataset));
+    const missing = missingColumns(table.schema.columns);
+    if (missing.length === 0) return table;
+    return client.alterTable(
+      table.name,
+      missing.map((addColumn) => ({ addColumn })),
+    );
   }
 
   #keep(dataset: string, table: Promise<Table>): void {

@@ -3,6 +3,9 @@ import { getBackbone } from './backbones.ts';
 import { type Pool, type PoolClient, type Queryable, errorCode, transaction } from './database.ts';
 import { STORE_SUPPORT, type StoreName } from './image-store.ts';
 
+/** What becomes of an image that is larger than its store takes: a dead letter, or a smaller rendition of it is stored. */
+export type Oversized = 'dead-letter' | 'reduce';
+
 export type LabelFrom = 'none' | 'first-character' | 'parent-folder' | 'regex';
 
 /** A named collection of images: one topic, one class list, at most one live model. */
@@ -20,6 +23,8 @@ export interface Dataset {
   columns: 'all' | 'classic';
   /** New images are stored without the place where they were taken. */
   stripLocation: boolean;
+  /** Of a store without a limit always `dead-letter`. */
+  oversized: Oversized;
   /** Class names in index order. */
   classes: string[];
   liveModelId: number | null;
@@ -33,8 +38,8 @@ export interface Dataset {
 
 const SELECT = `
   select d.name, d.topic, d.store, d.label_from as "labelFrom", d.label_pattern as "labelPattern",
-         d.pgm_max_side as "pgmMaxSide", d.background, d.columns, d.strip_location as "stripLocation", d.live_model_id as "liveModelId",
-         d.shadow_model_id as "shadowModelId",
+         d.pgm_max_side as "pgmMaxSide", d.background, d.columns, d.strip_location as "stripLocation", d.oversized,
+         d.live_model_id as "liveModelId", d.shadow_model_id as "shadowModelId",
          d.promotion_no as "promotionNo",
          (select b.name from imagehub.backbones b where b.id = d.features_backbone_id) as "featuresBackbone",
          array(select c.name from imagehub.classes c where c.dataset = d.name order by c.index) as classes
@@ -42,10 +47,12 @@ const SELECT = `
 
 /**
  * Changes with everything that the making of a row depends on: which dataset of that name it is (dropped and made anew),
- * its live model, its classes, its shadow, its backbone, whether places are taken out. An expression on imagehub.datasets as `d`.
+ * its live model, its classes, its shadow, its backbone, whether places are taken out, what becomes of what is too large. An
+ * expression on imagehub.datasets as `d`.
  */
 export const DATASET_VERSION = `concat_ws('/', extract(epoch from d.created_at), d.promotion_no,
-  (select count(*) from imagehub.classes c where c.dataset = d.name), coalesce(d.shadow_model_id, 0), coalesce(d.features_backbone_id, 0), d.strip_location)`;
+  (select count(*) from imagehub.classes c where c.dataset = d.name), coalesce(d.shadow_model_id, 0), coalesce(d.features_backbone_id, 0),
+  d.strip_location, d.oversized)`;
 
 /** @returns null when there is no such dataset. */
 export async function readDatasetVersion(db: Queryable, name: string): Promise<string | null> {
@@ -106,6 +113,7 @@ export type NewDataset = Pick<Dataset, 'name' | 'classes'> &
       | 'columns'
       | 'featuresBackbone'
       | 'stripLocation'
+      | 'oversized'
     >
   >;
 
@@ -127,7 +135,8 @@ export async function createDataset(
   dataset: NewDataset,
   createTable: TableWork = createPartition,
 ): Promise<void> {
-  const { name, classes, store = 'postgres' } = dataset;
+  const { name, classes, store = 'postgres', oversized = 'dead-letter' } = dataset;
+  checkOversized(store, oversized);
   if (!NAME.test(name)) {
     throw new HubError('USAGE', `“${name}” cannot be a dataset’s name.`, {
       hint: 'Use a lower-case letter followed by at most 40 lower-case letters, digits or underscores.',
@@ -149,8 +158,8 @@ export async function createDataset(
       });
     }
     await client.query(
-      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns, features_backbone_id, strip_location, store)
-       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
+      `insert into imagehub.datasets (name, topic, label_from, label_pattern, pgm_max_side, background, columns, features_backbone_id, strip_location, store, oversized)
+       values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`,
       [
         name,
         dataset.topic ?? name,
@@ -162,6 +171,7 @@ export async function createDataset(
         dataset.featuresBackbone ? (await getBackbone(client, dataset.featuresBackbone)).id : null,
         dataset.stripLocation ?? false,
         store,
+        oversized,
       ],
     );
     await client.query(
@@ -197,8 +207,25 @@ export async function setFeaturesBackbone(pool: Pool, name: string, backbone: st
  * @throws HubError NOT_FOUND
  */
 export async function setStripLocation(db: Queryable, name: string, strip: boolean): Promise<void> {
-  await getDataset(db, name);
+  await getAnyDataset(db, name);
   await db.query('update imagehub.datasets set strip_location = $2 where name = $1', [name, strip]);
+}
+
+/**
+ * From now on new images that are larger than the store takes are dead letters, or reduced; those that are there stay.
+ * @throws HubError NOT_FOUND; NOT_SUPPORTED: its store takes images of any size
+ */
+export async function setOversized(db: Queryable, name: string, oversized: Oversized): Promise<void> {
+  checkOversized((await getAnyDataset(db, name)).store, oversized);
+  await db.query('update imagehub.datasets set oversized = $2 where name = $1', [name, oversized]);
+}
+
+/** @throws HubError NOT_SUPPORTED: the store takes images of any size */
+function checkOversized(store: StoreName, oversized: Oversized): void {
+  if (oversized === 'dead-letter' || !STORE_SUPPORT[store].anySize) return;
+  throw new HubError('NOT_SUPPORTED', 'Postgres takes images of any size: there is nothing to reduce.', {
+    hint: 'Leave --oversized out; it is for datasets in Kudu.',
+  });
 }
 
 /**

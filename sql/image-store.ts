@@ -16,11 +16,13 @@ export interface StoreSupport {
   sql: boolean;
   /** Changes reach the index. */
   changeFeed: boolean;
+  /** Images may have any size. Else larger ones are dead letters, or, if the dataset says so, smaller renditions are stored. */
+  anySize: boolean;
 }
 
 export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> = {
-  postgres: { transactions: true, sql: true, changeFeed: true },
-  kudu: { transactions: false, sql: false, changeFeed: true },
+  postgres: { transactions: true, sql: true, changeFeed: true, anySize: true },
+  kudu: { transactions: false, sql: false, changeFeed: true, anySize: false },
 };
 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */

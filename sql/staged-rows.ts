@@ -3,7 +3,12 @@ import type { CopyWriter, FieldWriter } from './binary-copy.ts';
 /** Everything about one image that goes into its row. */
 export interface ImageRow {
   id: string;
+  /** What is stored: as received, or, where `reduced` says so, a smaller rendition. All else is about what was received. */
   bytes: Buffer;
+  /** The rendition's size in pixels; null: `bytes` are as received. */
+  reduced: { width: number; height: number } | null;
+  /** As received. */
+  byteSize: number;
   /** The PGM's header and its pixels. */
   pgmHeader: Uint8Array;
   pgmPixels: Uint8Array;
@@ -101,7 +106,7 @@ const STAGED: StagedColumn[] = [
   { name: 'height', type: 'int', write: (out, row) => out.int4(row.height) },
   { name: 'channels', type: 'int', write: (out, row) => out.int4(row.channels) },
   { name: 'colour_space', type: 'text', write: (out, row) => out.text(row.colourSpace) },
-  { name: 'byte_size', type: 'int', write: (out, row) => out.int4(row.bytes.length) },
+  { name: 'byte_size', type: 'int', write: (out, row) => out.int4(row.byteSize) },
   { name: 'sha256', type: 'bytea', write: (out, row) => out.latin1(row.sha256) },
   { name: 'phash', type: 'bigint', write: (out, row) => out.int8(row.phash) },
   { name: 'pixel_mean', type: 'real', write: (out, row) => out.float4(row.pixelMean) },

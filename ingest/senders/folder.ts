@@ -20,6 +20,7 @@ export async function openFolder(
     // Files may come and go while a checkpoint waits: what is new is found by its id or its time.
     version: 'sorted ids',
     total: ids.length,
+    ids: () => ids,
     images: (resume) => readFiles(filesAfter(folder, ids, resume), omissions, read),
   };
 }

@@ -54,19 +54,23 @@ export async function openIdx(
   const { count, width, height } = await checkImages(path);
   if (labels) checkLabels(path, count, labels, classes);
   const name = idxName(path);
+  const idOf = (index: number) => `${name}/${index}`;
   const label = (index: number) => (labels ? classes[labels.values[index]!]! : '');
   return {
     name: path,
     key: `idx:${resolve(path)}`,
     version: await fileVersion(path),
     total: count,
+    *ids() {
+      for (let index = 0; index < count; index++) yield idOf(index);
+    },
     async *images(resume: Resume | undefined): AsyncGenerator<SourceImage> {
       let index = 0;
       const first = resume === undefined ? 0 : Number(resume.position) + 1;
       for await (const pixels of records(path, IMAGES_HEADER_BYTES, width * height)) {
         if (index >= first) {
           const bytes = encodeGreyPng(pixels, width, height);
-          yield { id: `${name}/${index}`, bytes, label: label(index), position: String(index) };
+          yield { id: idOf(index), bytes, label: label(index), position: String(index) };
         }
         index++;
       }

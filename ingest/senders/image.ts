@@ -57,6 +57,8 @@ export interface ImageSource {
   version: string;
   /** How many images it holds, where that is known before they are read. */
   total?: number;
+  /** Of all of them, where that is known before they are read. */
+  ids?(): Iterable<string>;
   /** How much of it was read, 0 to 1, where the total is not known. */
   fraction?(): number;
   images(resume: Resume | undefined, signal: AbortSignal): AsyncIterable<SourceImage>;

@@ -14,6 +14,7 @@ export function openFiles(paths: string[], omissions: Omissions, read?: ReadFile
     key: `files:${process.cwd()}`,
     version: createHash('sha256').update(paths.join('\0')).digest('hex'),
     total: paths.length,
+    ids: () => paths.map(idOfPath),
     images: (resume) => readFiles(afterPosition(lines(paths), resume), omissions, read),
   };
 }

@@ -9,6 +9,7 @@ import { type ImageSource, notAnImage, type Omissions, type SourceImage } from '
 import type { LabelFile } from './labels-file.ts';
 import { openFiles, openList } from './list.ts';
 import type { ReadFile } from './read-files.ts';
+import { refuseSharedIds } from './shared-ids.ts';
 import { openTar } from './tar.ts';
 
 export interface OpenOptions {
@@ -54,6 +55,7 @@ export async function openSources(paths: string[], options: OpenOptions): Promis
   const files = ofKind('file');
   if (files.length > 0) sources.push(openFiles(files, omissions, read));
   checkLabelFiles(ofKind('images'), ofKind('labels'), options.labelFile);
+  refuseSharedIds(sources, options.dataset.name);
   return sources;
 }
 

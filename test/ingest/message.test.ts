@@ -14,6 +14,7 @@ const dataset = (overrides: Partial<Dataset> = {}): Dataset => ({
   background: 255,
   columns: 'all',
   stripLocation: false,
+  oversized: 'dead-letter',
   classes: ['cat', 'dog', '0'],
   liveModelId: null,
   shadowModelId: null,
