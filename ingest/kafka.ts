@@ -58,7 +58,7 @@ export const PATIENT: RetryOptions = { initialRetryTime: 200, maxRetryTime: 5000
 export const BRIEF: RetryOptions = { initialRetryTime: 200, maxRetryTime: 1000, retries: 2 };
 
 /** Just after a partition was made or moved, its broker may not know yet that it leads it: in all 3 s. */
-const NEW_LEADER = { retries: 5, minTimeout: 100, factor: 2 };
+const NEW_LEADER = { retries: 6, minTimeout: 100, factor: 2 };
 
 /**
  * kafkajs reports each failed attempt as an error although it tries again. What it tries again after a while is worth
@@ -230,21 +230,21 @@ export async function openKafkaAdmin(config: Config, brokers: string[], log: Log
   return {
     topicExists,
     createTopic: (topic, numPartitions, replicationFactor = -1) =>
-      attempt(
-        () =>
-          admin.createTopics({
-            waitForLeaders: true,
-            topics: [
-              {
-                topic,
-                numPartitions,
-                replicationFactor,
-                configEntries: [{ name: 'max.message.bytes', value: String(config.topicMessageBytes) }],
-              },
-            ],
-          }),
-        topic,
-      ),
+      attempt(async () => {
+        const configEntries = [{ name: 'max.message.bytes', value: String(config.topicMessageBytes) }];
+        const isNew = await admin.createTopics({
+          // kafkajs would wait for leaders, but fail where the broker that it asks has not heard of the topic yet.
+          waitForLeaders: false,
+          topics: [{ topic, numPartitions, replicationFactor, configEntries }],
+        });
+        if (!isNew) return false;
+        await pRetry(() => admin.fetchTopicMetadata({ topics: [topic] }), {
+          ...NEW_LEADER,
+          shouldRetry: ({ error }) =>
+            isKafkaError(error, 'UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE'),
+        });
+        return true;
+      }, topic),
     async deleteTopic(topic) {
       if (!(await topicExists(topic))) return false;
       await attempt(() => admin.deleteTopics({ topics: [topic] }), topic);
