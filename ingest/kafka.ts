@@ -57,7 +57,7 @@ export const PATIENT: RetryOptions = { initialRetryTime: 200, maxRetryTime: 5000
 /** For a command that should say soon that nobody answers: about a second. */
 export const BRIEF: RetryOptions = { initialRetryTime: 200, maxRetryTime: 1000, retries: 2 };
 
-/** Just after a partition was made or moved, its broker may not know yet that it leads it: in all 3 s. */
+/** Just after a partition was made or moved, its broker may not know yet that it leads it, nor another that there is such a topic: in all 6 s. */
 const NEW_LEADER = { retries: 6, minTimeout: 100, factor: 2 };
 
 /**
