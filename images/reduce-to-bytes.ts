@@ -18,7 +18,8 @@ const NEAR_ENOUGH = 0.92;
 const AIM = 0.96;
 /** Mostly two or three are needed. */
 const MOST_TRIES = 8;
-const WEBP_LONGEST_SIDE = 16383;
+/** Of the formats themselves; libjpeg takes a little less than its 16 bits say (JPEG_MAX_DIMENSION). */
+const LONGEST_SIDE = { jpeg: 65500, webp: 16383 };
 
 /**
  * The largest rendition of an image, proportions kept, that takes at most so many bytes: JPEG, or WebP where it has alpha.
@@ -27,7 +28,7 @@ const WEBP_LONGEST_SIDE = 16383;
  */
 export async function reduceToBytes(pixels: Pixels, maxBytes: number): Promise<Rendition | null> {
   const longest = Math.max(pixels.width, pixels.height);
-  const largest = hasAlpha(pixels) ? Math.min(1, WEBP_LONGEST_SIDE / longest) : 1;
+  const largest = Math.min(1, LONGEST_SIDE[hasAlpha(pixels) ? 'webp' : 'jpeg'] / longest);
   const guess = maxBytes / (USUAL_BYTES_PER_PIXEL * pixels.width * pixels.height);
   let best: Rendition | null = null;
   // Scales between which the one is that is looked for: `fits` does, `exceeds` does not.

@@ -7,9 +7,9 @@ import { pruneDeletions } from './prune-deletions.ts';
 import { warmUp } from './warm-up.ts';
 
 /**
- * The ingest: consumes every dataset's topic, classifies what waits for a model, forgets old deletions, carries
- * out what others left, and says whose locks it waits for. Without Kafka (the embedded mode) senders bring their images themselves, and only the rest remains.
- * Returns when the signal is aborted and everything in flight is finished.
+ * The ingest: consumes every dataset's topic, classifies what waits for a model, forgets old deletions, carries out what
+ * others left, and says whose locks it waits for. Without Kafka (the embedded mode) senders bring their images themselves,
+ * and only the rest remains. Returns when the signal is aborted and everything in flight is finished.
  */
 export async function runIngest(context: IngestContext, brokers: string[] | null): Promise<void> {
   const { promise: warm, resolve: tried } = Promise.withResolvers<void>();

@@ -27,7 +27,7 @@ const OWN_COLUMNS: readonly ColumnSpec[] = [
 ];
 
 /**
- * The last column is named `write_fence_N` and holds nothing. Every write names all columns, and servers refuse one that names
+ * One column is named `write_fence_N` and holds nothing. Every write names all columns, and servers refuse one that names
  * a column that is not there: renaming this one ends all writes that are on their way (kudu-store/table.ts).
  */
 const FENCE = /^write_fence_(\d+)$/;
@@ -48,8 +48,12 @@ export async function storeColumns(db: Queryable): Promise<ColumnSpec[]> {
 }
 
 /** Of those that hold something of an image, the ones that a table lacks which an earlier version made. */
-export const missingColumns = (columns: readonly { name: string }[]): ColumnSpec[] =>
-  OWN_COLUMNS.filter(({ name }) => !columns.some((column) => column.name === name));
+export async function missingColumns(db: Queryable, schema: Schema): Promise<ColumnSpec[]> {
+  const missing = new Set([...STORE_COLUMN_TYPES.keys()].filter((name) => !schema.has(name)));
+  // Mostly: the database need not be asked what they are for.
+  if (missing.size === 0) return [];
+  return (await storeColumns(db)).filter(({ name }) => missing.has(name));
+}
 
 /** The columns that images are encoded with, wherever the table has them. @param fence as it is named now */
 export const rowSchema = (fence: string): Schema =>

@@ -99,7 +99,8 @@ async function openRows(snapshot: TableSnapshot, columns: readonly string[], whe
 }
 
 /**
- * A scan of the snapshot, of these columns and those that tell which rows are gone.
+ * A scan of the snapshot, of these columns and those that tell which rows are gone. A table that an earlier version made may
+ * lack some, until the next write to it; they do not come.
  * @param ordered by the ids' bytes, in each tablet
  */
 export function scanOf(
@@ -111,7 +112,7 @@ export function scanOf(
   const tablets = table.partitionSchema.hashSchemas.reduce((product, { buckets }) => product * buckets, 1);
   const batch = Math.floor(HELD_BYTES / 2 / tablets);
   return table.scan({
-    columns: [...new Set([...columns, ...gone.columns])],
+    columns: [...new Set([...columns, ...gone.columns])].filter((name) => table.schema.has(name)),
     where,
     read: 'snapshot',
     ...(at === undefined ? {} : { snapshot: at }),

@@ -13,6 +13,10 @@ import { scanOf, type TableSnapshot } from './read-rows.ts';
 const BASIC = ['id', 'known_label', 'ingested_at'];
 /** Not narrow. */
 const IMAGE = 'image_base64';
+/** What the image table has no column for, and images in Kudu have. */
+const REDUCED = ['reduced_width', 'reduced_height'];
+/** For the books alone (kudu-store/decide.ts): to conditions it is no column, as it is none in Postgres. */
+const OF_THE_BOOKS = 'inserted';
 const TABLETS_AT_ONCE = 4;
 
 /**
@@ -29,7 +33,7 @@ export async function stageImages(
   const { dataset } = request;
   const relation = `pg_temp."${dataset}"`;
   const columns = stagedColumns(request);
-  const list = columns.map((name) => (name === 'id' ? 'i.id collate "C" as id' : `i.${name}`));
+  const list = columns.map(typedColumn);
   const name = pg.escapeLiteral(dataset);
   await client.query(
     `create temp table "${dataset}" on commit drop as select i.dataset, ${list.join(', ')} from public.images i with no data;
@@ -41,10 +45,16 @@ export async function stageImages(
   return { dataset, relation };
 }
 
+function typedColumn(name: string): string {
+  if (name === 'id') return 'i.id collate "C" as id';
+  return REDUCED.includes(name) ? `null::int as ${name}` : `i.${name}`;
+}
+
 /** Those that may be named: what is a word of a condition and a column's name is taken for one. */
 function stagedColumns({ selection = {}, columns = [], conditions = [] }: SqlRequest): string[] {
   const words = [selection.where, selection.condition, ...conditions].flatMap(wordsOf);
-  return [...new Set([...BASIC, ...columns, ...words.filter((word) => STORE_COLUMN_TYPES.has(word))])];
+  const named = words.filter((word) => STORE_COLUMN_TYPES.has(word) && word !== OF_THE_BOOKS);
+  return [...new Set([...BASIC, ...columns, ...named])];
 }
 
 const wordsOf = (text: string | null | undefined): string[] => text?.toLowerCase().match(/\w+/g) ?? [];

@@ -144,13 +144,20 @@ export class StoreTables {
   /** With the columns that it lacks if an earlier version made it. */
   async #openOne(db: Queryable, dataset: string): Promise<Table> {
     const client = await this.#connection.client();
-    const table = await openOurs(client, await readStoreTable(db, dataset));
-    const missing = missingColumns(table.schema.columns);
+    const ofDataset = await readStoreTable(db, dataset);
+    const table = await openOurs(client, ofDataset);
+    const missing = await missingColumns(db, table.schema);
     if (missing.length === 0) return table;
-    return client.alterTable(
-      table.name,
-      missing.map((addColumn) => ({ addColumn })),
-    );
+    try {
+      return await client.alterTable(
+        table.name,
+        missing.map((addColumn) => ({ addColumn })),
+      );
+    } catch (error) {
+      // Another process added them just now: after an upgrade the ingest and the indexer start together.
+      if (!(error instanceof KuduError && error.code === 'ALREADY_PRESENT')) throw error;
+      return openOurs(client, ofDataset);
+    }
   }
 
   #keep(dataset: string, table: Promise<Table>): void {

@@ -32,14 +32,14 @@ const deletion = (dataset: string, id: string, revision: number): Change => ({
  *
  * Postgres remembers them: its revision was drawn while the image was locked, so it is above those of all writes before, and
  * below those of an image that came back. What it does not remember (it was so long ago that this was pruned; somebody took
- * the row out of Kudu) is given the version of the document that is there, provided that there is still no row then: one that
- * comes back has a higher revision.
+ * the row out of Kudu, perhaps of an image that had come back) is given the version of the document that is there, provided
+ * that there is still no row then: one that comes back has a higher revision.
  */
 export async function deletionsOf(options: DeletionOptions, ids: readonly string[]): Promise<Change[]> {
   if (ids.length === 0) return [];
   const { db, dataset } = options;
   const { rows } = await db.query<{ id: string; revision: number }>(
-    'select id, revision from imagehub.deleted_images where dataset = $1 and id = any ($2)',
+    'select id, revision from imagehub.deleted_images where dataset = $1 and id = any ($2) and restored_at is null',
     [dataset, ids],
   );
   const found = rows.map(({ id, revision }) => deletion(dataset, id, revision));

@@ -42,8 +42,8 @@ const IDLE_RECORD_MS = 60_000;
 /** What takes longer than this to get into the index is late, and whoever asks is told so. */
 const LATE_MS = 2000;
 /**
- * A scan that finds nothing still looks at every row's changes: 80 ms for 300,000 rows of one server. So that tables of many
- * millions do not keep their servers busy with it, the rest is so many times as long as the scan was, up to a limit.
+ * A scan that finds nothing still looks at every row's changes. So that tables of many millions do not keep their servers busy
+ * with it, the rest is so many times as long as the scan was, up to a limit.
  */
 const REST = 3;
 const MOST_REST_MS = 10_000;

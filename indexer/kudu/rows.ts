@@ -1,22 +1,22 @@
-import { cellReaders, type ScanOptions, type Table } from '../../kudu/index.ts';
+import type { RecordBatch } from 'apache-arrow';
+import { cellReaders, type Table } from '../../kudu/index.ts';
 import { GoneRows } from '../../kudu-store/gone-rows.ts';
+import { scanIds } from '../../kudu-store/scan-ids.ts';
 import type { Queryable } from '../../sql/database.ts';
 import type { IndexedRows, RowFigures } from '../source.ts';
 
-/** Conditions of one scan. */
-const IDS_AT_ONCE = 1000;
 const TABLETS_AT_ONCE = 4;
+const COLUMNS = ['id', 'revision'];
 
 /** A row's id, and its revision. */
 type Revision = readonly [string, number];
 
+/** @param batches with `COLUMNS` */
 async function* readRevisions(
-  table: Table,
+  batches: AsyncIterable<RecordBatch>,
   gone: GoneRows | null,
-  options: Pick<ScanOptions, 'where' | 'cacheBlocks'>,
 ): AsyncGenerator<Revision[]> {
-  const columns = ['id', 'revision'];
-  for await (const batch of table.scan({ ...options, columns, parallel: TABLETS_AT_ONCE })) {
+  for await (const batch of batches) {
     const readers = cellReaders(batch);
     const [idOf, revisionOf] = [readers.get('id')!, readers.get('revision')!];
     const isGone = gone?.of(batch);
@@ -38,11 +38,8 @@ export async function revisionsOf(
   gone: GoneRows | null,
 ): Promise<Map<string, number>> {
   const revisions = new Map<string, number>();
-  for (let start = 0; start < ids.length; start += IDS_AT_ONCE) {
-    const where = { id: { in: ids.slice(start, start + IDS_AT_ONCE) } };
-    for await (const found of readRevisions(table, gone, { where }))
-      for (const [id, revision] of found) revisions.set(id, revision);
-  }
+  for await (const found of readRevisions(scanIds(table, COLUMNS, ids), gone))
+    for (const [id, revision] of found) revisions.set(id, revision);
   return revisions;
 }
 
@@ -70,7 +67,8 @@ export const kuduRows = (db: Queryable, dataset: string, open: () => Promise<Tab
   async *ids(page) {
     const gone = await GoneRows.read(db, dataset);
     let ids: string[] = [];
-    for await (const found of readRevisions(await open(), gone, { cacheBlocks: false })) {
+    const scan = (await open()).scan({ columns: COLUMNS, cacheBlocks: false, parallel: TABLETS_AT_ONCE });
+    for await (const found of readRevisions(scan, gone)) {
       for (const [id] of found) {
         ids.push(id);
         if (ids.length < page) continue;

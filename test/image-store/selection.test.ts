@@ -46,6 +46,7 @@ describe('a user’s condition', () => {
   test.each([
     ['that writes', "nextval('imagehub.revision') > 0", /read-only transaction/],
     ['about a column that there is not', 'colour = 3', /column "colour" does not exist/],
+    ['about a column that is for the books of a store', 'inserted', /column "inserted" does not exist/],
     ['that frees itself', 'false) or (true', /syntax error/],
     ['with a second statement', 'true; drop table imagehub.models', /syntax error/],
     ['that fails on an image', '1 / (width - 28) > 0', /division by zero/],
@@ -78,6 +79,7 @@ describe('a user’s condition', () => {
         most: 7,
       },
       { selection: { where: 'prediction > 5' }, condition: 'i.width = 28', most: 4 },
+      { selection: { where: "format <> 'inserted' and camera is distinct from 'reduced_width'" }, most: 9 },
       { selection: { where: 'false' } },
     ];
     for (const request of asked) {

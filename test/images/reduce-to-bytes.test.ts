@@ -38,6 +38,16 @@ test.each<[string, Pixels, number, 'jpeg' | 'webp']>([
   expect(await reduceToBytes(pixels, limit)).toEqual({ bytes, width, height });
 });
 
+test.each<[string, Pixels]>([
+  ['JPEG', picture(70_000, 2, 1)],
+  ['WebP', picture(20_000, 2, 4)],
+])('one that is longer than a %s can be becomes shorter', async (_format, pixels) => {
+  const { width, height } = (await reduceToBytes(pixels, 1024 * 1024))!;
+  expect(width).toBeLessThan(pixels.width);
+  expect(width).toBeGreaterThan(16_000);
+  expect(height).toBe(2);
+});
+
 test('it looks like the original', async () => {
   const pixels = picture(900, 600, 3);
   const { bytes, width, height } = (await reduceToBytes(pixels, 48 * 1024))!;

@@ -4,8 +4,11 @@ import { decode } from '../../images/decode.ts';
 import { parsePgm } from '../../images/pgm.ts';
 import { encodeGreyPng } from '../../images/png.ts';
 import { connect } from '../../kudu/index.ts';
+import { KuduConnection } from '../../kudu-store/connection.ts';
+import { StoreTables } from '../../kudu-store/table.ts';
 import { retryDeadLetters } from '../../ingest/retry-dead-letters.ts';
 import { setOversized } from '../../sql/datasets.ts';
+import { selectionSql } from '../../sql/selection.ts';
 import { storeHub, type StoreDataset } from '../image-store/support/store-hub.ts';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
@@ -35,6 +38,15 @@ const kuduColumns = async ({ at }: StoreDataset, columns: string[]) => {
 
 describe('an image over the limit of a cell', () => {
   const hub = storeHub('kudu');
+
+  /** Ids of the images that a user's condition holds for. */
+  const selected = ({ name }: StoreDataset, where: string) => {
+    const selection = { where };
+    return hub.stores.kudu.images.query(hub.pool, { dataset: name, selection }, async (client, images) => {
+      const sql = `select i.id from ${selectionSql(images, selection)} order by i.id`;
+      return (await client.query<{ id: string }>(sql)).rows.map(({ id }) => id);
+    });
+  };
 
   test('is stored as the largest rendition that fits, if the dataset says so; all else is about the image', async () => {
     await using dataset = await hub.dataset({ oversized: 'reduce', pgmMaxSide: 256 });
@@ -84,6 +96,8 @@ describe('an image over the limit of a cell', () => {
     expect((await dataset.images()).map(({ image_base64 }) => image_base64)).toEqual(before);
     const shown = await imagehub(['dataset', 'show', dataset.name, '--json'], { env: hub.env });
     expect(JSON.parse(shown.stdout)).toMatchObject({ rows: 4, reduced: 2, oversized: 'reduce' });
+    expect(await selected(dataset, 'reduced_width > 0')).toEqual(['large.png', 'photo.jpg']);
+    expect(await selected(dataset, 'reduced_height is null')).toEqual(['small.png', 'square.png']);
     expect(await dataset.reconcile()).toMatchObject({ consistent: true, rows: 4, deadLetters: 0 });
   });
 
@@ -93,16 +107,29 @@ describe('an image over the limit of a cell', () => {
     await client.alterTable(dataset.name, [
       { dropColumn: 'reduced_width' },
       { dropColumn: 'reduced_height' },
+      { dropColumn: 'lens' },
     ]);
+    expect(await selected(dataset, 'reduced_width is not null')).toEqual([]);
     const shown = await imagehub(['dataset', 'show', dataset.name], { env: hub.env });
     expect(shown).toMatchObject({
       status: 0,
       stdout: expect.stringContaining('the largest rendition that fits'),
     });
     await dataset.deliver([{ key: 'large.png', value: LARGE }]);
-    expect(await kuduColumns(dataset, ['reduced_width'])).toMatchObject({
-      'large.png': { reduced_width: expect.any(Number) },
+    expect(await kuduColumns(dataset, ['reduced_width', 'lens'])).toMatchObject({
+      'large.png': { reduced_width: expect.any(Number), lens: null },
     });
+  });
+
+  test('is stored in such a table, too, when two processes come upon it at the same moment', async () => {
+    await using dataset = await hub.dataset();
+    using client = await connect({ masters: hub.kudu! });
+    await client.alterTable(dataset.name, [{ dropColumn: 'reduced_width' }, { dropColumn: 'lens' }]);
+    using connection = new KuduConnection(hub.kudu);
+    const processes = [1, 2, 3].map(() => new StoreTables(connection));
+    const opened = await Promise.all(processes.map((tables) => tables.get(hub.pool, dataset.name)));
+    for (const { schema } of opened)
+      expect([schema.has('reduced_width'), schema.has('lens')]).toEqual([true, true]);
   });
 
   test('of a store that takes any size there is nothing to be reduced, and it says so', async () => {

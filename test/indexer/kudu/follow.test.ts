@@ -151,7 +151,7 @@ describe('the index of a dataset in Kudu', () => {
     await using index = await kuduIndex();
     const { dataset, pool, table, kudu } = index;
     const first = index.start();
-    await index.put([{ id: 'pruned' }, { id: 'back', known_label: 1 }, { id: 'stays' }]);
+    await index.put([{ id: 'pruned' }, { id: 'back', known_label: 1 }, { id: 'stays' }, { id: 'again' }]);
     await index.follows();
     await first.stop();
     await index.remove(['pruned', 'back']);
@@ -162,12 +162,18 @@ describe('the index of a dataset in Kudu', () => {
     expect(await index.document('stays', dataset)).toBeDefined();
     await index.put([{ id: 'back', known_label: 2 }]);
     await index.follows();
-    // Taken out of Kudu by somebody, past the hub.
+    // Taken out of Kudu by somebody, past the hub; of one of them an earlier deletion is remembered, from which it came back.
+    await index.remove(['again']);
+    await pool.query("update imagehub.deleted_images set restored_at = now() where id = 'again'");
+    await index.put([{ id: 'again' }]);
+    await index.follows();
     const session = kudu.session();
     session.delete(table, { id: 'stays' });
+    session.delete(table, { id: 'again' });
     await session.flush();
     await index.follows();
     expect(await index.document('stays', dataset)).toBeUndefined();
+    expect(await index.document('again', dataset)).toBeUndefined();
     expect(await index.document('back', dataset)).toMatchObject({ known_label: 2 });
   });
 
