@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import { HubError } from '../errors.ts';
-import { getDataset } from '../sql/datasets.ts';
+import { getAnyDataset } from '../sql/datasets.ts';
+import type { ImageStores } from '../sql/image-store.ts';
 import { resolveModel } from '../sql/models.ts';
 import { readShadow, type ShadowState, writeShadowModel } from '../sql/shadow.ts';
 import { Classifier } from './inference.ts';
@@ -32,7 +33,7 @@ export async function setShadow(
   named: string | number,
   by?: string,
 ): Promise<ShadowChange> {
-  const dataset = await getDataset(pool, name);
+  const dataset = await getAnyDataset(pool, name);
   const { model } = await resolveModel(pool, name, named);
   if (model === dataset.liveModelId) {
     throw new HubError('USAGE', `Model ${model} is live in ${name}: it cannot be its own shadow.`, {
@@ -51,14 +52,17 @@ export async function setShadow(
 
 /** New images are predicted by the live model alone again; the shadow's predictions stay. @throws HubError NOT_FOUND */
 export async function unsetShadow(pool: Pool, name: string, by?: string): Promise<ShadowChange> {
-  await getDataset(pool, name);
+  await getAnyDataset(pool, name);
   return changeOf(name, null, await writeShadowModel(pool, name, null, by));
 }
 
 /** The shadow, and how it agrees with the live model so far. @throws HubError NOT_FOUND */
-export async function showShadow(pool: Pool, name: string): Promise<ShadowState> {
-  await getDataset(pool, name);
-  return readShadow(pool, name);
+export async function showShadow(
+  { pool, stores }: { pool: Pool; stores: ImageStores },
+  name: string,
+): Promise<ShadowState> {
+  const { store } = await getAnyDataset(pool, name);
+  return readShadow(stores[store].images, pool, name);
 }
 
 function changeOf(
@@ -75,7 +79,7 @@ function changeOf(
 async function check(
   pool: Pool,
   model: number,
-  { name, classes, liveModelId, shadowModelId }: Awaited<ReturnType<typeof getDataset>>,
+  { name, classes, liveModelId, shadowModelId }: Awaited<ReturnType<typeof getAnyDataset>>,
 ): Promise<void> {
   try {
     const { onnx, manifest } = await loadModelRef(pool, model);

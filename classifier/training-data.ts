@@ -1,10 +1,13 @@
 import { createHash, hash } from 'node:crypto';
-import type { Pool } from 'pg';
+import type { Pool, PoolClient } from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { decode } from '../images/decode.ts';
-import { transaction } from '../sql/database.ts';
+import { RowReader } from '../sql/binary-rows.ts';
+import type { RowChunk } from '../sql/copy-out.ts';
 import type { Dataset } from '../sql/datasets.ts';
-import { checkCounts, chosenRows, countRows, type LabelledRows } from './labelled-rows.ts';
+import type { ImageStores } from '../sql/image-store.ts';
+import type { ImagesInSql } from '../sql/stored-images.ts';
+import { chooseLabelled, type LabelledRows } from './labelled-rows.ts';
 import { DEFAULT_RESIZE, type ManifestInput } from './manifest.ts';
 import { type Preprocessor, preprocessor } from './preprocess/preprocess.ts';
 
@@ -47,9 +50,10 @@ export interface TrainingData extends Size, LabelledImages {
   inputs: Uint8Array;
 }
 
-/** Text per fetch: enough that a fetch's round trip does not count, little enough for any machine. */
-const FETCH_BYTES = 16 * 1024 * 1024;
-const FETCH_ROWS = 1000;
+/** What is read. */
+const COLUMNS = ['id', 'known_label', 'image_base64'];
+/** Rows that are held encoded: little enough for any machine. */
+const CHUNK = { rows: 1000, bytes: 16 * 1024 * 1024 };
 /** Images decoded at the same time: as many as libuv has threads by default. */
 const AT_ONCE = 4;
 /** Inputs of a network: 256 × 256. Larger ones belong to a convolutional model, which is trained elsewhere. */
@@ -66,81 +70,87 @@ const SHA256_BYTES = 32;
  * INTERRUPTED when `signal` is aborted.
  */
 export async function readTrainingData(
-  pool: Pool,
+  { pool, stores }: { pool: Pool; stores: ImageStores },
   dataset: Dataset,
   options: TrainingDataOptions,
 ): Promise<TrainingData> {
-  return transaction(pool, async (client) => {
-    // Read only: a condition is the user's SQL, and must not change anything.
-    await client.query('set transaction isolation level repeatable read, read only');
-    const { perClass, widest } = await countRows(client, dataset, options);
-    const total = perClass.reduce((sum, images) => sum + images, 0);
-    checkCounts(dataset, total, perClass, options);
-    const reader = new Reader(dataset, options, total);
-    const rows = Math.max(1, Math.min(FETCH_ROWS, Math.floor(FETCH_BYTES / widest)));
-    await client.query(
-      `declare training_images no scroll cursor for
-       select i.id, i.image_base64, i.known_label from ${chosenRows(dataset, options)} order by i.dataset, i.id`,
-    );
-    for (let read = 0; read < total;) {
-      throwIfAborted(options.signal, read, total);
-      const batch = await client.query<Row>(`fetch ${rows} from training_images`);
-      if (batch.rows.length === 0) break;
-      await reader.add(batch.rows, options.signal);
-      read += batch.rows.length;
-      options.onProgress?.(read, total);
-    }
-    return reader.finish();
-  });
+  const reader = new Reader(dataset, options);
+  const request = {
+    dataset: dataset.name,
+    columns: COLUMNS,
+    selection: options,
+    async choose(client: PoolClient, images: ImagesInSql) {
+      const { selection, total } = await chooseLabelled(client, images, dataset, options);
+      reader.begin(total);
+      return selection;
+    },
+  };
+  for await (const chunk of stores[dataset.store].images.rows(pool, request, CHUNK)) {
+    await reader.add(chunk);
+  }
+  return reader.finish();
 }
 
 interface Row {
   id: string;
-  image_base64: string;
-  known_label: number;
+  label: number;
+  image: Buffer;
 }
 
 /** Decodes rows into the network's input. */
 class Reader {
   readonly #dataset: Dataset;
   readonly #options: TrainingDataOptions;
-  readonly #total: number;
-  readonly #labels: Int32Array;
   readonly #ids: string[] = [];
-  readonly #sha256: Buffer;
+  #total = 0;
+  #labels = new Int32Array();
+  #sha256 = Buffer.alloc(0);
   readonly #skipped: TrainingData['skipped'] = { count: 0, examples: [] };
   #target: { size: Size; inputs: Uint8Array; write: Preprocessor } | undefined;
   #images = 0;
+  /** Rows, with those that were skipped. */
+  #read = 0;
 
-  constructor(dataset: Dataset, options: TrainingDataOptions, total: number) {
+  constructor(dataset: Dataset, options: TrainingDataOptions) {
     this.#dataset = dataset;
     this.#options = options;
-    this.#total = total;
-    this.#labels = new Int32Array(memory(4 * total, options));
-    this.#sha256 = Buffer.alloc(total * SHA256_BYTES);
-    if (options.size) this.#target = this.#open(options.size);
   }
 
-  async add(rows: Row[], signal: AbortSignal | undefined): Promise<void> {
-    const limits = { maxPixels: this.#options.maxPixels };
-    for (let from = 0; from < rows.length; from += AT_ONCE) {
-      const group = rows.slice(from, from + AT_ONCE);
-      const bytes = group.map(({ image_base64 }) => Buffer.from(image_base64, 'base64'));
-      const decoded = await Promise.allSettled(bytes.map(async (image) => decode(image, limits)));
+  /** @param total rows that will come, at most */
+  begin(total: number): void {
+    this.#total = total;
+    this.#labels = new Int32Array(memory(4 * total, this.#options));
+    this.#sha256 = Buffer.alloc(total * SHA256_BYTES);
+    if (this.#options.size) this.#target = this.#open(this.#options.size);
+  }
+
+  /** @param chunk rows of `COLUMNS` */
+  async add({ bytes, rows }: RowChunk): Promise<void> {
+    const { signal, onProgress, maxPixels } = this.#options;
+    throwIfAborted(signal, this.#read, this.#total);
+    const reader = new RowReader(bytes);
+    for (let from = 0; from < rows; from += AT_ONCE) {
+      const group: Row[] = [];
+      while (group.length < AT_ONCE && reader.next()) {
+        group.push({ id: reader.text()!, label: reader.int4()!, image: reader.base64()! });
+      }
+      const decoded = await Promise.allSettled(group.map(async ({ image }) => decode(image, { maxPixels })));
       throwIfAborted(signal, this.#images, this.#total);
       for (const [index, result] of decoded.entries()) {
-        const { id, known_label } = group[index]!;
+        const { id, label, image } = group[index]!;
         if (result.status === 'rejected') this.#skip(id, result.reason);
         else {
           this.#target ??= this.#open(result.value);
           const { inputs, write, size } = this.#target;
           write(result.value, inputs, this.#images * size.width * size.height);
           this.#ids.push(id);
-          this.#sha256.set(hash('sha256', bytes[index]!, 'buffer'), this.#images * SHA256_BYTES);
-          this.#labels[this.#images++] = known_label;
+          this.#sha256.set(hash('sha256', image, 'buffer'), this.#images * SHA256_BYTES);
+          this.#labels[this.#images++] = label;
         }
       }
     }
+    this.#read += rows;
+    onProgress?.(this.#read, this.#total);
   }
 
   finish(): TrainingData {

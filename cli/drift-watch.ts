@@ -110,7 +110,7 @@ async function addWatch(dataset: string, options: AddOptions): Promise<void> {
     webhook: options.webhook ?? null,
   };
   await using hub = await openHub(commandContext());
-  const added = await addMonitor(hub.pool, monitor);
+  const added = await addMonitor(hub, monitor);
   report(options, withoutSecret(added), (each) =>
     [
       `Drift monitor ${each.monitor}: ${dataset}, every ${durationText(each.everySeconds)}, the last ${durationText(each.windowSeconds)} against ${referenceText(each.reference)}.`,

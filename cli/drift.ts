@@ -62,7 +62,7 @@ async function drift(dataset: string, options: Options): Promise<void> {
   await using hub = await openHub(commandContext());
   const progress = createProgress({ label: 'comparing', total: windows.length, unit: 'windows' });
   try {
-    const reports = await reportDrift(hub.pool, {
+    const reports = await reportDrift(hub, {
       dataset,
       by: options.by,
       windows,

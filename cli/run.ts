@@ -114,7 +114,7 @@ async function runRoles(hub: Hub, roles: Role[], { metrics, parts, signal }: Rol
     // In every process: a feed that nobody follows must not fill the database's disk.
     watchFeedRetention({ config, pool: hub.pool, log, signal: stop }),
     // In every process: a hub of any roles watches for drift; they share the checks.
-    watchDrift({ pool: hub.pool, log, metrics, signal: stop }),
+    watchDrift({ pool: hub.pool, stores: hub.stores, log, metrics, signal: stop }),
     ...roles.map(async (role) => {
       try {
         await start[role](hub, metrics, stop, (now) => parts.set(role, now));

@@ -30,7 +30,7 @@ export const shadowCommand: RegisterCommand = (program) => {
       if (options.off) report(options, await unsetShadow(hub.pool, dataset, by), changeText);
       else if (model !== undefined) {
         report(options, await setShadow(hub.pool, dataset, model, by), changeText);
-      } else report(options, await showShadow(hub.pool, dataset), stateText);
+      } else report(options, await showShadow(hub, dataset), stateText);
     });
 };
 

@@ -100,7 +100,14 @@ async function train(dataset: string, options: Options, command: Command): Promi
   let result: TrainedModel & { promotion?: PromotionResult };
   try {
     result = await trainDataset(
-      { pool: hub.pool, maxPixels, checkpointSeconds, signal: interruptSignal(), ...shown },
+      {
+        pool: hub.pool,
+        stores: hub.stores,
+        maxPixels,
+        checkpointSeconds,
+        signal: interruptSignal(),
+        ...shown,
+      },
       dataset,
       request,
     );

@@ -185,6 +185,7 @@ async function train({ hub, signal }: Work): Promise<number> {
   const { model } = await trainDataset(
     {
       pool: hub.pool,
+      stores: hub.stores,
       maxPixels: hub.config.maxPixels,
       signal,
       onStep({ step, steps, loss, accuracy }) {

@@ -11,7 +11,7 @@ import {
   type StoredImages,
   type StoredRowsRequest,
 } from '../sql/stored-images.ts';
-import { countRows, rowsSql } from '../sql/stored-rows.ts';
+import { chooseRows, countRows, rowsSql } from '../sql/stored-rows.ts';
 import { type HeldSnapshot, holdSnapshot, streamSnapshot } from '../sql/stream-snapshot.ts';
 import type { KuduConnection } from './connection.ts';
 import { countImages, tallyImages } from './count-images.ts';
@@ -61,17 +61,18 @@ export class KuduImages implements StoredImages {
     request: StoredRowsRequest,
     limits: ChunkLimits,
   ): AsyncGenerator<RowChunk> {
-    const { condition, columns, order = 'id', counted } = request;
+    const { condition, columns, order = 'id', counted, choose } = request;
     const staged: SqlRequest = {
       ...request,
       columns: [],
       conditions: condition === undefined ? [] : [condition],
-      // All are counted.
-      ...(counted && { from: undefined, before: undefined, through: undefined }),
+      // All are counted, or looked at.
+      ...((counted ?? choose) && { from: undefined, before: undefined, through: undefined }),
     };
     yield* this.#staged(pool, staged, async function* (client, images, snapshot) {
       await countRows(client, images, request);
-      const sql = rowsSql(images, { ...request, order: order === 'any' ? 'id' : order }, 'i.id');
+      const chosen = await chooseRows(client, images, request);
+      const sql = rowsSql(images, { ...chosen, order: order === 'any' ? 'id' : order }, 'i.id');
       const groups = idGroups(copyOut(client, sql, IDS_AT_ONCE));
       if (order === 'length') yield* readInOrder(snapshot, columns, groups, limits);
       else yield* readRows(snapshot, columns, wheres(groups), limits);
@@ -102,7 +103,10 @@ export class KuduImages implements StoredImages {
           yield* read(client, images, snapshot);
         },
         request.snapshot,
-        async (client) => (images = await stageImages(client, snapshot, request)),
+        async (client) => {
+          images = await stageImages(client, snapshot, request);
+          await request.prepare?.(client, images);
+        },
       );
     } catch (error) {
       throw selectionError(kuduProblem(error), dataset, selection ?? {}, option);
@@ -153,9 +157,9 @@ export class KuduImages implements StoredImages {
 }
 
 /** What is more than a range of ids and of times. */
-function needsSql({ selection = {}, condition, order, after, limit }: StoredRowsRequest): boolean {
+function needsSql({ selection = {}, condition, order, after, limit, choose }: StoredRowsRequest): boolean {
   const { where, sample, condition: narrower } = selection;
-  const asked = [where, sample, narrower, condition, after, limit];
+  const asked = [where, sample, narrower, condition, after, limit, choose];
   return order === 'length' || asked.some((each) => each !== undefined && each !== null);
 }
 

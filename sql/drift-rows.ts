@@ -1,6 +1,7 @@
 import pg from 'pg';
 import type { ClientBase } from './database.ts';
 import { type Sample, selectionSql } from './selection.ts';
+import type { ImagesInSql, SqlRequest } from './stored-images.ts';
 import { trainedOnSql } from './training-sets.ts';
 
 /** From `since` on and before `until`; null: without that end. */
@@ -16,7 +17,6 @@ export type TimeColumn = 'ingested' | 'captured';
 export type ReferenceRows = { span: TimeSpan } | { trainingRun: number };
 
 export interface DriftRows {
-  dataset: string;
   by: TimeColumn;
   reference: ReferenceRows;
   /** The windows together. */
@@ -34,13 +34,36 @@ export const NUMBER_BINS = 10;
 /** Steps that a predicted class's calibration has at most: a percent of its labelled images each. */
 const CALIBRATION_BINS = 100;
 
+const timeOf = ({ by }: Pick<DriftRows, 'by'>) => (by === 'captured' ? 'captured_at' : 'ingested_at');
+
+const COLUMNS = [
+  'model_id',
+  'prediction',
+  'confidence',
+  'pixel_mean',
+  'pixel_stddev',
+  'entropy',
+  'sharpness',
+  'object_count',
+];
+
 /**
- * Reads the columns that drift is about, of the reference and the windows, into the temporary table `drift_rows`: the table
- * with the images is read once, however many windows there are.
- * @param client in a transaction, at whose end the rows are gone
+ * For statements that read the columns which drift is about, of the reference and the windows, from the temporary table
+ * `drift_rows`: the table with the images is read once, however many windows there are.
  */
-export async function readDriftRows(client: ClientBase, rows: DriftRows): Promise<void> {
-  const column = rows.by === 'captured' ? 'captured_at' : 'ingested_at';
+export function driftRequest(dataset: string, rows: DriftRows): SqlRequest {
+  return {
+    dataset,
+    columns: [...COLUMNS, timeOf(rows)],
+    conditions: [referenceSql(rows.reference, timeOf(rows)), trainedSql(rows)],
+    prepare: (client, images) => readDriftRows(client, images, rows),
+  };
+}
+
+const trainedSql = ({ trainedBy }: DriftRows) => (trainedBy === null ? 'false' : trainedOnSql(trainedBy));
+
+async function readDriftRows(client: ClientBase, images: ImagesInSql, rows: DriftRows): Promise<void> {
+  const column = timeOf(rows);
   const { since, until } = rows.windows;
   const reference = referenceSql(rows.reference, column);
   // Compiling the statements takes longer than they do.
@@ -48,10 +71,10 @@ export async function readDriftRows(client: ClientBase, rows: DriftRows): Promis
   await client.query(
     `create temp table drift_rows on commit drop as
      select i.id, i.${column} as at, coalesce(${reference}, false) as reference,
-            coalesce(${reference}, false) and ${rows.trainedBy === null ? 'false' : trainedOnSql(rows.trainedBy)} as trained,
+            coalesce(${reference}, false) and ${trainedSql(rows)} as trained,
             i.model_id, i.prediction, i.known_label, case when i.prediction >= 0 then i.confidence end as confidence,
             i.pixel_mean, i.pixel_stddev, i.entropy, i.sharpness, i.object_count
-     from ${selectionSql(rows.dataset, {
+     from ${selectionSql(images, {
        where: `${reference} or ${spanSql({ since, until }, column)}`,
        sample: rows.sample,
      })}`,

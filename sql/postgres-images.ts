@@ -7,14 +7,14 @@ import { holdSnapshot, streamSnapshot } from './stream-snapshot.ts';
 const SAMPLE = 1000;
 
 const stream: StoredImages['stream'] = async function* (pool, request, read) {
-  const { dataset, selection, option, snapshot } = request;
+  const { dataset, selection, option, snapshot, prepare } = request;
   const images = partitionOf(dataset);
   try {
     const checked = async function* (client: Parameters<typeof read>[0]) {
       await checkCondition(client, images, selection, option);
       yield* read(client, images);
     };
-    yield* streamSnapshot(pool, checked, snapshot);
+    yield* streamSnapshot(pool, checked, snapshot, prepare && ((client) => prepare(client, images)));
   } catch (error) {
     throw selectionError(error, dataset, selection ?? {}, option);
   }

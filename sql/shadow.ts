@@ -2,6 +2,7 @@ import { actAs } from './acting-user.ts';
 import type { UnclassifiedImage, Verdict } from './backlog.ts';
 import { type ClientBase, errorCode, type Pool, type Queryable, transaction } from './database.ts';
 import { lockLiveModel } from './promotions.ts';
+import type { StoredImages } from './stored-images.ts';
 
 /** What a dataset's shadow has said so far; all zero when there is none. */
 export interface ShadowState {
@@ -22,28 +23,36 @@ export interface ShadowState {
   error: string | null;
 }
 
-/** @throws HubError NOT_FOUND only through the caller's getDataset; a dataset that is not there has no shadow. */
-export async function readShadow(db: Queryable, dataset: string): Promise<ShadowState> {
-  const { rows } = await db.query<Pick<ShadowState, 'model' | 'liveModel' | 'since' | 'startedBy'>>(
-    `select d.shadow_model_id as model, d.live_model_id as "liveModel", s.started_at as since, s.started_by as "startedBy"
-     from imagehub.datasets d
-     left join imagehub.shadows s on s.dataset = d.name and s.ended_at is null and s.model_id = d.shadow_model_id
-     where d.name = $1`,
-    [dataset],
-  );
-  const state = rows[0] ?? { model: null, liveModel: null, since: null, startedBy: null };
-  const counts = await db.query<Pick<ShadowState, 'predicted' | 'failed' | 'compared' | 'agree' | 'error'>>(
-    `select count(*) filter (where p.prediction >= 0) as predicted,
-            count(*) filter (where p.prediction < 0) as failed,
-            count(*) filter (where p.prediction >= 0 and i.prediction >= 0 and i.model_id = $3) as compared,
-            count(*) filter (where p.prediction >= 0 and i.prediction = p.prediction and i.model_id = $3) as agree,
-            min(p.error) as error
-     from imagehub.predictions p
-     join public."${dataset}" i on i.dataset = $1 and i.id = p.id and i.sha256 is not distinct from p.sha256
-     where p.model_id = $2`,
-    [dataset, state.model, state.liveModel],
-  );
-  return { dataset, ...state, ...counts.rows[0]! };
+/**
+ * Reads it, all as of one moment.
+ * @param stored where the dataset's images are; a dataset that is not there has no shadow
+ */
+export async function readShadow(stored: StoredImages, pool: Pool, dataset: string): Promise<ShadowState> {
+  const columns = ['sha256', 'prediction', 'model_id'];
+  return stored.query(pool, { dataset, columns }, async (client, { relation }) => {
+    const { rows } = await client.query<Pick<ShadowState, 'model' | 'liveModel' | 'since' | 'startedBy'>>(
+      `select d.shadow_model_id as model, d.live_model_id as "liveModel", s.started_at as since, s.started_by as "startedBy"
+       from imagehub.datasets d
+       left join imagehub.shadows s on s.dataset = d.name and s.ended_at is null and s.model_id = d.shadow_model_id
+       where d.name = $1`,
+      [dataset],
+    );
+    const state = rows[0] ?? { model: null, liveModel: null, since: null, startedBy: null };
+    const counts = await client.query<
+      Pick<ShadowState, 'predicted' | 'failed' | 'compared' | 'agree' | 'error'>
+    >(
+      `select count(*) filter (where p.prediction >= 0) as predicted,
+              count(*) filter (where p.prediction < 0) as failed,
+              count(*) filter (where p.prediction >= 0 and i.prediction >= 0 and i.model_id = $3) as compared,
+              count(*) filter (where p.prediction >= 0 and i.prediction = p.prediction and i.model_id = $3) as agree,
+              min(p.error) as error
+       from imagehub.predictions p
+       join ${relation} i on i.dataset = $1 and i.id = p.id and i.sha256 is not distinct from p.sha256
+       where p.model_id = $2`,
+      [dataset, state.model, state.liveModel],
+    );
+    return { dataset, ...state, ...counts.rows[0]! };
+  });
 }
 
 /**

@@ -37,6 +37,11 @@ export interface StoredRowsRequest extends IdRange {
   limit?: number | undefined;
   /** Called once, before the first row comes, with how many are selected; it takes a pass over the table. */
   counted?: ((images: number) => void) | undefined;
+  /**
+   * Called once, before the first row comes: looks at the selected images in SQL, in the same snapshot, and says which of them
+   * are read. That may name columns that the selection names, and `id`, `known_label` and `ingested_at`.
+   */
+  choose?: ((client: PoolClient, images: ImagesInSql) => Promise<Selection>) | undefined;
 }
 
 /** A dataset's images as SQL has them, within one transaction. */
@@ -62,6 +67,11 @@ export interface SqlRequest extends IdRange {
   option?: string | undefined;
   /** Other conditions in SQL that they use. */
   conditions?: readonly string[] | undefined;
+  /**
+   * Makes temporary tables of the images, first of all: after it nothing can be written. The selection's condition, which is a
+   * user's, is not to be run by it.
+   */
+  prepare?: ((client: PoolClient, images: ImagesInSql) => Promise<unknown>) | undefined;
   /** Left out: one of its own. */
   snapshot?: HeldSnapshot | undefined;
 }

@@ -12,9 +12,10 @@ export async function* sqlRows(
   limits: ChunkLimits,
 ): AsyncGenerator<RowChunk> {
   await countRows(client, images, request);
+  const chosen = await chooseRows(client, images, request);
   // Else rows with their images would be sorted, on disk.
   if (request.order !== 'any') await client.query('set local enable_sort = off');
-  yield* copyOut(client, rowsSql(images, request, columnsSql(request.columns)), limits);
+  yield* copyOut(client, rowsSql(images, chosen, columnsSql(request.columns)), limits);
 }
 
 /** Tells how many are selected, where that is asked for. */
@@ -28,6 +29,15 @@ export async function countRows(
     `select count(*) as images from ${selectionSql(images, selection)} and (${condition ?? 'true'})`,
   );
   counted(rows[0]!.images);
+}
+
+/** The request with the selection that is left of it, where somebody chooses. */
+export async function chooseRows(
+  client: PoolClient,
+  images: ImagesInSql,
+  request: StoredRowsRequest,
+): Promise<StoredRowsRequest> {
+  return request.choose ? { ...request, selection: await request.choose(client, images) } : request;
 }
 
 /** The statement for rows that are asked for. @param list what stands after SELECT */

@@ -1,5 +1,5 @@
 import { errorText, HubError } from '../../errors.ts';
-import { type Pool, type PoolClient, transaction } from '../../sql/database.ts';
+import { type PoolClient, transaction } from '../../sql/database.ts';
 import {
   countUnmeasured,
   endAlert,
@@ -12,7 +12,7 @@ import {
 } from '../../sql/drift-monitors.ts';
 import { insertNotice } from '../../sql/drift-notices.ts';
 import { insertDriftReport } from '../../sql/drift-reports.ts';
-import { compareWindows, type Reference } from './drift.ts';
+import { compareWindows, type DriftContext, type Reference } from './drift.ts';
 import { judge, type Measure, type MeasureValue } from './measures.ts';
 import type { DriftReport } from './report.ts';
 
@@ -53,11 +53,14 @@ export interface Check {
  * of processes may call it: each check is done by one of them, and one that is killed leaves it to another.
  * @returns undefined: none is due, or another process does it
  */
-export async function checkNextMonitor(pool: Pool, signal?: AbortSignal): Promise<Check | undefined> {
-  return await transaction(pool, async (client) => {
+export async function checkNextMonitor(
+  context: DriftContext,
+  signal?: AbortSignal,
+): Promise<Check | undefined> {
+  return await transaction(context.pool, async (client) => {
     const monitor = await holdDueMonitor(client);
     if (!monitor) return undefined;
-    const { report, problem } = await compareNow(pool, monitor, signal);
+    const { report, problem } = await compareNow(context, monitor, signal);
     const raised: Crossing[] = [];
     const ended: (Crossing | GivenUp)[] = [];
     if (report) {
@@ -113,23 +116,21 @@ function whyMissing({ missing }: DriftReport, measure: string): string {
 
 /** The window that ends now. */
 async function compareNow(
-  pool: Pool,
+  context: DriftContext,
   monitor: Monitor,
   signal: AbortSignal | undefined,
 ): Promise<{ report: DriftReport | null; problem: string | null }> {
   const now = new Date();
   const window = { since: new Date(now.getTime() - monitor.windowSeconds * 1000), until: now };
   try {
-    const [report] = await transaction(pool, (client) =>
-      compareWindows(client, {
-        dataset: monitor.dataset,
-        by: monitor.by,
-        windows: [window],
-        reference: resolve(monitor, now),
-        sample: monitor.reference.sample,
-        ...(signal && { signal }),
-      }),
-    );
+    const [report] = await compareWindows(context, {
+      dataset: monitor.dataset,
+      by: monitor.by,
+      windows: [window],
+      reference: resolve(monitor, now),
+      sample: monitor.reference.sample,
+      ...(signal && { signal }),
+    });
     return { report: report!, problem: tooFew(report!, monitor.minImages) };
   } catch (error) {
     if (error instanceof HubError && error.code === 'INTERRUPTED') throw error;

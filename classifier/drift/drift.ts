@@ -1,14 +1,15 @@
 import { HubError } from '../../errors.ts';
-import { type ClientBase, type Pool, transaction } from '../../sql/database.ts';
-import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { type Pool, transaction } from '../../sql/database.ts';
+import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
 import { insertDriftReport } from '../../sql/drift-reports.ts';
 import {
   countSide,
-  readDriftRows,
+  driftRequest,
   type ReferenceRows,
   type TimeColumn,
   type TimeSpan,
 } from '../../sql/drift-rows.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import { describeSelection, type Sample } from '../../sql/selection.ts';
 import { trainingRunOf } from '../../sql/training-sets.ts';
 import { compareWindow, type DriftReport } from './report.ts';
@@ -39,54 +40,60 @@ export interface DriftRequest {
  * columns beside it, once.
  * @throws HubError NOT_FOUND; USAGE when the reference has no image, or there is no training to refer to; INTERRUPTED
  */
-export async function reportDrift(pool: Pool, request: DriftRequest): Promise<DriftReport[]> {
-  return await transaction(pool, async (client) => {
-    const reports = await compareWindows(client, request);
+export async function reportDrift(context: DriftContext, request: DriftRequest): Promise<DriftReport[]> {
+  const reports = await compareWindows(context, request);
+  await transaction(context.pool, async (client) => {
     for (const report of reports) await insertDriftReport(client, report);
-    return reports;
   });
+  return reports;
 }
 
-/**
- * The same without storing the reports.
- * @param client at the beginning of a transaction
- */
-export async function compareWindows(client: ClientBase, request: DriftRequest): Promise<DriftReport[]> {
+/** Where images are read from. */
+export interface DriftContext {
+  pool: Pool;
+  stores: ImageStores;
+}
+
+/** The same without storing the reports. */
+export async function compareWindows(
+  { pool, stores }: DriftContext,
+  request: DriftRequest,
+): Promise<DriftReport[]> {
   const [first, last] = [request.windows[0]!, request.windows.at(-1)!];
-  // The first statement that reads fixes the moment.
-  await client.query('set transaction isolation level repeatable read');
-  const dataset = await getDataset(client, request.dataset);
-  const trainedBy = dataset.liveModelId === null ? null : await trainingRunOf(client, dataset.liveModelId);
+  const dataset = await getAnyDataset(pool, request.dataset);
+  const trainedBy = dataset.liveModelId === null ? null : await trainingRunOf(pool, dataset.liveModelId);
   const resolved = resolveReference(request.reference, first.since, trainedBy, dataset);
   const { rows, span } = resolved;
   // Reports are told apart by it.
   const words = [resolved.words, describeSelection({ sample: request.sample })].filter(Boolean).join(', ');
-  await readDriftRows(client, {
-    dataset: dataset.name,
+  const read = driftRequest(dataset.name, {
     by: request.by,
     reference: rows,
     windows: { since: first.since, until: last.until },
     sample: request.sample ?? null,
     trainedBy,
   });
-  const reference = await countSide(client, 'reference');
-  if (reference.images === 0) {
-    throw new HubError('USAGE', `The reference, ${words}, has no image of ${dataset.name}.`, {
-      hint:
-        request.by === 'captured'
-          ? 'Choose another with --reference-since and --reference-until, or go --by ingested: an image need not say when it was captured.'
-          : 'Choose another with --reference-since and --reference-until.',
-    });
-  }
-  const reports: DriftReport[] = [];
-  for (const window of request.windows) {
-    if (request.signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted: nothing was stored.');
-    const chosen = { dataset, by: request.by, comparedWith: words, reference: span, window };
-    reports.push(await compareWindow(client, chosen, reference));
-    request.onWindow?.(reports.length, request.windows.length);
-  }
-  return reports;
+  return stores[dataset.store].images.query(pool, read, async (client) => {
+    const reference = await countSide(client, 'reference');
+    if (reference.images === 0) throw noReference(dataset, request, words);
+    const reports: DriftReport[] = [];
+    for (const window of request.windows) {
+      if (request.signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted: nothing was stored.');
+      const chosen = { dataset, by: request.by, comparedWith: words, reference: span, window };
+      reports.push(await compareWindow(client, chosen, reference));
+      request.onWindow?.(reports.length, request.windows.length);
+    }
+    return reports;
+  });
 }
+
+const noReference = ({ name }: Dataset, { by }: DriftRequest, words: string): HubError =>
+  new HubError('USAGE', `The reference, ${words}, has no image of ${name}.`, {
+    hint:
+      by === 'captured'
+        ? 'Choose another with --reference-since and --reference-until, or go --by ingested: an image need not say when it was captured.'
+        : 'Choose another with --reference-since and --reference-until.',
+  });
 
 function resolveReference(
   reference: Reference,

@@ -1,6 +1,5 @@
 import { HubError } from '../../errors.ts';
-import type { Pool } from '../../sql/database.ts';
-import { getDataset } from '../../sql/datasets.ts';
+import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
 import {
   insertMonitor,
   type Monitor,
@@ -8,6 +7,7 @@ import {
   type NewMonitor,
 } from '../../sql/drift-monitors.ts';
 import type { Sample } from '../../sql/selection.ts';
+import type { DriftContext } from './drift.ts';
 
 /**
  * Adds a drift monitor; the first check is due at once.
@@ -15,34 +15,42 @@ import type { Sample } from '../../sql/selection.ts';
  * @throws HubError NOT_FOUND, USAGE
  */
 export async function addMonitor(
-  pool: Pool,
+  context: DriftContext,
   monitor: Omit<NewMonitor, 'reference'> & {
     reference: MonitorReference | null;
     sample?: Sample | null | undefined;
   },
 ): Promise<Monitor> {
   if (monitor.webhook !== null) checkWebhook(monitor.webhook);
-  await getDataset(pool, monitor.dataset);
+  const dataset = await getAnyDataset(context.pool, monitor.dataset);
   const { sample, ...asked } = monitor;
-  const reference = monitor.reference ?? (await imagesUntilNow(pool, monitor));
-  return await insertMonitor(pool, { ...asked, reference: { ...reference, ...(sample && { sample }) } });
+  const reference = monitor.reference ?? (await imagesUntilNow(context, dataset, monitor));
+  return await insertMonitor(context.pool, {
+    ...asked,
+    reference: { ...reference, ...(sample && { sample }) },
+  });
 }
 
 /** @throws HubError USAGE when there are too few: it would never say anything */
 async function imagesUntilNow(
-  pool: Pool,
-  { dataset, by, minImages }: Pick<NewMonitor, 'dataset' | 'by' | 'minImages'>,
+  { pool, stores }: DriftContext,
+  { name: dataset, store }: Dataset,
+  { by, minImages }: Pick<NewMonitor, 'by' | 'minImages'>,
 ): Promise<MonitorReference> {
   const now = new Date();
-  const { rows } = await pool.query<{ images: number }>(
-    `select count(*) as images from (
-       select from public."${dataset}" where ${by}_at < $1 limit $2) enough`,
-    [now, minImages],
-  );
-  if (rows[0]!.images < minImages) {
+  const column = `${by}_at`;
+  const request = { dataset, columns: [column] };
+  const images = await stores[store].images.query(pool, request, async (client, { relation }) => {
+    const { rows } = await client.query<{ images: number }>(
+      `select count(*) as images from (select from ${relation} where ${column} < $1 limit $2) enough`,
+      [now, minImages],
+    );
+    return rows[0]!.images;
+  });
+  if (images < minImages) {
     throw new HubError(
       'USAGE',
-      `${dataset} has ${rows[0]!.images} images to compare with; a reference takes ${minImages}.`,
+      `${dataset} has ${images} images to compare with; a reference takes ${minImages}.`,
       { hint: 'Choose the reference with --reference-since, --reference-until or --reference training.' },
     );
   }

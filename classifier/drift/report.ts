@@ -93,7 +93,7 @@ export const CALIBRATION_MIN_IMAGES = 200;
 
 /**
  * Compares one window with the reference.
- * @param client after `readDriftRows`, in its transaction
+ * @param client with what `driftRequest` asks for
  * @param referenceCounts of the reference, counted once for all windows
  */
 export async function compareWindow(

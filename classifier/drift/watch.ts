@@ -2,19 +2,18 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { errorText } from '../../errors.ts';
 import type { Logger } from '../../log.ts';
 import type { Metrics } from '../../metrics.ts';
-import type { Pool } from '../../sql/database.ts';
 import { listMonitors, readNewestMeasures } from '../../sql/drift-monitors.ts';
 import { claimNotices, type Notice, settleNotice } from '../../sql/drift-notices.ts';
 import { Troubles } from '../../troubles.ts';
 import { type Check, checkNextMonitor, crossingText } from './check.ts';
+import type { DriftContext } from './drift.ts';
 import { DELIVERED_WITHIN_S, postWebhook, type WebhookOptions } from './webhook.ts';
 
 /** Whether a check is due, or a webhook waits. */
 const LOOK_EVERY_MS = 5000;
 const TROUBLE = 'drift cannot be watched';
 
-export interface DriftWatchOptions {
-  pool: Pool;
+export interface DriftWatchOptions extends DriftContext {
   log: Logger;
   metrics: Metrics;
   signal: AbortSignal;
@@ -50,9 +49,9 @@ export async function watchDrift(options: DriftWatchOptions): Promise<void> {
 }
 
 async function doChecks(options: DriftWatchOptions): Promise<void> {
-  const { pool, signal } = options;
+  const { signal } = options;
   while (!signal.aborted) {
-    const check = await checkNextMonitor(pool, signal);
+    const check = await checkNextMonitor(options, signal);
     if (!check) return;
     tell(options, check);
   }

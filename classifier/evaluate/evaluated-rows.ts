@@ -95,7 +95,7 @@ export function refuseEmpty(
   }
   if (labelled === 0) {
     throw new HubError('USAGE', `None of the ${selected} images in ${dataset}${which} has a known label.`, {
-      hint: `Label some: update ${dataset} set known_label = … where id = …`,
+      hint: `Label some: imagehub relabel ${dataset} --id … --class …`,
     });
   }
   if (includeTrained || labelled > trained) return;

@@ -3,10 +3,13 @@ import { HubError } from '../../errors.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
 import { RowReader } from '../../sql/binary-rows.ts';
 import { copyOut } from '../../sql/copy-out.ts';
-import { type Pool, transaction } from '../../sql/database.ts';
+import type { Pool } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
 import { joinFeatures } from '../../sql/features.ts';
-import { checkCounts, chosenRows, countRows, type LabelledRows } from '../labelled-rows.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
+import { type Selection, selectionSql } from '../../sql/selection.ts';
+import type { ImagesInSql } from '../../sql/stored-images.ts';
+import { chooseLabelled, type LabelledRows } from '../labelled-rows.ts';
 import { type LabelledImages, memory } from '../training-data.ts';
 import { computeHint } from './backbone.ts';
 import { bytesOf, unpackVector } from './precision.ts';
@@ -37,20 +40,17 @@ const SHA256_BYTES = 32;
  * INTERRUPTED when `signal` is aborted
  */
 export async function readFeatureData(
-  pool: Pool,
+  { pool, stores }: { pool: Pool; stores: ImageStores },
   dataset: Dataset,
   backbone: StoredBackbone,
   options: FeatureDataOptions,
 ): Promise<FeatureData> {
-  return transaction(pool, async (client) => {
-    // Read only: a condition is the user's SQL, and must not change anything.
-    await client.query('set transaction isolation level repeatable read, read only');
-    const { perClass } = await countRows(client, dataset, options);
-    const total = perClass.reduce((sum, images) => sum + images, 0);
-    checkCounts(dataset, total, perClass, options);
+  const request = { dataset: dataset.name, selection: options, columns: ['sha256', 'image_base64'] };
+  return stores[dataset.store].images.query(pool, request, async (client, images) => {
+    const { selection, total } = await chooseLabelled(client, images, dataset, options);
     const collector = new Collector(backbone, dataset.classes.length, total, options);
     let read = 0;
-    for await (const { bytes, rows } of copyOut(client, featuresSql(dataset, backbone.id, options), CHUNK)) {
+    for await (const { bytes, rows } of copyOut(client, featuresSql(images, backbone.id, selection), CHUNK)) {
       if (options.signal?.aborted) {
         throw new HubError(
           'INTERRUPTED',
@@ -65,11 +65,11 @@ export async function readFeatureData(
   });
 }
 
-function featuresSql(dataset: Dataset, backbone: number, options: LabelledRows): string {
+function featuresSql(images: ImagesInSql, backbone: number, selection: Selection): string {
   return `
     select i.id, i.known_label, coalesce(i.sha256, sha256(decode(i.image_base64, 'base64'))), f.vector, f.error
-      from (select i.id from ${chosenRows(dataset, options)}) chosen
-      join public."${dataset.name}" i on i.dataset = '${dataset.name}' and i.id = chosen.id
+      from (select i.id from ${selectionSql(images, selection)}) chosen
+      join ${images.relation} i on i.dataset = '${images.dataset}' and i.id = chosen.id
       ${joinFeatures(backbone)}
      order by i.id`;
 }

@@ -51,7 +51,7 @@ export function refusePixelSettings({
  * @throws HubError NOT_FOUND: the backbone
  */
 export async function featureSubject(
-  { pool, signal, onRead }: TrainingContext,
+  { pool, stores, signal, onRead }: TrainingContext,
   dataset: Dataset,
   name: string,
   request: TrainingRequest,
@@ -62,7 +62,8 @@ export async function featureSubject(
     threshold: null,
     async read() {
       const rows = labelledRows(request, options);
-      const data = await readFeatureData(pool, dataset, backbone, { ...rows, signal, onProgress: onRead });
+      const context = { pool, stores };
+      const data = await readFeatureData(context, dataset, backbone, { ...rows, signal, onProgress: onRead });
       const onnx = await readBackboneBytes(pool, backbone.id);
       const { features } = backbone;
       const standard = measureStandard(data.inputs, features, trainedOn(data.labels.length, options));

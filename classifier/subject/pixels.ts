@@ -9,7 +9,7 @@ import { labelledRows, sizeText, type SubjectPlan } from './subject.ts';
 
 /** Grey pixels of images of one size. @throws HubError USAGE for settings that contradict each other */
 export function pixelSubject(
-  { pool, maxPixels, signal, onRead }: TrainingContext,
+  { pool, stores, maxPixels, signal, onRead }: TrainingContext,
   dataset: Dataset,
   request: TrainingRequest,
   options: TrainingOptions,
@@ -21,7 +21,7 @@ export function pixelSubject(
     async read() {
       const rows = labelledRows(request, options);
       const { size } = request;
-      const data = await readTrainingData(pool, dataset, {
+      const data = await readTrainingData({ pool, stores }, dataset, {
         ...rows,
         size,
         maxPixels,

@@ -150,7 +150,7 @@ function nothingToSay(dataset: string, model: number, selection: Selection, with
   const which = shown ? ` (${shown})` : '';
   if (withoutScores === 0) {
     return new HubError('USAGE', `There are no labelled images in ${dataset}${which}.`, {
-      hint: `Label some: update ${dataset} set known_label = … where id = …`,
+      hint: `Label some: imagehub relabel ${dataset} --id … --class …`,
     });
   }
   return new HubError(

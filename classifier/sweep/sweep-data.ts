@@ -3,6 +3,7 @@ import type { Pool } from 'pg';
 import { HubError } from '../../errors.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
 import type { Dataset } from '../../sql/datasets.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import type { Selection } from '../../sql/selection.ts';
 import { readFeatureData } from '../features/feature-data.ts';
 import type { LabelledRows } from '../labelled-rows.ts';
@@ -28,13 +29,19 @@ export interface WindowData {
   sha256: string;
 }
 
+/** Where images are read from. */
+interface SweepContext {
+  pool: Pool;
+  stores: ImageStores;
+}
+
 /** At least two windows are held, as a slot may begin with the next while another ends the last; more as far as they fit. */
 const LEAST_HELD = 2;
 const BYTES_HELD = 1024 ** 3;
 
 /** Reads each window's images once for all the cells of a process, into memory that their threads share. */
 export class SweepData {
-  readonly #pool: Pool;
+  readonly #context: SweepContext;
   readonly #dataset: Dataset;
   readonly #spec: SweepSpec;
   readonly #maxPixels: number;
@@ -46,12 +53,12 @@ export class SweepData {
 
   /** @param backbone that of the specification */
   constructor(
-    pool: Pool,
+    context: SweepContext,
     dataset: Dataset,
     spec: SweepSpec,
     { maxPixels, backbone }: { maxPixels: number; backbone: StoredBackbone | null },
   ) {
-    this.#pool = pool;
+    this.#context = context;
     this.#dataset = dataset;
     this.#spec = spec;
     this.#maxPixels = maxPixels;
@@ -117,11 +124,11 @@ export class SweepData {
   async #images({ size, ...rows }: LabelledRows & { size: Size | null }): Promise<SweepImages> {
     const backbone = this.#backbone;
     if (backbone) {
-      const data = await readFeatureData(this.#pool, this.#dataset, backbone, { ...rows, shared: true });
+      const data = await readFeatureData(this.#context, this.#dataset, backbone, { ...rows, shared: true });
       return { ...data, width: backbone.features, size: null };
     }
     const options = { ...rows, size, maxPixels: this.#maxPixels, shared: true };
-    const { width, height, ...data } = await readTrainingData(this.#pool, this.#dataset, options);
+    const { width, height, ...data } = await readTrainingData(this.#context, this.#dataset, options);
     return { ...data, width: width * height, size: { width, height } };
   }
 }

@@ -4,7 +4,7 @@ import { PartInterrupted } from '../../jobs/job.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../../sql/checkpoints.ts';
 import { type PoolClient, transaction } from '../../sql/database.ts';
-import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { type Dataset, getAnyDataset, getDataset } from '../../sql/datasets.ts';
 import { changeState } from '../../sql/jobs.ts';
 import { finishRun, stopRun } from '../../sql/runs.ts';
 import * as cells from '../../sql/sweeps.ts';
@@ -37,13 +37,10 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
   unit: 'billion multiplications',
 
   /** Stores the sweep and its cells; those that are there already stay as they are. */
-  async cut({ pool }: JobContext, { dataset: name, parameters: spec }): Promise<Part<SweepPart>[]> {
-    const dataset = await getDataset(pool, name);
-    const windows = await transaction(pool, async (client) => {
-      // Read only: conditions are the user's SQL, and must not change anything.
-      await client.query('set transaction read only');
-      return dataWindows(client, name, spec);
-    });
+  async cut(context: JobContext, { dataset: name, parameters: spec }): Promise<Part<SweepPart>[]> {
+    const { pool } = context;
+    const dataset = await (spec.backbone === undefined ? getAnyDataset : getDataset)(pool, name);
+    const windows = await dataWindows(context, dataset, spec);
     const backbone = await backboneOf(pool, spec);
     if (backbone) await checkFeatures(pool, dataset, backbone, spec);
     const planned = planCells(dataset, spec, windows, backbone);
@@ -61,7 +58,7 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
   },
 
   async open(context: JobContext, job: Job<SweepSpec>): Promise<Workshop<SweepSpec, SweepPart>> {
-    const dataset = await getDataset(context.pool, job.dataset);
+    const dataset = await getAnyDataset(context.pool, job.dataset);
     return new SweepWorkshop(context, job, dataset, await backboneOf(context.pool, job.parameters));
   },
 
@@ -105,7 +102,7 @@ class SweepWorkshop implements Workshop<SweepSpec, SweepPart> {
     this.#job = job;
     this.#backbone = backbone;
     const { maxPixels } = context.config;
-    this.#data = new SweepData(context.pool, dataset, job.parameters, { maxPixels, backbone });
+    this.#data = new SweepData(context, dataset, job.parameters, { maxPixels, backbone });
     this.#threads = new CellThreads(context.config.jobParts, context.log);
   }
 

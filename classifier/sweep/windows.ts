@@ -1,6 +1,15 @@
-import type { PoolClient } from 'pg';
 import { HubError } from '../../errors.ts';
-import { checkSelection, describeSelection, type Selection, selectionSql } from '../../sql/selection.ts';
+import type { Pool, PoolClient } from '../../sql/database.ts';
+import type { Dataset } from '../../sql/datasets.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
+import {
+  checkBeforehand,
+  checkSelection,
+  describeSelection,
+  type Selection,
+  selectionSql,
+} from '../../sql/selection.ts';
+import type { ImagesInSql } from '../../sql/stored-images.ts';
 import type { SweepSpec, WindowLength } from './spec.ts';
 
 /** Images that cells are trained on, by the name that tables show; null: all that are labelled. */
@@ -13,21 +22,24 @@ export interface DataWindow extends Selection {
 /**
  * The windows of data that a sweep trains on: one per condition and stretch of time. Stretches in which no labelled image
  * was ingested are left out.
- * @param client in a transaction that is read only
  * @throws HubError USAGE when a condition is none, or there is no labelled image
  */
 export async function dataWindows(
-  client: PoolClient,
-  dataset: string,
+  { pool, stores }: { pool: Pool; stores: ImageStores },
+  { name: dataset, store }: Pick<Dataset, 'name' | 'store'>,
   spec: Pick<SweepSpec, 'where' | 'since' | 'until' | 'windows' | 'cumulative' | 'testWhere'>,
 ): Promise<DataWindow[]> {
-  if (spec.testWhere !== null) await checkSelection(client, dataset, { where: spec.testWhere });
+  const { images } = stores[store];
+  await checkBeforehand(images, pool, dataset, { where: spec.testWhere });
   const [since, until] = [spec.since, spec.until].map((time) => (time === null ? null : new Date(time)));
   const windows: DataWindow[] = [];
   for (const where of spec.where.length > 0 ? spec.where : [null]) {
-    const whole: Selection = { where, since: since!, until: until! };
-    await checkSelection(client, dataset, whole);
-    windows.push(...(await cut(client, dataset, whole, spec.windows, spec.cumulative)));
+    const selection: Selection = { where, since: since!, until: until! };
+    const found = await images.query(pool, { dataset, selection }, async (client, inSql) => {
+      await checkSelection(client, inSql, selection);
+      return cut(client, inSql, selection, spec.windows, spec.cumulative);
+    });
+    windows.push(...found);
   }
   if (windows.every(({ images }) => images === 0)) {
     throw new HubError('USAGE', `There are no labelled images in ${dataset} to train on.`, {
@@ -42,12 +54,12 @@ const SHOWN: Record<WindowLength, number> = { hour: 13, day: 10, week: 10, month
 
 async function cut(
   client: PoolClient,
-  dataset: string,
+  images: ImagesInSql,
   { where, since, until }: Selection,
   length: WindowLength | null,
   cumulative: boolean,
 ): Promise<DataWindow[]> {
-  const rows = `${selectionSql(dataset, { where, since, until })} and i.known_label is not null`;
+  const rows = `${selectionSql(images, { where, since, until })} and i.known_label is not null`;
   if (length === null) {
     const counted = await client.query<{ images: number }>(`select count(*) as images from ${rows}`);
     const label = describeSelection({ where, since, until }) || null;

@@ -4,6 +4,7 @@ import { trainDataset } from '../../classifier/train-dataset.ts';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
 import { CLASSIC_MANIFEST, testPipeline, until } from '../support/pipeline.ts';
+import { POSTGRES_STORES } from '../support/stores.ts';
 
 test('a model trained on what was ingested is taken up by the running pipeline when it is promoted', async () => {
   await using pipeline = await testPipeline({ labelFrom: 'first-character' });
@@ -18,9 +19,13 @@ test('a model trained on what was ingested is taken up by the running pipeline w
   await produce(0, 1500);
   await pipeline.startIngest();
   await pipeline.drained();
-  const { model } = await trainDataset({ pool, maxPixels: config.maxPixels }, dataset, {
-    options: { epochs: 5 },
-  });
+  const { model } = await trainDataset(
+    { pool, stores: POSTGRES_STORES, maxPixels: config.maxPixels },
+    dataset,
+    {
+      options: { epochs: 5 },
+    },
+  );
   const { promotionNo } = await promote(pool, dataset, model);
 
   const classified = async () => {

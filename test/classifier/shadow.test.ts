@@ -11,6 +11,7 @@ import { digitsDataset } from '../support/image-rows.ts';
 import { LINEAR_MANIFEST, linearModel } from '../support/linear-model.ts';
 import { CLASSIC_MANIFEST, TEN } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
+import { POSTGRES_STORES } from '../support/stores.ts';
 
 const register = (pool: HubPool, digit: number, dataset = 'mnist') =>
   registerModel(pool, {
@@ -76,7 +77,10 @@ describe('a shadow', () => {
       { model: candidate, ended: true },
       { model: other, ended: true },
     ]);
-    expect(await showShadow(pool, 'mnist')).toMatchObject({ model: null, predicted: 0 });
+    expect(await showShadow({ pool, stores: POSTGRES_STORES }, 'mnist')).toMatchObject({
+      model: null,
+      predicted: 0,
+    });
   });
 
   test('that goes live is none any more, and what was live may become one', async () => {

@@ -14,6 +14,7 @@ import { insertDigits } from '../support/digit-rows.ts';
 import { digitPng } from '../support/digits.ts';
 import { digitsDataset, insertImage } from '../support/image-rows.ts';
 import { freshDatabase } from '../support/servers.ts';
+import { POSTGRES_STORES } from '../support/stores.ts';
 
 const maxPixels = 1e6;
 
@@ -21,14 +22,19 @@ const maxPixels = 1e6;
 const QUICK = { hidden: [16], epochs: 1 };
 
 const quickly = (pool: HubPool, request: TrainingRequest = {}) =>
-  trainDataset({ pool, maxPixels }, 'mnist', { ...request, options: { ...QUICK, ...request.options } });
+  trainDataset({ pool, stores: POSTGRES_STORES, maxPixels }, 'mnist', {
+    ...request,
+    options: { ...QUICK, ...request.options },
+  });
 
 test('training on the table’s labelled rows registers a model that reads digits it has not seen', async () => {
   await using db = await freshDatabase();
   await digitsDataset(db.pool);
   await insertDigits(db.pool, 'mnist', { folder: 'train', from: 0, count: 2000 });
   await insertDigits(db.pool, 'mnist', { folder: 'held', from: 2000, count: 400, labelled: false });
-  const trained = await trainDataset({ pool: db.pool, maxPixels }, 'mnist', { options: { epochs: 6 } });
+  const trained = await trainDataset({ pool: db.pool, stores: POSTGRES_STORES, maxPixels }, 'mnist', {
+    options: { epochs: 6 },
+  });
 
   expect(trained).toMatchObject({
     dataset: 'mnist',
@@ -96,7 +102,9 @@ test('an interrupt leaves a cancelled run and no model', async () => {
   const whileTraining = new AbortController();
   const atTheEnd = new AbortController();
   const train = (signal: AbortSignal, hooks: object) =>
-    trainDataset({ pool: db.pool, maxPixels, signal, ...hooks }, 'mnist', { options: QUICK });
+    trainDataset({ pool: db.pool, stores: POSTGRES_STORES, maxPixels, signal, ...hooks }, 'mnist', {
+      options: QUICK,
+    });
   const attempts = [
     train(whileReading.signal, {}),
     train(whileTraining.signal, { onStep: () => whileTraining.abort() }),
@@ -164,7 +172,7 @@ test('training data is what inference will see: grey, over the dataset’s backg
   await insert('3', await transparent.png().toBuffer(), 0);
   const dataset = await getDataset(db.pool, 'mnist');
 
-  const data = await readTrainingData(db.pool, dataset, { maxPixels });
+  const data = await readTrainingData({ pool: db.pool, stores: POSTGRES_STORES }, dataset, { maxPixels });
   expect({ ...data, inputs: [...data.inputs], labels: [...data.labels] }).toMatchObject({
     width: 4,
     height: 4,
@@ -172,7 +180,10 @@ test('training data is what inference will see: grey, over the dataset’s backg
     labels: [0, 1, 0],
     perClass: [2, 1],
   });
-  const small = await readTrainingData(db.pool, dataset, { maxPixels, size: { width: 2, height: 1 } });
+  const small = await readTrainingData({ pool: db.pool, stores: POSTGRES_STORES }, dataset, {
+    maxPixels,
+    size: { width: 2, height: 1 },
+  });
   expect([...small.inputs.subarray(2)]).toEqual([200, 200, 100, 100]);
 });
 
@@ -188,7 +199,8 @@ test('a condition chooses the rows, and a limit draws from all of them by the se
     );
   }
   const dataset = await getDataset(db.pool, 'mnist');
-  const read = (options: object) => readTrainingData(db.pool, dataset, { maxPixels, ...options });
+  const read = (options: object) =>
+    readTrainingData({ pool: db.pool, stores: POSTGRES_STORES }, dataset, { maxPixels, ...options });
   const even = await read({ where: `known_label % 2 = 0 -- the even ones` });
   expect(even.perClass).toEqual([100, 0, 100, 0, 100, 0, 100, 0, 100, 0]);
   const drawn = await read({ limit: 100, seed: 1 });
@@ -202,7 +214,7 @@ test('a condition chooses the rows, and a limit draws from all of them by the se
 test('images are read a bounded number of characters at a time', async () => {
   await using db = await freshDatabase();
   await digitsDataset(db.pool);
-  // A real PNG behind which 3 MB of nothing lie: 12 of them are more than one fetch may hold.
+  // A real PNG behind which 3 MB of nothing lie: 12 of them are more than one chunk may hold.
   for (let n = 0; n < 12; n++) {
     const bytes = Buffer.concat([digitPng(n % 2, n), Buffer.alloc(3e6)]);
     await insertImage(db.pool, 'mnist', {
@@ -213,8 +225,11 @@ test('images are read a bounded number of characters at a time', async () => {
   }
   const steps: number[] = [];
   const dataset = await getDataset(db.pool, 'mnist');
-  await readTrainingData(db.pool, dataset, { maxPixels, onProgress: (read) => steps.push(read) });
-  expect(steps).toEqual([4, 8, 12]);
+  await readTrainingData({ pool: db.pool, stores: POSTGRES_STORES }, dataset, {
+    maxPixels,
+    onProgress: (read) => steps.push(read),
+  });
+  expect(steps).toEqual([5, 10, 12]);
 });
 
 test.each<[string, TrainingRequest, RegExp]>([

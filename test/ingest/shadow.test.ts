@@ -14,6 +14,7 @@ import { LINEAR_MANIFEST } from '../support/linear-model.ts';
 import { pickyModel } from '../support/picky-model.ts';
 import { CLASSIC_MANIFEST, TEN, testPipeline, type TestPipeline, until } from '../support/pipeline.ts';
 import { freshDatabase } from '../support/servers.ts';
+import { POSTGRES_STORES } from '../support/stores.ts';
 
 const register = (pool: HubPool, digit: number, dataset = 'digits') =>
   registerModel(pool, {
@@ -95,7 +96,7 @@ describe('beside the live model, a shadow', () => {
       { id: 'twice.png', ...row },
     ]);
     expect(await predictions(pool)).toHaveLength(2);
-    expect(await showShadow(pool, 'digits')).toMatchObject({
+    expect(await showShadow({ pool, stores: POSTGRES_STORES }, 'digits')).toMatchObject({
       model: candidate,
       liveModel: live,
       predicted: 2,
@@ -208,7 +209,7 @@ describe('beside the live model, a shadow', () => {
     expect(await ingest.metrics.registry.metrics()).toContain(
       `imagehub_shadow_predictions_total{dataset="digits",model="${picky}",outcome="failed"} 50`,
     );
-    expect(await showShadow(pool, 'digits')).toMatchObject({
+    expect(await showShadow({ pool, stores: POSTGRES_STORES }, 'digits')).toMatchObject({
       predicted: 50,
       failed: 50,
       error: expect.stringContaining('not finite'),

@@ -84,7 +84,7 @@ test('with Kudu away nothing is half made and nothing half dropped, and the erro
   await client.deleteTable(name);
 });
 
-test.each([['train'], ['duplicates'], ['similar', 'a', '--backbone', 'x']])(
+test.each([['features', '--backbone', 'x'], ['duplicates'], ['similar', 'a', '--backbone', 'x']])(
   '%s refuses a dataset in Kudu and says what works',
   async (...command) => {
     await using db = await freshDatabase();

@@ -23,7 +23,7 @@ const KUDU = [
   '/test/cli/sql[.]',
   '/test/kudu-copy/',
   '/test/kudu-store/',
-  '/test/image-store/(export|judging|reports|rows|selection)[.-]',
+  '/test/image-store/(drift|export|judging|reports|rows|selection|sweep|train)[.-]',
   '/test/indexer/kudu/',
   '/test/cli/kudu-copy',
   '/test/stack/up-kudu',

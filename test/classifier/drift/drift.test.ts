@@ -8,6 +8,7 @@ import { createDataset } from '../../../sql/datasets.ts';
 import { type DriftRow, hour, insertDriftRows, normals, predictions } from '../../support/drift-rows.ts';
 import { digitsDataset } from '../../support/image-rows.ts';
 import { freshDatabase, type TestDatabase, uniqueName } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 interface Sample {
   reference: number[];
@@ -42,13 +43,16 @@ async function dataset(reference: readonly DriftRow[], window: readonly DriftRow
 
 /** The second hour against the first. */
 async function compare(name: string, request: Partial<DriftRequest> = {}): Promise<DriftReport> {
-  const reports = await reportDrift(db.pool, {
-    dataset: name,
-    by: 'ingested',
-    windows: [{ since: hour(1), until: hour(2) }],
-    reference: { kind: 'before' },
-    ...request,
-  });
+  const reports = await reportDrift(
+    { pool: db.pool, stores: POSTGRES_STORES },
+    {
+      dataset: name,
+      by: 'ingested',
+      windows: [{ since: hour(1), until: hour(2) }],
+      reference: { kind: 'before' },
+      ...request,
+    },
+  );
   return reports[0]!;
 }
 
@@ -326,12 +330,15 @@ describe('a report', () => {
   test('has as many windows as asked for, each compared with the same reference', async () => {
     const name = await dataset(predictions([500, 500]), predictions([250, 250]));
     await insertDriftRows(db.pool, name, hour(2), predictions([400, 100]));
-    const reports = await reportDrift(db.pool, {
-      dataset: name,
-      by: 'ingested',
-      windows: [1, 2, 3].map((from) => ({ since: hour(from), until: hour(from + 1) })),
-      reference: { kind: 'before' },
-    });
+    const reports = await reportDrift(
+      { pool: db.pool, stores: POSTGRES_STORES },
+      {
+        dataset: name,
+        by: 'ingested',
+        windows: [1, 2, 3].map((from) => ({ since: hour(from), until: hour(from + 1) })),
+        reference: { kind: 'before' },
+      },
+    );
     expect(reports.map((each) => [each.reference.images, each.window.images])).toEqual([
       [1000, 500],
       [1000, 500],

@@ -12,6 +12,7 @@ import { createDataset, getDataset } from '../../../sql/datasets.ts';
 import { digitPixels, SIDE } from '../../support/digits.ts';
 import { TEN } from '../../support/pipeline.ts';
 import { freshDatabase, type TestDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 /** Streams of handwritten digits through the pipeline, each changed in a way that is known. */
 type Change = (pixels: Uint8Array) => Uint8Array;
@@ -51,12 +52,15 @@ async function stream(
 }
 
 async function compare(window: { since: Date; until: Date }): Promise<DriftReport> {
-  const [report] = await reportDrift(db.pool, {
-    dataset: 'digits',
-    by: 'ingested',
-    windows: [window],
-    reference,
-  });
+  const [report] = await reportDrift(
+    { pool: db.pool, stores: POSTGRES_STORES },
+    {
+      dataset: 'digits',
+      by: 'ingested',
+      windows: [window],
+      reference,
+    },
+  );
   return report!;
 }
 
@@ -74,7 +78,9 @@ beforeAll(async () => {
   await createDataset(db.pool, { name: 'digits', classes: TEN, labelFrom: 'first-character' });
   await stream(1500);
   const options = { hidden: [64], epochs: 5 };
-  const { model } = await trainDataset({ pool: db.pool, maxPixels: 1e6 }, 'digits', { options });
+  const { model } = await trainDataset({ pool: db.pool, stores: POSTGRES_STORES, maxPixels: 1e6 }, 'digits', {
+    options,
+  });
   await promote(db.pool, 'digits', model, null);
   const streamed = await stream(2500);
   reference = { kind: 'span', ...streamed.window };

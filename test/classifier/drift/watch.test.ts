@@ -14,6 +14,7 @@ import { digitsDataset } from '../../support/image-rows.ts';
 import { until } from '../../support/pipeline.ts';
 import { freePort } from '../../../stack/ports.ts';
 import { freshDatabase, type TestDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 import { startWebhook } from '../../support/webhook.ts';
 
 const HOUR_MS = 3_600_000;
@@ -44,17 +45,20 @@ async function monitored(
   const dataset = `watched_${++datasets}`;
   await digitsDataset(db.pool, dataset);
   await insertDriftRows(db.pool, dataset, ago(5), options.reference ?? BALANCED);
-  const { monitor } = await addMonitor(db.pool, {
-    dataset,
-    by: 'ingested',
-    everySeconds: 3600,
-    windowSeconds: 2 * 3600,
-    reference: { kind: 'span', since: null, until: { at: ago(3).toISOString() } },
-    thresholds: thresholds(options.limits ?? { psi: 0.25 }),
-    minImages: options.minImages ?? 100,
-    webhook: options.webhook ?? null,
-    sample: options.sample,
-  });
+  const { monitor } = await addMonitor(
+    { pool: db.pool, stores: POSTGRES_STORES },
+    {
+      dataset,
+      by: 'ingested',
+      everySeconds: 3600,
+      windowSeconds: 2 * 3600,
+      reference: { kind: 'span', since: null, until: { at: ago(3).toISOString() } },
+      thresholds: thresholds(options.limits ?? { psi: 0.25 }),
+      minImages: options.minImages ?? 100,
+      webhook: options.webhook ?? null,
+      sample: options.sample,
+    },
+  );
   return {
     dataset,
     monitor,
@@ -66,7 +70,7 @@ async function monitored(
     due: () => db.pool.query('update imagehub.drift_monitors set next_at = now() where id = $1', [monitor]),
     async check() {
       await this.due();
-      return (await checkNextMonitor(db.pool))!;
+      return (await checkNextMonitor({ pool: db.pool, stores: POSTGRES_STORES }))!;
     },
     state: async () => (await listMonitors(db.pool, dataset))[0]!,
     [Symbol.asyncDispose]: async () => void (await deleteMonitor(db.pool, monitor)),
@@ -84,6 +88,7 @@ function watching(options: Partial<DriftWatchOptions> = {}) {
   const stop = new AbortController();
   const webhook = { firstPauseMs: 10, answerWithinMs: 60_000 };
   const done = watchDrift({
+    stores: POSTGRES_STORES,
     pool: db.pool,
     log,
     metrics,
@@ -211,7 +216,7 @@ describe('a check', () => {
     });
     const { nextAt, checkedAt } = await watched.state();
     expect(nextAt.getTime()).toBeGreaterThan(checkedAt!.getTime());
-    expect(await checkNextMonitor(db.pool)).toBeUndefined();
+    expect(await checkNextMonitor({ pool: db.pool, stores: POSTGRES_STORES })).toBeUndefined();
   });
 
   test('is made by one process; if that is killed, by another', async () => {
@@ -223,12 +228,12 @@ describe('a check', () => {
     client.on('error', () => undefined);
     await client.query('begin');
     expect(await holdDueMonitor(client)).toMatchObject({ monitor: watched.monitor });
-    expect(await checkNextMonitor(db.pool)).toBeUndefined();
+    expect(await checkNextMonitor({ pool: db.pool, stores: POSTGRES_STORES })).toBeUndefined();
     const { rows } = await client.query<{ pid: number }>('select pg_backend_pid() as pid');
     await db.pool.query('select pg_terminate_backend($1, 10000)', [rows[0]!.pid]);
     client.release(true);
-    expect((await checkNextMonitor(db.pool))!.raised).toHaveLength(1);
-    expect(await checkNextMonitor(db.pool)).toBeUndefined();
+    expect((await checkNextMonitor({ pool: db.pool, stores: POSTGRES_STORES }))!.raised).toHaveLength(1);
+    expect(await checkNextMonitor({ pool: db.pool, stores: POSTGRES_STORES })).toBeUndefined();
   });
 
   test('of several processes side by side is made once, and all export what it found', async () => {
@@ -394,12 +399,17 @@ describe('a monitor', () => {
   test('without a reference compares with the images until now, if there are enough', async () => {
     const dataset = `watched_${++datasets}`;
     await digitsDataset(db.pool, dataset);
-    await expect(addMonitor(db.pool, { ...wanted, dataset, webhook: null })).rejects.toMatchObject({
+    await expect(
+      addMonitor({ pool: db.pool, stores: POSTGRES_STORES }, { ...wanted, dataset, webhook: null }),
+    ).rejects.toMatchObject({
       code: 'USAGE',
       hint: expect.stringContaining('--reference-since'),
     });
     await insertDriftRows(db.pool, dataset, ago(2), BALANCED);
-    const { monitor, reference } = await addMonitor(db.pool, { ...wanted, dataset, webhook: null });
+    const { monitor, reference } = await addMonitor(
+      { pool: db.pool, stores: POSTGRES_STORES },
+      { ...wanted, dataset, webhook: null },
+    );
     expect(reference).toEqual({ kind: 'span', since: null, until: { at: expect.any(String) } });
     await deleteMonitor(db.pool, monitor);
     await expect(deleteMonitor(db.pool, monitor)).rejects.toMatchObject({ code: 'NOT_FOUND' });
@@ -408,7 +418,9 @@ describe('a monitor', () => {
   test.each(['ftp://somewhere', 'nonsense', 'http://user:word@host/'])(
     'refuses the webhook %s',
     async (webhook) => {
-      await expect(addMonitor(db.pool, { ...wanted, dataset: 'any', webhook })).rejects.toMatchObject({
+      await expect(
+        addMonitor({ pool: db.pool, stores: POSTGRES_STORES }, { ...wanted, dataset: 'any', webhook }),
+      ).rejects.toMatchObject({
         code: 'USAGE',
       });
     },

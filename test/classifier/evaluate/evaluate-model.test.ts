@@ -45,7 +45,7 @@ async function evaluate(
 }
 
 const trainOn = (pool: HubPool, where: string, options: object = {}) =>
-  trainDataset({ pool, maxPixels: 1e6 }, 'mnist', {
+  trainDataset({ pool, stores: POSTGRES_STORES, maxPixels: 1e6 }, 'mnist', {
     where,
     options: { hidden: [16], epochs: 1, ...options },
   });

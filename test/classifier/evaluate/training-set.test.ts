@@ -6,12 +6,16 @@ import { listRuns } from '../../../sql/runs.ts';
 import { insertDigits } from '../../support/digit-rows.ts';
 import { digitsDataset, insertImage } from '../../support/image-rows.ts';
 import { freshDatabase } from '../../support/servers.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 import { QUICK as SWEPT, sweepHub } from '../../support/sweep-hub.ts';
 
 const QUICK = { hidden: [16], epochs: 1 };
 
 const train = (pool: HubPool, request: TrainingRequest = {}) =>
-  trainDataset({ pool, maxPixels: 1e6 }, 'mnist', { ...request, options: { ...QUICK, ...request.options } });
+  trainDataset({ pool, stores: POSTGRES_STORES, maxPixels: 1e6 }, 'mnist', {
+    ...request,
+    options: { ...QUICK, ...request.options },
+  });
 
 interface RunImage {
   id: string;

@@ -6,6 +6,7 @@ import { trainDataset } from '../../../classifier/train-dataset.ts';
 import { encodeGreyPng } from '../../../images/png.ts';
 import { SIDE } from '../../support/digits.ts';
 import { featureGraph, type FeatureHub, featureHub } from '../../support/feature-hub.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 let hub: FeatureHub;
 beforeAll(async () => {
@@ -142,7 +143,9 @@ test('one whose numbers are more or fewer as the image is bright or dark gives n
   }
   // What can be trained on then is nothing, which is said with the reason.
   await expect(
-    trainDataset({ pool: hub.pool, maxPixels: 1e6 }, 'digits', { backbone: 'uneven' }),
+    trainDataset({ pool: hub.pool, stores: POSTGRES_STORES, maxPixels: 1e6 }, 'digits', {
+      backbone: 'uneven',
+    }),
   ).rejects.toMatchObject({
     code: 'USAGE',
     message: expect.stringMatching(

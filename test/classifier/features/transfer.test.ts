@@ -20,9 +20,10 @@ import { listRuns } from '../../../sql/runs.ts';
 import { digitPng } from '../../support/digits.ts';
 import { FEATURES_OF_GRAPH, featureGraph, type FeatureHub, featureHub } from '../../support/feature-hub.ts';
 import { TEN } from '../../support/pipeline.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 const train = ({ pool }: FeatureHub, request: TrainingRequest) =>
-  trainDataset({ pool, maxPixels: 1e6 }, 'digits', request);
+  trainDataset({ pool, stores: POSTGRES_STORES, maxPixels: 1e6 }, 'digits', request);
 
 test('a network trained on features is one model with its backbone, and reads images it has not seen', async () => {
   await using hub = await featureHub(1200);
@@ -102,6 +103,7 @@ test('an interrupted training on features goes on with them, and ends with the s
   const halved = trainDataset(
     {
       pool: hub.pool,
+      stores: POSTGRES_STORES,
       maxPixels: 1e6,
       signal: stop.signal,
       onEpoch: ({ epoch }) => epoch === 3 && stop.abort(),
@@ -122,7 +124,13 @@ test('a training does not go on with features of another backbone that has the n
   await hub.backbone('noise', 1);
   await hub.compute('noise');
   const stop = new AbortController();
-  const context = { pool: hub.pool, maxPixels: 1e6, signal: stop.signal, onEpoch: () => stop.abort() };
+  const context = {
+    pool: hub.pool,
+    stores: POSTGRES_STORES,
+    maxPixels: 1e6,
+    signal: stop.signal,
+    onEpoch: () => stop.abort(),
+  };
   const request = { backbone: 'noise', options: { epochs: 3 } };
   await expect(trainDataset(context, 'digits', request)).rejects.toMatchObject({ code: 'INTERRUPTED' });
   const [{ run } = { run: 0 }] = await listRuns(hub.pool, 'digits');

@@ -20,10 +20,14 @@ test('images that the candidate was trained on are counted apart, unless they we
   const hash = "update mnist set sha256 = sha256(decode(image_base64, 'base64'))";
   // Half of them have no hash, as rows that somebody inserted.
   await pool.query(`${hash} where right(id, 1) in ('0', '2', '4', '6', '8')`);
-  const { model: candidate } = await trainDataset({ pool, maxPixels: 1e6 }, 'mnist', {
-    where: "id like 'train/%'",
-    options: { hidden: [16], epochs: 5, validationSplit: 0.2 },
-  });
+  const { model: candidate } = await trainDataset(
+    { pool, stores: POSTGRES_STORES, maxPixels: 1e6 },
+    'mnist',
+    {
+      where: "id like 'train/%'",
+      options: { hidden: [16], epochs: 5, validationSplit: 0.2 },
+    },
+  );
   const onnx = constantModel(1);
   const source = 'always 1';
   await promote(

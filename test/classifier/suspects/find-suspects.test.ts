@@ -14,7 +14,10 @@ import { freshDatabase } from '../../support/servers.ts';
 import { POSTGRES_STORES } from '../../support/stores.ts';
 
 const train = (pool: HubPool, where: string, epochs: number) =>
-  trainDataset({ pool, maxPixels: 1e6 }, 'mnist', { where, options: { epochs, hidden: [64] } });
+  trainDataset({ pool, stores: POSTGRES_STORES, maxPixels: 1e6 }, 'mnist', {
+    where,
+    options: { epochs, hidden: [64] },
+  });
 
 /** Stores what a model says: as the table's prediction, or beside it. */
 async function store(pool: HubPool, model: number, where: string, beside = false): Promise<void> {

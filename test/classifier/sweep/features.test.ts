@@ -15,6 +15,7 @@ import { featureGraph } from '../../support/feature-hub.ts';
 import { TEN } from '../../support/pipeline.ts';
 import { type SweepHub, sweepHub } from '../../support/sweep-hub.ts';
 import { temporaryFolder } from '../../support/temporary-folder.ts';
+import { POSTGRES_STORES } from '../../support/stores.ts';
 
 const TEST = `id like 'test/%'`;
 
@@ -93,7 +94,7 @@ test('heads of a backbone are swept and kept without it, and the promoted one is
   const options = { ...(other.settings.options as object) };
   const { shift: _, scale: __, ...rest } = options as Record<string, unknown>;
   for (const name of ['rotate', 'zoom', 'shear', 'elastic', 'elasticSigma']) delete rest[name];
-  const trained = await trainDataset({ pool: hub.pool, maxPixels: 1e6 }, 'mnist', {
+  const trained = await trainDataset({ pool: hub.pool, stores: POSTGRES_STORES, maxPixels: 1e6 }, 'mnist', {
     backbone: 'noise',
     where: `not ${TEST}`,
     options: rest,
