@@ -63,10 +63,10 @@ export interface Reconciliation {
 export async function reconcile(hub: ReconcileContext, name: string): Promise<Reconciliation> {
   const dataset = await getAnyDataset(hub.pool, name);
   const ends = await topicEnds(hub, dataset.topic);
-  const { changeFeed, sql } = STORE_SUPPORT[dataset.store];
+  const { sql } = STORE_SUPPORT[dataset.store];
   const books = sql ? await readBooks(hub.pool, name) : await kuduBooks(hub, name);
   const checks = checkBooks(books);
-  const index = changeFeed ? await indexChecks(hub, dataset) : { documents: null, checks: [] };
+  const index = await indexChecks(hub, dataset);
   checks.push(...index.checks);
   const halted = books.partitions.filter(({ haltedReason }) => haltedReason !== null);
   const lag = ends && lagOf(books, dataset.topic, ends);

@@ -8,21 +8,17 @@ import type { Batch, BatchCounts } from './write-batch.ts';
 /** Where the images of a dataset are. */
 export type StoreName = 'postgres' | 'kudu';
 
-/** What a store can do beside what every one can: ingest with all guards, count, create and drop. */
+/** What a store can do beside what every one can (`ImageStore`). */
 export interface StoreSupport {
-  /** Rows come and go with the transaction that moves the offset. Else they are there a moment before. */
-  transactions: boolean;
   /** Rows can be read and changed in the database's SQL: everything that is made of it works. */
   sql: boolean;
-  /** Changes reach the index. */
-  changeFeed: boolean;
   /** Images may have any size. Else larger ones are dead letters, or, if the dataset says so, smaller renditions are stored. */
   anySize: boolean;
 }
 
 export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> = {
-  postgres: { transactions: true, sql: true, changeFeed: true, anySize: true },
-  kudu: { transactions: false, sql: false, changeFeed: true, anySize: false },
+  postgres: { sql: true, anySize: true },
+  kudu: { sql: false, anySize: false },
 };
 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */
@@ -39,7 +35,8 @@ export interface ImageStore {
   /** Loads what the first batch would have to wait for, and begins to connect. */
   warmUp?(): Promise<void>;
   /**
-   * Does what is committed in Postgres, and was to be done in the store after that; in one with transactions there is no such thing.
+   * Does what is committed in Postgres, and was to be done in the store after that. Where rows come and go with the transaction
+   * that moves the offset there is no such thing.
    * @returns of how many images
    */
   carryOut?(): Promise<number>;
