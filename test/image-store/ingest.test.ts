@@ -3,7 +3,8 @@ import { expect, test } from '@jest/globals';
 import { retryDeadLetters } from '../../ingest/retry-dead-letters.ts';
 import { constantModel } from '../support/constant-model.ts';
 import { digitPng } from '../support/digits.ts';
-import { describeEachStore, testWhere } from './support/each-store.ts';
+import { STORE_SUPPORT } from '../../sql/image-store.ts';
+import { describeEachStore } from './support/each-store.ts';
 import { storeHub, type StoreDataset, type StoreMessage } from './support/store-hub.ts';
 
 const digit = (key: string, n: number, more: Partial<StoreMessage> = {}): StoreMessage => ({
@@ -273,12 +274,16 @@ describeEachStore('the replay guard', (store) => {
     expect(messages).toMatchObject({ seen: 5, inserted: 1, tombstones: 1, superseded: 3 });
   });
 
-  testWhere(store, 'sql', 'an image deleted in SQL stays deleted when its message is replayed', async () => {
+  const { sql } = STORE_SUPPORT[store];
+  // A trigger in Postgres remembers it; in Kudu nothing does.
+  test(`a row that somebody deletes in the table ${sql ? 'stays deleted' : 'is back'} when its message is replayed`, async () => {
     await using dataset = await hub.dataset();
     await dataset.deliver(digits(0, 3));
-    await hub.pool.query(`delete from ${dataset.name} where id = '1-1.png'`);
+    await dataset.removeByHand('1-1.png');
+    expect(await dataset.image('1-1.png')).toBeUndefined();
     await dataset.replay();
-    expect((await dataset.images()).map(({ id }) => id)).toEqual(['0-0.png', '2-2.png']);
+    const ids = (await dataset.images()).map(({ id }) => id);
+    expect(ids).toEqual(sql ? ['0-0.png', '2-2.png'] : ['0-0.png', '1-1.png', '2-2.png']);
   });
 
   test('a dataset that is dropped and made anew under its name gets every message, and nothing of the old one', async () => {

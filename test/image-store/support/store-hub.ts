@@ -23,6 +23,7 @@ import {
   imagesAt,
   labelByHand,
   putImages,
+  removeImage,
   type StoredAt,
 } from './stored-images.ts';
 
@@ -73,10 +74,11 @@ export interface StoreDataset extends AsyncDisposable {
   /** Its images, in one shape for all stores. */
   images(ids?: string[]): Promise<ImageRow[]>;
   image(id: string): Promise<ImageRow | undefined>;
-  /** See `putImages`, `changeImage`, `labelByHand`. */
+  /** See `putImages`, `changeImage`, `labelByHand`, `removeImage`. */
   put(rows: ImageColumns[]): Promise<void>;
   change(columns: ImageColumns): Promise<void>;
   labelByHand(id: string, label: number | null): Promise<void>;
+  removeByHand(id: string): Promise<void>;
   /** Makes a model live as a promotion does, without the checks. @returns its number */
   goLive(onnx: Uint8Array, manifest?: Manifest): Promise<number>;
   deadLetters(): Promise<StoredDeadLetter[]>;
@@ -189,6 +191,7 @@ async function openDataset(hub: StoreHub, options: Partial<NewDataset> = {}): Pr
     put: (rows) => putImages(at, rows),
     change: (columns) => changeImage(at, columns),
     labelByHand: (id, label) => labelByHand(at, id, label),
+    removeByHand: (id) => removeImage(at, id),
     goLive: (onnx, manifest = CLASSIC_MANIFEST) => goLive(pool, name, onnx, manifest),
     deadLetters: () => listDeadLetters(pool, { dataset: name }),
     reconcile: () => reconcile(hub, name),

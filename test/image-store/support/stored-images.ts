@@ -148,6 +148,17 @@ export async function changeImage(at: StoredAt, { id, ...columns }: ImageColumns
   session.update(await client.openTable(dataset), Object.fromEntries(cells) as Record<string, KuduValue>);
 }
 
+/** Takes a row away, as somebody who works on the table. */
+export async function removeImage({ pool, dataset, kudu }: StoredAt, id: string): Promise<void> {
+  if (!kudu) {
+    await pool.query(`delete from public.${dataset} where id = $1`, [id]);
+    return;
+  }
+  using client = await connect({ masters: kudu });
+  await using session = client.session();
+  session.delete(await client.openTable(dataset), { id });
+}
+
 /** As a person labels it who works on the table; in Postgres a trigger says who it was, in Kudu they do. */
 export const labelByHand = (at: StoredAt, id: string, label: number | null): Promise<void> =>
   changeImage(at, { id, known_label: label, ...(at.kudu ? { labelled_by: 'somebody' } : {}) });

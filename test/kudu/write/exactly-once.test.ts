@@ -90,7 +90,7 @@ test('the errors of rows whose answer was lost are those of the first time', asy
 
 test('when no answer ever comes, the rows are of unknown outcome, and what follows is written', async () => {
   const table = await newTable('unknown');
-  using hasty = await connect({ masters: cluster.addresses, operationMs: 300 });
+  using hasty = await connect({ masters: cluster.addresses, operationMs: 2000 });
   const session = hasty.session();
   const opened = await hasty.openTable(table.name);
   await opened.tablets();
