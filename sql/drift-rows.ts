@@ -49,7 +49,8 @@ const COLUMNS = [
 
 /**
  * For statements that read the columns which drift is about, of the reference and the windows, from the temporary table
- * `drift_rows`: the table with the images is read once, however many windows there are.
+ * `_drift_rows`: the table with the images is read once, however many windows there are.
+ * No dataset can have that name, as its images may lie in a temporary table too.
  */
 export function driftRequest(dataset: string, rows: DriftRows): SqlRequest {
   return {
@@ -69,7 +70,7 @@ async function readDriftRows(client: ClientBase, images: ImagesInSql, rows: Drif
   // Compiling the statements takes longer than they do.
   await client.query(`set local work_mem = '${WORK_MEMORY}'; set local jit = off`);
   await client.query(
-    `create temp table drift_rows on commit drop as
+    `create temp table _drift_rows on commit drop as
      select i.id, i.${column} as at, coalesce(${reference}, false) as reference,
             coalesce(${reference}, false) and ${trainedSql(rows)} as trained,
             i.model_id, i.prediction, i.known_label, case when i.prediction >= 0 then i.confidence end as confidence,
@@ -103,7 +104,7 @@ const readBy = (run: number): string => `exists (
 /** The rows of one side: of the reference, or of a window. */
 export type Side = 'reference' | { since: Date; until: Date };
 
-/** A condition on `drift_rows d`. */
+/** A condition on `_drift_rows d`. */
 function sideSql(side: Side): string {
   if (side === 'reference') return 'd.reference';
   return `(d.at >= ${pg.escapeLiteral(side.since.toISOString())} and d.at < ${pg.escapeLiteral(side.until.toISOString())})`;
@@ -139,7 +140,7 @@ export async function countSide(client: ClientBase, side: Side): Promise<SideCou
   }>(
     `select model_id as model, prediction, count(*) as images, count(known_label) as labelled,
             count(*) filter (where prediction = known_label) as correct
-     from pg_temp.drift_rows d where ${sideSql(side)} group by 1, 2 order by 2, 1`,
+     from pg_temp._drift_rows d where ${sideSql(side)} group by 1, 2 order by 2, 1`,
   );
   const counts: SideCounts = {
     images: 0,
@@ -201,7 +202,7 @@ export async function binNumbers(
        select v.subject, v.value,
               (count(*) filter (where d.reference))::float8 as r,
               (count(*) filter (where ${sideSql(window)}))::float8 as w
-       from pg_temp.drift_rows d cross join lateral (values ${values}) v (subject, value)
+       from pg_temp._drift_rows d cross join lateral (values ${values}) v (subject, value)
        where v.value is not null and v.value <> 'NaN' and (d.reference or ${sideSql(window)})
        group by v.subject, v.value
      ), placed as (
@@ -245,7 +246,7 @@ export async function binLabelled(
     `with counted as (
        select c.prediction, d.known_label as label, d.confidence::float8 as confidence, count(*)::float8 as images,
               (count(*) filter (where d.prediction = d.known_label))::float8 as correct
-       from pg_temp.drift_rows d cross join lateral (values (d.prediction), (null)) c (prediction)
+       from pg_temp._drift_rows d cross join lateral (values (d.prediction), (null)) c (prediction)
        where d.reference and d.known_label is not null and d.confidence is not null and d.confidence <> 'NaN'
          and d.model_id is not distinct from $1 and not (d.trained and $2)
        group by 1, 2, 3
@@ -288,7 +289,7 @@ export async function countConfidences(
        select prediction, bounds::float8[] as bounds from unnest($2::int[], $3::text[]) as t (prediction, bounds)
      )
      select b.prediction, greatest(width_bucket(d.confidence::float8, b.bounds) - 1, 0) as place, count(*) as images
-     from pg_temp.drift_rows d
+     from pg_temp._drift_rows d
      join bounds b on b.prediction is not distinct from
        case when d.prediction = any($2::int[]) then d.prediction end
      where ${sideSql(window)} and d.confidence is not null and d.confidence <> 'NaN' and d.model_id is not distinct from $1
