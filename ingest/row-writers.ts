@@ -5,7 +5,7 @@ const OPEN: Readonly<Record<StoreName, (memory: ArrayBuffer | number) => Promise
   postgres: copyRowWriter,
   // Few have datasets in Kudu.
   async kudu(memory) {
-    const { KuduRowWriter } = await import('../kudu-store/row-writer.ts');
+    const { KuduRowWriter } = await import('../kudu-store/write/row-writer.ts');
     return new KuduRowWriter(memory);
   },
 };

@@ -3,8 +3,8 @@ import type { Table } from '../kudu/index.ts';
 import { type Pool, transaction } from '../sql/database.ts';
 import { type Books, readBooks, type RowCounts } from '../sql/reconcile.ts';
 import { KuduConnection } from './connection.ts';
-import { readStored } from './stored-rows.ts';
-import { lockAllStripes } from './stripes.ts';
+import { readStored } from './write/stored-rows.ts';
+import { lockAllStripes } from './write/stripes.ts';
 import { kuduProblem, openOurs, readStoreTable } from './table.ts';
 
 const COLUMNS = [

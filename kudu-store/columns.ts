@@ -5,7 +5,7 @@ import type { Queryable } from '../sql/database.ts';
 
 /**
  * What a table needs that holds images themselves, beside the columns that a copy has: what orders messages, and what keeps
- * the books right (kudu-store/decide.ts).
+ * the books right (kudu-store/write/decide.ts).
  */
 const OWN_COLUMNS: readonly ColumnSpec[] = [
   { name: 'source_epoch', type: 'INT32', nullable: true, comment: 'Rises when a topic is made anew.' },

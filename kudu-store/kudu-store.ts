@@ -3,13 +3,13 @@ import type { Logger } from '../log.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
 import type { Batch } from '../sql/write-batch.ts';
-import { type BatchContext, KuduBatchWriter } from './batch-writer.ts';
+import { type BatchContext, KuduBatchWriter } from './write/batch-writer.ts';
 import { KuduConnection } from './connection.ts';
-import { KuduVerdicts } from './kudu-verdicts.ts';
-import { carryOutLabels } from './carry-out.ts';
-import { KuduLabels } from './labels.ts';
-import { carryOutDeletions } from './pending-deletions.ts';
-import { KuduImages } from './stored-images.ts';
+import { KuduVerdicts } from './verdicts/kudu-verdicts.ts';
+import { carryOutLabels } from './labels/carry-out-labels.ts';
+import { KuduLabels } from './labels/kudu-labels.ts';
+import { carryOutDeletions } from './write/pending-deletions.ts';
+import { KuduImages } from './read/kudu-images.ts';
 import { kuduProblem, StoreTables } from './table.ts';
 import { listUnfinished } from './unfinished.ts';
 
@@ -27,8 +27,8 @@ export interface KuduStoreOptions {
  * Images as rows of a table in Kudu. Connects when the first batch comes.
  *
  * What makes it as safe as the table in Postgres: one writer at a time for an image, and none that comes too late
- * (kudu-store/guarded-write.ts); what a message does is decided from what is there (kudu-store/decide.ts); deletions are
- * committed before they are carried out (kudu-store/pending-deletions.ts), and so are people's labels (kudu-store/labels.ts).
+ * (kudu-store/write/guarded-write.ts); what a message does is decided from what is there (kudu-store/write/decide.ts); deletions are
+ * committed before they are carried out (kudu-store/write/pending-deletions.ts), and so are people's labels (kudu-store/labels/kudu-labels.ts).
  */
 export class KuduStore implements ImageStore, Disposable {
   readonly name = 'kudu';

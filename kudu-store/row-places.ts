@@ -1,7 +1,7 @@
 import type { Pool } from '../sql/database.ts';
 import type { FindRows } from '../sql/untraced.ts';
 import { KuduConnection } from './connection.ts';
-import { readStored } from './stored-rows.ts';
+import { readStored } from './write/stored-rows.ts';
 import { kuduProblem, openOurs, readStoreTable } from './table.ts';
 
 /** Finds the messages that rows in Kudu come from. Close it with `using`. @param masters null: none are known */

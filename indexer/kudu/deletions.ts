@@ -1,5 +1,5 @@
 import type { Table } from '../../kudu/index.ts';
-import type { GoneRows } from '../../kudu-store/gone-rows.ts';
+import type { GoneRows } from '../../kudu-store/read/gone-rows.ts';
 import type { Queryable } from '../../sql/database.ts';
 import { documentId } from '../documents.ts';
 import { type Client, isMissingIndex } from '../elasticsearch.ts';

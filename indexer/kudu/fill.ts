@@ -1,5 +1,5 @@
 import type { Table } from '../../kudu/index.ts';
-import { GoneRows } from '../../kudu-store/gone-rows.ts';
+import { GoneRows } from '../../kudu-store/read/gone-rows.ts';
 import { applyChanges } from '../apply.ts';
 import { ChangeBatcher } from '../batcher.ts';
 import {

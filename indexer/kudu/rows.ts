@@ -1,6 +1,6 @@
 import type { RecordBatch } from 'apache-arrow';
 import { cellReaders, type Table } from '../../kudu/index.ts';
-import { GoneRows } from '../../kudu-store/gone-rows.ts';
+import { GoneRows } from '../../kudu-store/read/gone-rows.ts';
 import { scanIds } from '../../kudu-store/scan-ids.ts';
 import type { Queryable } from '../../sql/database.ts';
 import type { IndexedRows, RowFigures } from '../source.ts';

@@ -17,12 +17,12 @@ comment on table imagehub.kudu_stores is 'Per dataset whose images are in Kudu: 
 create table imagehub.kudu_writes (
   write_no bigint generated always as identity primary key,
   dataset  text not null,
-  -- Bit s: images of stripe s (kudu-store/stripes.ts).
+  -- Bit s: images of stripe s (kudu-store/write/stripes.ts).
   stripes  bigint not null,
   begun_at timestamptz not null default now()
 );
 create index on imagehub.kudu_writes (dataset);
 
--- Set: the deletion holds, and the row in Kudu is still to be taken away (kudu-store/pending-deletions.ts).
+-- Set: the deletion holds, and the row in Kudu is still to be taken away (kudu-store/write/pending-deletions.ts).
 alter table imagehub.deleted_images add column in_kudu boolean not null default false;
 create index on imagehub.deleted_images (dataset) where in_kudu;

@@ -13,7 +13,7 @@ alter table imagehub.kudu_stores
 
 -- What parts of reclassifications were about to write to Kudu: committed before, and gone with the part's own transaction. One
 -- that died in between has its part done again, which meets rows with the new model's predictions; the counts come out right
--- all the same (kudu-store/part-writes.ts). No foreign key to the part: its row is held meanwhile.
+-- all the same (kudu-store/verdicts/part-writes.ts). No foreign key to the part: its row is held meanwhile.
 create table imagehub.kudu_part_writes (
   job        bigint not null references imagehub.jobs on delete cascade,
   part       int not null,

@@ -1,5 +1,5 @@
 -- Labels that people gave to images in Kudu: committed here with their history, and still to be written there
--- (kudu-store/pending-labels.ts). At most one per image: whoever writes to an image carries out first what is promised for it.
+-- (kudu-store/write/pending-labels.ts). At most one per image: whoever writes to an image carries out first what is promised for it.
 -- No foreign key, as for imagehub.kudu_writes.
 create table imagehub.pending_labels (
   dataset         text not null,

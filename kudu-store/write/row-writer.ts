@@ -1,0 +1,136 @@
+import { RowEncoder } from '../../kudu/encoding/row-encoder.ts';
+import type { FieldWriter } from '../../sql/binary-copy.ts';
+import type { RowWriter } from '../../sql/row-writer.ts';
+import { type ImageRow, STAGED_COLUMNS } from '../../sql/staged-rows.ts';
+import { rowSchema } from '../columns.ts';
+import { floatsTextBytes, writeFloats } from './float-text.ts';
+
+/** Its name does not matter here: whoever sends the rows knows it. */
+const SCHEMA = rowSchema('write_fence_0');
+
+const writeNull = (out: FieldWriter) => out.text(null);
+
+/** Columns of Kudu alone. Those of zero are filled in when the row is written (kudu-store/write/batch-writer.ts). */
+const OF_ITSELF: Record<string, (out: FieldWriter, row: ImageRow) => void> = {
+  reduced_width: (out, { reduced }) => out.int4(reduced && reduced.width),
+  reduced_height: (out, { reduced }) => out.int4(reduced && reduced.height),
+  labelled_by: writeNull,
+  labelled_at: writeNull,
+  ingested_at: (out) => out.int8(0),
+  revision: (out) => out.int8(0),
+  inserted: (out) => out.bool(true),
+};
+
+/** By index of the column; undefined: not set. */
+const WRITERS = SCHEMA.columns.map(
+  ({ name }) => STAGED_COLUMNS.find((column) => column.name === name)?.write ?? OF_ITSELF[name],
+);
+
+const [OPEN, CLOSE, COMMA, QUOTE] = [...Buffer.from('[],"', 'latin1')] as [number, number, number, number];
+
+/** Encodes rows for Kudu, in a worker thread; columns that messages do not fill are set too, so that an update is of all. */
+export class KuduRowWriter implements RowWriter, FieldWriter {
+  readonly #encoder: RowEncoder;
+  /** The column that is written. */
+  #column = 0;
+
+  /** @param memory to write into, or how many bytes of it to take */
+  constructor(memory: ArrayBuffer | number) {
+    this.#encoder = new RowEncoder(SCHEMA, memory);
+  }
+
+  add(row: ImageRow): void {
+    this.#encoder.begin();
+    for (let index = 0; index < WRITERS.length; index++) {
+      this.#column = index;
+      WRITERS[index]?.(this, row);
+    }
+    this.#encoder.end();
+  }
+
+  get length(): number {
+    return this.#encoder.length;
+  }
+
+  bytes(): Uint8Array<ArrayBuffer> {
+    return this.#encoder.bytes();
+  }
+
+  bool(value: boolean | null | undefined): void {
+    this.#encoder.bool(this.#column, value);
+  }
+
+  int4(value: number | null | undefined): void {
+    this.#encoder.int32(this.#column, value);
+  }
+
+  int8(value: bigint | number | null | undefined): void {
+    this.#encoder.int64(this.#column, value);
+  }
+
+  float4(value: number | null | undefined): void {
+    this.#encoder.float(this.#column, value);
+  }
+
+  float8(value: number | null | undefined): void {
+    this.#encoder.double(this.#column, value);
+  }
+
+  /** Kudu has no lists and documents: they are JSON there. */
+  float4Array(values: Float32Array | null): void {
+    if (values === null) return this.#encoder.null(this.#column);
+    this.#encoder.write(this.#column, floatsTextBytes(values.length), (bytes, at) =>
+      writeFloats(bytes, at, values),
+    );
+  }
+
+  /** Texts without what JSON escapes. */
+  asciiArray(values: readonly string[] | null): void {
+    if (values === null) return this.#encoder.null(this.#column);
+    const most = values.reduce((sum, { length }) => sum + length + 3, 2);
+    this.#encoder.write(this.#column, most, (bytes, start) => {
+      let at = start;
+      bytes[at++] = OPEN;
+      for (let i = 0; i < values.length; i++) {
+        if (i > 0) bytes[at++] = COMMA;
+        bytes[at++] = QUOTE;
+        const value = values[i]!;
+        for (let j = 0; j < value.length; j++) bytes[at++] = value.charCodeAt(j);
+        bytes[at++] = QUOTE;
+      }
+      bytes[at++] = CLOSE;
+      return at;
+    });
+  }
+
+  byteaOfTwo(header: Uint8Array, body: Uint8Array): void {
+    this.#encoder.bytesOf(this.#column, header, body);
+  }
+
+  text(value: string | null | undefined): void {
+    this.#encoder.text(this.#column, value);
+  }
+
+  /** Bytes are hexadecimal digits there. */
+  latin1(value: string | null): void {
+    this.#encoder.hex(this.#column, value);
+  }
+
+  base64(value: Buffer): void {
+    this.#encoder.ascii(this.#column, value.toString('base64'));
+  }
+
+  jsonb(value: unknown): void {
+    this.#encoder.text(this.#column, value === null || value === undefined ? null : JSON.stringify(value));
+  }
+
+  timestamp(milliseconds: number | null | undefined): void {
+    if (milliseconds === null || milliseconds === undefined) return this.#encoder.null(this.#column);
+    const microseconds = Math.round(milliseconds * 1000);
+    // Past the year 2255 the product is no whole number of microseconds any more.
+    this.#encoder.int64(
+      this.#column,
+      Number.isSafeInteger(microseconds) ? microseconds : BigInt(Math.round(milliseconds)) * 1000n,
+    );
+  }
+}
