@@ -23,9 +23,12 @@ export async function kuduTool(...args: string[]): Promise<string> {
   return stdout;
 }
 
+/** Else a replica may answer that was away and has not caught up. */
+const OF_LEADERS = '-replica_selection=LEADER';
+
 /** The rows of a table as the tool prints them, `(string id="a", int32 n=1)`, sorted. */
 export async function toolScan(masters: string[], table: string): Promise<string[]> {
-  const output = await kuduTool('table', 'scan', masters.join(','), table, '-show_values=true');
+  const output = await kuduTool('table', 'scan', masters.join(','), table, OF_LEADERS, '-show_values=true');
   return output
     .split('\n')
     .filter((line) => line.startsWith('('))
