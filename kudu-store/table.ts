@@ -1,9 +1,14 @@
+import pRetry from 'p-retry';
 import { HubError } from '../errors.ts';
 import { KuduError, type Client, type Table } from '../kudu/index.ts';
 import type { Queryable } from '../sql/database.ts';
 import type { TableWork } from '../sql/datasets.ts';
 import { fenceOf, missingColumns, storeColumns } from './columns.ts';
 import type { KuduConnection } from './connection.ts';
+
+/** While another process alters the table, doubling: in all 6 s. */
+const ALTER_RETRIES = 6;
+const ALTER_RETRY_MS = 100;
 
 /** How a new table is laid out. */
 export interface TableLayout {
@@ -154,10 +159,18 @@ export class StoreTables {
         missing.map((addColumn) => ({ addColumn })),
       );
     } catch (error) {
-      // Another process added them just now: after an upgrade the ingest and the indexer start together.
+      // Another process adds them just now: after an upgrade the ingest and the indexer start together.
       if (!(error instanceof KuduError && error.code === 'ALREADY_PRESENT')) throw error;
-      return openOurs(client, ofDataset);
     }
+    // Until all tablets have them, the master shows the table as it was.
+    return pRetry(
+      async () => {
+        const altered = await openOurs(client, ofDataset);
+        if ((await missingColumns(db, altered.schema)).length === 0) return altered;
+        throw new KuduError('UNAVAILABLE', `Table ${ofDataset.name} is being altered.`);
+      },
+      { retries: ALTER_RETRIES, minTimeout: ALTER_RETRY_MS },
+    );
   }
 
   #keep(dataset: string, table: Promise<Table>): void {
