@@ -11,6 +11,7 @@ import { readChanges, serverTime } from './changes.ts';
 import { deletionsOf } from './deletions.ts';
 import {
   advancePosition,
+  announceEnd,
   forgetPosition,
   type IndexPosition,
   readPosition,
@@ -60,9 +61,10 @@ const cannotFollow = (dataset: string) => `the changes of ${dataset} cannot be r
  * another server's clock puts after the scan's end, though it came before, is in the next scan; and none can get a time before
  * the end once its tablet was scanned, as each server waits for that (kudu/changes.ts).
  *
- * Of a row that changed many times only the last state comes; one that came and went in between does not come at all. A row that
- * was deleted and came back is a change. The write is `external_gte`: a label that somebody set in Kudu itself changes a
- * row without a new revision.
+ * Of a row that changed many times only the last state comes; one that came and went in between does not come at all. So where
+ * documents may be in the index as of a moment, a scan ends at it: the end of each scan that writes is announced before, and
+ * whoever does it again ends there first; and so with the moment as of which a rebuild filled the index. A row that was deleted and
+ * came back is a change. The write is `external_gte`: a label that somebody set in Kudu itself changes a row without a new revision.
  *
  * Resolves when the signal aborts. All that fails is tried again.
  */
@@ -96,7 +98,8 @@ export async function followDataset(
 interface Reached {
   position: bigint;
   generation: number;
-  asOf: string;
+  /** null: some time ago. */
+  asOf: string | null;
   /** When a position was written down last, by performance.now(). */
   recordedAt: number;
 }
@@ -151,26 +154,36 @@ class Follower {
     await recordBehind(pool, this.#dataset, this.#generation, asOf).catch(() => undefined);
   }
 
-  async #scan(table: Table, { generation, now: asOf }: IndexPosition, position: bigint): Promise<Poured> {
-    const { classesChanged, write } = this.#context;
-    const from = this.#reached?.position ?? position;
-    const to = await serverTime(table);
+  async #scan(table: Table, { generation, ends, now }: IndexPosition, position: bigint): Promise<Poured> {
+    const { pool, classesChanged, write } = this.#context;
+    const [end] = ends;
+    const from = end === undefined ? (this.#reached?.position ?? position) : position;
+    const to = end ?? (await serverTime(table));
+    const asOf = end === undefined ? now : null;
     // Those that there are now, whatever the rows hold that were written before.
     classesChanged();
     const batcher = new ChangeBatcher({ write, truncated: () => Promise.resolve() });
     let poured: Poured;
+    let isFirst = true;
+    const announce = async () => (isFirst = await announceEnd(pool, this.#dataset, generation, to));
     try {
       const changes = readChanges(table, this.#dataset, from, to);
-      poured = await pour(changes, to, batcher, (ids) => this.#deletionsOf(table, ids), this.#signal);
+      const deletions = (ids: string[]) => this.#deletionsOf(table, ids);
+      poured = await pour(changes, to, batcher, deletions, this.#signal, announce);
     } finally {
       await batcher.close();
     }
     await this.#marking;
+    if (!isFirst) {
+      this.#reached = null;
+      return poured;
+    }
     // Not before, as that may have been changed meanwhile.
     const recordedAt = this.#reached?.recordedAt ?? -Infinity;
-    this.#reached = { position: to, generation, asOf, recordedAt };
+    const reached = { position: to, generation, asOf, recordedAt };
     const isDue = performance.now() - recordedAt > IDLE_RECORD_MS;
-    if (poured.puts + poured.deletions > 0 || isDue) await this.#record(this.#reached);
+    if (poured.puts + poured.deletions > 0 || end !== undefined || isDue) await this.#record(reached);
+    else this.#reached = reached;
     return poured;
   }
 
@@ -178,9 +191,8 @@ class Follower {
   async #record(reached: Reached): Promise<void> {
     const { pool } = this.#context;
     const { generation, position, asOf } = reached;
-    if (await advancePosition(pool, this.#dataset, generation, position, asOf))
-      reached.recordedAt = performance.now();
-    else this.#reached = null;
+    const isRecorded = await advancePosition(pool, this.#dataset, generation, position, asOf);
+    this.#reached = isRecorded ? { ...reached, recordedAt: performance.now() } : null;
   }
 
   #deletionsOf(table: Table, ids: string[]): Promise<Change[]> {

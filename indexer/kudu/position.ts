@@ -4,6 +4,8 @@ import type { Queryable } from '../../sql/database.ts';
 export interface IndexPosition {
   /** A hybrid time of Kudu's; null: not known any more, the index is to be built anew. */
   position: bigint | null;
+  /** Moments after it as of which there may be documents already, in order: the next scan ends at the first of them. */
+  ends: bigint[];
   /** Rises when the position is set by somebody else than the one who follows. */
   generation: number;
   /** What the database's clock says, as text. */
@@ -12,17 +14,26 @@ export interface IndexPosition {
 
 /** @returns null: the index was never built */
 export async function readPosition(db: Queryable, dataset: string): Promise<IndexPosition | null> {
-  const { rows } = await db.query<{ position: string | null; generation: number; now: string }>(
-    `select position::text, generation, clock_timestamp()::text as now from imagehub.kudu_index_feeds where dataset = $1`,
+  const { rows } = await db.query<{
+    position: string | null;
+    ends: string[];
+    generation: number;
+    now: string;
+  }>(
+    `select position::text, ends::text[], generation, clock_timestamp()::text as now
+       from imagehub.kudu_index_feeds where dataset = $1`,
     [dataset],
   );
   const found = rows[0];
-  return found ? { ...found, position: found.position === null ? null : BigInt(found.position) } : null;
+  if (!found) return null;
+  const { position, ends } = found;
+  return { ...found, position: position === null ? null : BigInt(position), ends: ends.map(BigInt) };
 }
 
 /**
  * The index was built anew and has everything before `position`. Whoever follows goes back to it; or to where it was itself, if
- * that is earlier: what it was just writing may have been made with other class names, so it has to be written again.
+ * that is earlier: what it was just writing may have been made with other class names, so it has to be written again. Documents
+ * are there as of both, and of what it was just writing.
  * @param asOf by the database's clock
  */
 export async function resetPosition(
@@ -35,22 +46,47 @@ export async function resetPosition(
     `insert into imagehub.kudu_index_feeds as f (dataset, position, as_of)
      select dataset, $2, $3 from imagehub.kudu_stores where dataset = $1
      on conflict (dataset) do update set position = least(f.position, excluded.position),
+       ends = array(select distinct e from unnest(f.ends || f.position || excluded.position) e
+                     where e > least(f.position, excluded.position) order by e),
        as_of = least(f.as_of, excluded.as_of), caught_up = false, generation = f.generation + 1`,
     [dataset, String(position), asOf],
   );
 }
 
-/** Everything before `position` is in the index. @returns false: the position was set or forgotten meanwhile */
+/**
+ * A scan is about to write documents as of its end.
+ * @returns false: the position is another by now, or another scan is to be first
+ */
+export async function announceEnd(
+  db: Queryable,
+  dataset: string,
+  generation: number,
+  end: bigint,
+): Promise<boolean> {
+  const { rowCount } = await db.query(
+    `update imagehub.kudu_index_feeds set ends = case when ends = '{}' then array[$3::numeric] else ends end
+     where dataset = $1 and generation = $2 and position <= $3 and (ends = '{}' or ends[1] = $3)`,
+    [dataset, generation, String(end)],
+  );
+  return rowCount === 1;
+}
+
+/**
+ * Everything before `position` is in the index.
+ * @param asOf by the database's clock; null: that is some time ago
+ * @returns false: the position was set or forgotten meanwhile, or another scan is to be first
+ */
 export async function advancePosition(
   db: Queryable,
   dataset: string,
   generation: number,
   position: bigint,
-  asOf: string,
+  asOf: string | null,
 ): Promise<boolean> {
   const { rowCount } = await db.query(
-    `update imagehub.kudu_index_feeds set position = $3, as_of = $4, caught_up = true
-     where dataset = $1 and generation = $2`,
+    `update imagehub.kudu_index_feeds set position = $3, as_of = coalesce($4, as_of), caught_up = $4 is not null,
+       ends = array_remove(ends, $3::numeric)
+     where dataset = $1 and generation = $2 and position <= $3 and (ends = '{}' or ends[1] >= $3)`,
     [dataset, generation, String(position), asOf],
   );
   return rowCount === 1;

@@ -14,6 +14,7 @@ export interface Poured {
  * Hands what a scan finds to the batcher. Resolves when all of it is in the index.
  * @param upTo the scan's end, above those of all scans before
  * @param deletionsOf rows that are gone, as changes
+ * @param begin called before the first of them is handed over; false: none is to be, the scan is over
  */
 export async function pour(
   scan: AsyncIterable<FoundRows>,
@@ -21,6 +22,7 @@ export async function pour(
   batcher: ChangeBatcher,
   deletionsOf: (ids: string[]) => Promise<Change[]>,
   signal: AbortSignal,
+  begin: () => Promise<boolean> = () => Promise.resolve(true),
 ): Promise<Poured> {
   const poured: Poured = { puts: 0, deletions: 0, waitedMs: 0 };
   const take = async (change: Change) => {
@@ -36,6 +38,8 @@ export async function pour(
       if (done) break;
       signal.throwIfAborted();
       const { puts, deleted } = value;
+      if (puts.length + deleted.length === 0) continue;
+      if (poured.puts + poured.deletions === 0 && !(await begin())) break;
       for (const change of puts) await take(change);
       for (const change of await deletionsOf(deleted)) await take(change);
       poured.puts += puts.length;

@@ -77,6 +77,30 @@ describe('what following a dataset in Kudu survives', () => {
     expect((await positionOf(index)).generation).toBe(1);
   });
 
+  test('an end between the index and the position: what was put there, and is taken out of Kudu meanwhile, goes', async () => {
+    await using index = await kuduIndex();
+    const { dataset, pool } = index;
+    const first = index.start();
+    await index.put(rows(10));
+    await index.follows();
+    await pool.query(
+      `create function imagehub.stuck() returns trigger language plpgsql as $$ begin raise 'stuck'; end $$;
+       create trigger stuck before update on imagehub.kudu_index_feeds for each row
+         when (new.position is distinct from old.position) execute function imagehub.stuck()`,
+    );
+    await index.put([{ id: 'came.png' }]);
+    await until(async () => (await index.document('came.png', dataset)) !== undefined, 'the index has it');
+    await first.stop();
+    await pool.query('drop trigger stuck on imagehub.kudu_index_feeds');
+    // By somebody: nobody else remembers it.
+    await using session = index.kudu.session();
+    session.delete(index.table, { id: 'came.png' });
+    await session.flush();
+    index.start();
+    await index.follows();
+    expect(await index.document('came.png', dataset)).toBeUndefined();
+  });
+
   test('kill −9 while changes come: the next one goes on from the position', async () => {
     await using index = await kuduIndex();
     const { config, servers } = index;

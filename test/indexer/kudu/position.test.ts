@@ -1,6 +1,7 @@
 import { expect, test } from '@jest/globals';
 import {
   advancePosition,
+  announceEnd,
   forgetPosition,
   readKuduLags,
   readPosition,
@@ -35,13 +36,28 @@ test('the position goes on with whoever follows, and back with a rebuild, which 
 
   // What was being written may be made of other class names: from there again, though the new index has it.
   await resetPosition(pool, 'digits', far + 20n, past);
-  expect(await now()).toMatchObject({ position: far + 10n, generation: 2 });
+  expect(await now()).toMatchObject({ position: far + 10n, ends: [far + 20n], generation: 2 });
   expect(await advancePosition(pool, 'digits', 1, far + 30n, past)).toBe(false);
   await resetPosition(pool, 'digits', far + 5n, past);
-  expect(await now()).toMatchObject({ position: far + 5n, generation: 3 });
+  expect(await now()).toMatchObject({ position: far + 5n, ends: [far + 10n, far + 20n], generation: 3 });
+
+  // Scans end where documents may be already, each in its turn.
+  expect(await announceEnd(pool, 'digits', 3, far + 20n)).toBe(false);
+  expect(await advancePosition(pool, 'digits', 3, far + 20n, past)).toBe(false);
+  expect(await announceEnd(pool, 'digits', 3, far + 10n)).toBe(true);
+  expect(await advancePosition(pool, 'digits', 3, far + 10n, null)).toBe(true);
+  expect(await lag()).toBeGreaterThan(3600);
+  expect(await advancePosition(pool, 'digits', 3, far + 20n, past)).toBe(true);
+  expect(await now()).toMatchObject({ position: far + 20n, ends: [] });
+  expect(await announceEnd(pool, 'digits', 2, far + 30n)).toBe(false);
+  expect(await announceEnd(pool, 'digits', 3, far + 30n)).toBe(true);
+  expect(await announceEnd(pool, 'digits', 3, far + 40n)).toBe(false);
+  expect(await now()).toMatchObject({ position: far + 20n, ends: [far + 30n] });
+  // Whoever is slow does not take the position back.
+  expect(await advancePosition(pool, 'digits', 3, far + 15n, past)).toBe(false);
 
   await forgetPosition(pool, 'digits', 2);
-  expect(await now()).toMatchObject({ position: far + 5n, generation: 3 });
+  expect(await now()).toMatchObject({ position: far + 20n, generation: 3 });
   await forgetPosition(pool, 'digits', 3);
   expect(await now()).toMatchObject({ position: null, generation: 4 });
   expect(await lag()).toBeNull();

@@ -126,6 +126,19 @@ describe('rebuilding the index of a dataset in Kudu', () => {
     expect((await pool.query('select from imagehub.index_dead_documents')).rowCount).toBe(0);
   });
 
+  test('puts in what is removed before whoever follows begins behind it; the document goes', async () => {
+    await using index = await kuduIndex();
+    const { dataset } = index;
+    await index.put(rows(10));
+    await index.rebuild(dataset);
+    await index.put([{ id: 'came.png' }]);
+    await index.rebuild(dataset);
+    await index.remove(['came.png']);
+    index.start();
+    await index.follows();
+    expect(await index.document('came.png', dataset)).toBeUndefined();
+  });
+
   test('happens by itself when a class is renamed, and when the index is gone', async () => {
     await using index = await kuduIndex();
     const { dataset, pool, client } = index;
