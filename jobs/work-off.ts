@@ -118,25 +118,15 @@ export async function workOff(options: WorkOffOptions, id: number): Promise<Job>
 
 /** Takes parts until the job is at its end or paused. */
 async function workHere(options: WorkOffOptions, job: Job, stopping: AbortSignal): Promise<void> {
-  const { pool, stores, config, log, metrics, kinds } = options;
+  const { pool, config, kinds } = options;
   const kind = await kinds(job.kind);
   if (!kind) {
     throw new HubError('USAGE', `Jobs of kind ${job.kind} are not known to this version of imagehub.`, {
       hint: 'Use the version that started it.',
     });
   }
-  await using workshops = new Workshops({ pool, stores, config, log });
-  const runner: PartRunner = {
-    pool,
-    stores,
-    config,
-    log,
-    metrics,
-    worker: workerName(),
-    kinds,
-    workshops,
-    stopping,
-  };
+  await using workshops = new Workshops(options);
+  const runner: PartRunner = { ...options, worker: workerName(), workshops, stopping };
   // One that sees the end, or fails, ends the others, asleep or not.
   const ended = new AbortController();
   const end = AbortSignal.any([stopping, ended.signal]);

@@ -36,24 +36,14 @@ export const workerName = (): string => `${hostname()}/${process.pid}/${randomBy
  * bounds that). A database that is away is waited for.
  */
 export async function runWorker(options: WorkerOptions): Promise<void> {
-  const { pool, stores, config, log, metrics, troubles, kinds, devices, signal } = options;
+  const { pool, config, log, troubles, devices, signal } = options;
   const worker = workerName();
   troubles.starting('the jobs’ queue');
   const dispatcher = await openWhenThere(options);
   if (!dispatcher) return;
   try {
-    await using workshops = new Workshops({ pool, stores, config, log });
-    const runner: PartRunner = {
-      pool,
-      stores,
-      config,
-      log,
-      metrics,
-      worker,
-      kinds,
-      workshops,
-      stopping: signal,
-    };
+    await using workshops = new Workshops(options);
+    const runner: PartRunner = { ...options, worker, workshops, stopping: signal };
     {
       // Ends, with what is in hand, before the workshops close.
       await using _receiving = dispatcher;
