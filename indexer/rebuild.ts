@@ -2,6 +2,7 @@ import type { Pool } from 'pg';
 import { HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { transaction } from '../sql/database.ts';
+import { databaseClock } from '../sql/database-time.ts';
 import { getAnyDataset, getDataset } from '../sql/datasets.ts';
 import {
   addFields,
@@ -156,8 +157,4 @@ async function stateOf(pool: Pool, dataset: string): Promise<IndexState> {
   const state = (await readStates(pool)).find((found) => found.dataset === dataset);
   if (!state?.exists) throw new HubError('NOT_FOUND', `There is no dataset ${dataset}.`);
   return state;
-}
-
-async function databaseClock(pool: Pool): Promise<string> {
-  return (await pool.query<{ at: string }>('select clock_timestamp()::text as at')).rows[0]!.at;
 }

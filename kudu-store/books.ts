@@ -3,6 +3,7 @@ import type { Table } from '../kudu/index.ts';
 import { type Pool, transaction } from '../sql/database.ts';
 import { type Books, readBooks, type RowCounts } from '../sql/reconcile.ts';
 import { KuduConnection } from './connection.ts';
+import { GoneRows } from './read/gone-rows.ts';
 import { readStored } from './write/stored-rows.ts';
 import { lockAllStripes } from './write/stripes.ts';
 import { kuduProblem, openOurs, readStoreTable } from './table.ts';
@@ -60,16 +61,8 @@ const NO_ROWS: RowCounts = { rows: 0, distinctMessages: 0, handMadeRows: 0, uncl
 
 /** Rows that are there and deleted all the same: the books have them as gone. */
 async function countDeleted(pool: Pool, table: Table, dataset: string): Promise<number> {
-  const { rows } = await pool.query<{ id: string }>(
-    'select id from imagehub.deleted_images where dataset = $1 and in_kudu and restored_at is null',
-    [dataset],
-  );
-  return (
-    await readStored(
-      table,
-      rows.map(({ id }) => id),
-    )
-  ).size;
+  const { revisions } = await GoneRows.read(pool, dataset);
+  return (await readStored(table, [...revisions.keys()])).size;
 }
 
 /** Offsets in pieces of so many, a bit each: those of a topic are close together. */

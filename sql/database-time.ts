@@ -6,3 +6,9 @@ export async function databaseTime(db: Queryable): Promise<Date> {
   // Cut to milliseconds on its way here.
   return new Date(rows[0]!.now.getTime() + 1);
 }
+
+/** The clock of the database, as text that it reads as the same moment, to the microsecond. */
+export async function databaseClock(db: Queryable): Promise<string> {
+  const { rows } = await db.query<{ at: string }>('select clock_timestamp()::text as at');
+  return rows[0]!.at;
+}

@@ -1,5 +1,6 @@
 import type { Table } from '../../kudu/index.ts';
 import { GoneRows } from '../../kudu-store/read/gone-rows.ts';
+import { databaseClock } from '../../sql/database-time.ts';
 import { applyChanges } from '../apply.ts';
 import { ChangeBatcher } from '../batcher.ts';
 import {
@@ -63,7 +64,7 @@ export async function fillFromKudu(job: FillJob, table: Table): Promise<Filled> 
     let asOf: string;
     const catchUp = async () => {
       throwIfInterrupted();
-      asOf = await databaseClock(job);
+      asOf = await databaseClock(pool);
       const now = await serverTime(table);
       await pour(readChanges(table, dataset, at, now), now, batcher, deletions, signal);
       at = now;
@@ -112,9 +113,4 @@ async function compare(
     if (equal || (deadDocuments > 0 && Math.abs(rows - documents) <= deadDocuments)) return last;
   }
   throw notEqual(dataset, last!.rows, last!.documents);
-}
-
-async function databaseClock({ options }: FillJob): Promise<string> {
-  const { rows } = await options.pool.query<{ at: string }>('select clock_timestamp()::text as at');
-  return rows[0]!.at;
 }
