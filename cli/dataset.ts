@@ -378,7 +378,7 @@ async function show(hub: Hub, name: string): Promise<ShownDataset> {
   const counts = await readDatasetCounts(pool, stores, dataset);
   const reduced = STORE_SUPPORT[dataset.store].anySize
     ? {}
-    : { reduced: await (await inKudu()).countReduced(pool, servers.kudu, name) };
+    : { reduced: await stores[dataset.store].images.reduced(pool, name) };
   return { ...dataset, ...counts, ...reduced, partitions: await offsets(dataset.topic) };
 
   async function offsets(topic: string): Promise<TopicOffsets[] | null> {

@@ -23,6 +23,7 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
       },
       stream,
       query: queryBy(stream),
+      reduced: async (...asked) => (await store()).images.reduced(...asked),
       tally: async (...asked) => (await store()).images.tally(...asked),
       hold: async (...request) => (await store()).images.hold(...request),
       imageBytes: async (...request) => (await store()).images.imageBytes(...request),

@@ -1,14 +1,7 @@
 import type { Pool } from '../sql/database.ts';
 import { createDataset, dropDataset, type NewDataset } from '../sql/datasets.ts';
 import { KuduConnection } from './connection.ts';
-import {
-  createStoreTable,
-  dropStoreTable,
-  kuduProblem,
-  openOurs,
-  readStoreTable,
-  type TableLayout,
-} from './table.ts';
+import { createStoreTable, dropStoreTable, readStoreTable, type TableLayout } from './table.ts';
 
 /**
  * The largest square rendition that fits into a cell of 64 KiB, Kudu's usual limit, with its header. Postgres's 256 would
@@ -46,21 +39,4 @@ export async function dropKuduDataset(
   using connection = new KuduConnection(masters);
   const ofDataset = await readStoreTable(pool, name);
   await dropDataset(pool, name, keepTable ? () => Promise.resolve() : dropStoreTable(connection, ofDataset));
-}
-
-/** How many images are stored smaller than they were received, as they are over the limit of a cell. @throws as above */
-export async function countReduced(pool: Pool, masters: string[] | null, dataset: string): Promise<number> {
-  using connection = new KuduConnection(masters);
-  let images = 0;
-  try {
-    const table = await openOurs(await connection.client(), await readStoreTable(pool, dataset));
-    // A table that an earlier version made gets the column with its next write.
-    if (!table.schema.columns.some(({ name }) => name === 'reduced_width')) return 0;
-    const where = { reduced_width: { isNull: false } };
-    for await (const batch of table.scan({ columns: [], where, cacheBlocks: false, parallel: 4 }))
-      images += batch.numRows;
-  } catch (error) {
-    throw kuduProblem(error);
-  }
-  return images;
 }

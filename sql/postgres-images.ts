@@ -33,6 +33,7 @@ export const postgresImages: StoredImages = {
     );
     return rows;
   },
+  reduced: () => Promise.resolve(0),
   hold: holdSnapshot,
   async imageBytes(pool, dataset) {
     const { rows } = await pool.query<{ bytes: number | null }>(

@@ -114,6 +114,8 @@ export interface StoredImages {
    * @param db a client in a transaction sees what else is read there at the same moment, as far as the store is the database
    */
   tally(db: Queryable, dataset: string): Promise<ImageTally[]>;
+  /** How many images are stored smaller than they were received, as they are larger than the store takes. */
+  reduced(db: Queryable, dataset: string): Promise<number>;
   /** Keeps the dataset and the database as they are now for others to read, on a connection of its own. */
   hold(pool: Pool, dataset: string): Promise<HeldSnapshot>;
   /** Bytes of an image in base64, the mean of some; null: there are none. */

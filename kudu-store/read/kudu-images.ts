@@ -121,6 +121,17 @@ export class KuduImages implements StoredImages {
     }
   }
 
+  async reduced(db: Queryable, dataset: string): Promise<number> {
+    try {
+      const snapshot = await this.#snapshot(db, dataset);
+      // A table that an earlier version made gets the column with its next write.
+      if (!snapshot.table.schema.has('reduced_width')) return 0;
+      return await countImages(snapshot, { reduced_width: { isNull: false } });
+    } catch (error) {
+      throw kuduProblem(error);
+    }
+  }
+
   async hold(pool: Pool, dataset: string): Promise<HeldSnapshot> {
     try {
       const snapshot = await this.#snapshot(pool, dataset);
