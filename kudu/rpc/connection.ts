@@ -98,7 +98,7 @@ export class Connection {
    */
   static open(address: Address, user: string, timeoutMs: number): Promise<Connection> {
     const connection = new Connection(address);
-    return connection.#within(timeoutMs, 'no connection', async () => {
+    return connection.#within(timeoutMs, 'the request to connect', async () => {
       await connection.#connected();
       await connection.#negotiate(user);
       return connection;
