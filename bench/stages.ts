@@ -88,7 +88,8 @@ export async function processAll(
       source,
       maxPixels,
       messages: packed,
-      rowMemory: null,
+      rowMemory: [],
+      hash: null,
     };
     return (await thread.run(task, { transferList: [packed.records.buffer] })) as WorkerSeconds;
   };

@@ -5,7 +5,9 @@ import type { Hub } from '../cli/hub.ts';
 import { note } from '../cli/output.ts';
 import { measureImpact } from '../classifier/impact/impact.ts';
 import { readDatasetCounts } from '../sql/dataset-counts.ts';
-import type { Dataset } from '../sql/datasets.ts';
+import { dropKuduDataset } from '../kudu-store/manage.ts';
+import { type Dataset, dropDataset } from '../sql/datasets.ts';
+import type { OutgoingImage } from '../ingest/senders/image.ts';
 import type { StoreName } from '../sql/image-store.ts';
 import type { ServerName } from '../stack/definition.ts';
 import { readState } from '../stack/state.ts';
@@ -20,6 +22,7 @@ interface StreamOptions {
   peers: string;
   python: string;
   runs: string;
+  times: string;
   columns: Dataset['columns'];
   shadow?: boolean;
   store: StoreName;
@@ -33,6 +36,11 @@ export const streamCommand: RegisterCommand = (program) => {
     .option('--peers <list>', 'python, spark, node, or paths of scripts like them', 'python')
     .option('--python <program>', 'a Python with the peers’ packages', 'python3')
     .option('--runs <n>', 'alternating runs of each; the median counts', '3')
+    .option(
+      '--times <n>',
+      'each image so often, under other ids: in a longer stream, compilers weigh less',
+      '1',
+    )
     .addOption(
       new Option('--columns <kept>', 'of ours: all, or as few as the peers keep')
         .choices(['all', 'classic'])
@@ -55,7 +63,8 @@ export const streamCommand: RegisterCommand = (program) => {
 
 /**
  * Images per second from the first batch that is begun to the last commit, start-up of either process not counted:
- * ours with all guarantees and all columns (or the classic ones), and peers (six columns), on the same servers, alternating.
+ * ours with all guarantees and all columns (or the classic ones), and peers (six columns), on the same servers, alternating. Each
+ * dataset is dropped after its run: the next process prepares for its own alone.
  */
 async function streamBench(context: CommandContext, options: StreamOptions): Promise<BenchResult> {
   const peers = parsePeers(options.peers).map((peer) => ({ ...peer, rates: [] as number[] }));
@@ -63,7 +72,7 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
   const servers: ServerName[] = ['postgres', 'kafka', ...(inKudu ? (['kudu', 'kudu-tserver'] as const) : [])];
   await using scene = await openScene(context, servers);
   const { hub, model } = scene;
-  const images = await readMnist(options.data);
+  const images = repeated(await readMnist(options.data), Number(options.times));
   const ours: number[] = [];
   const shadowed: number[] = [];
   const kuduRates: number[] = [];
@@ -83,6 +92,7 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
     ours.push(rate);
     peaks.push(peakMib);
     note(`imagehub (${options.columns}): ${rate} images/s, at most ${peakMib} MiB of memory; ${used}`);
+    await dropDataset(hub.pool, topic);
     if (inKudu) {
       const beside = `${topic}_kudu`;
       await makeDataset(hub, beside, PARTITIONS, options.columns, false, 'kudu');
@@ -91,6 +101,7 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
       const { rate, peakMib, used } = await runOurs(hub, beside, images.length, 'kudu');
       kuduRates.push(rate);
       note(`into Kudu: ${rate} images/s, at most ${peakMib} MiB of memory; ${used}`);
+      await dropKuduDataset(hub.pool, hub.servers.kudu, beside);
     }
     if (options.shadow) {
       const beside = `${topic}_shadow`;
@@ -106,13 +117,16 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
       }
       shadowed.push(run.rate);
       note(`with a shadow: ${run.rate} images/s, at most ${run.peakMib} MiB of memory`);
+      await dropDataset(hub.pool, beside);
     }
   }
+  const kuduRatio = inKudu ? median(kuduRates) / median(ours) : null;
+  if (kuduRatio) note(`Into Kudu ${kuduRatio.toFixed(2)} times as many as into Postgres (medians).`);
   const measured = peers.map(({ name, rates }) => ({ name, value: median(rates) }));
   return compare('stream', 'images/s', 'more', median(ours), measured, {
     columns: options.columns,
     peakMib: Math.max(...peaks),
-    ...(inKudu ? { inKudu: median(kuduRates), kuduRatio: median(kuduRates) / median(ours) } : {}),
+    ...(kuduRatio ? { inKudu: median(kuduRates), kuduRatio } : {}),
     ...(options.shadow
       ? {
           withShadow: median(shadowed),
@@ -122,6 +136,11 @@ async function streamBench(context: CommandContext, options: StreamOptions): Pro
       : {}),
   });
 }
+
+const repeated = (images: OutgoingImage[], times: number): OutgoingImage[] =>
+  Array.from({ length: times }, (_, time) =>
+    time === 0 ? images : images.map((image) => ({ ...image, id: `${time}/${image.id}` })),
+  ).flat();
 
 /** What Postgres would do about the rows of the run before (autovacuum, checkpoint) amid the next one, done before it. */
 async function settle(pool: Hub['pool']): Promise<void> {

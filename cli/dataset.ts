@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { InvalidArgumentError, Option } from 'commander';
 import { errorText, HubError } from '../errors.ts';
 import { openKafkaAdmin, type TopicOffsets } from '../ingest/kafka.ts';
+import { USUAL_PARTITIONS } from '../kudu-store/table-layout.ts';
 import {
   createDataset,
   type Dataset,
@@ -130,7 +131,7 @@ export const datasetCommand: RegisterCommand = (program) => {
       '--kudu-partitions <n>',
       'hash partitions of its table in Kudu: as many tablets can be written and scanned at once',
       wholeNumber(1, 1000),
-      4,
+      USUAL_PARTITIONS,
     )
     .option(
       '--kudu-replicas <n>',

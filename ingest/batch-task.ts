@@ -2,8 +2,10 @@ import type { BackboneRef } from '../classifier/features/backbone.ts';
 import type { ModelRef } from '../classifier/model-ref.ts';
 import type { ShadowRef } from '../classifier/shadow-ref.ts';
 import type { ImageFailure } from '../images/bad-image.ts';
+import type { HashSchema } from '../kudu/index.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { Place, Stage } from '../sql/dead-letters.ts';
+import type { ArrangedRows } from '../sql/encoded-rows.ts';
 import type { SomeImages } from '../sql/some-images.ts';
 import type { Tombstone } from '../sql/write-batch.ts';
 import type { PackedMessages } from './packed-messages.ts';
@@ -35,8 +37,10 @@ export interface BatchTask {
   /** The most bytes of a cell: of images over it a smaller rendition is stored. Left out: they are stored as they are. */
   reduceOverBytes?: number;
   messages: PackedMessages;
-  /** For the rows, to be handed back with them; null: take some. */
-  rowMemory: ArrayBuffer | null;
+  /** For the rows, to be handed back with them; where it is not enough, more is taken. */
+  rowMemory: ArrayBuffer[];
+  /** By which the rows are put together for sending; null: they are not. */
+  hash: HashSchema | null;
 }
 
 /** As much of a dataset as it takes to read its messages and make its rows. */
@@ -53,6 +57,19 @@ export type TaskDataset = Pick<
   | 'stripLocation'
 >;
 
+/** Always by this: to V8 objects with other properties, or the same in another order, are others, for which it compiles anew. */
+export const taskDataset = (dataset: Dataset): TaskDataset => ({
+  name: dataset.name,
+  store: dataset.store,
+  classes: dataset.classes,
+  labelFrom: dataset.labelFrom,
+  labelPattern: dataset.labelPattern,
+  pgmMaxSide: dataset.pgmMaxSide,
+  background: dataset.background,
+  columns: dataset.columns,
+  stripLocation: dataset.stripLocation,
+});
+
 /** Headers of one kind that made no sense and were left out; the images are stored without them. */
 export interface IgnoredHeader {
   header: string;
@@ -64,8 +81,8 @@ export interface IgnoredHeader {
 
 /** Every message is a row, a tombstone, a failure, or superseded by a later one of them. */
 export interface BatchResult {
-  /** As the dataset's store wants them, and the index of each one's message. */
-  rows: Packed & { messages: Uint32Array<ArrayBuffer> };
+  /** As the dataset's store wants them, and the index of each one's message; those that are put together are not packed. */
+  rows: Packed & { messages: Uint32Array<ArrayBuffer>; arranged: ArrangedRows | null };
   /** What the shadow says about each of the rows, in their order, in COPY format; null: there is none. */
   shadow: BesideResult | null;
   /** Features of each of the rows, in their order, in COPY format; null: none are wanted. */

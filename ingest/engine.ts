@@ -10,7 +10,7 @@ import type { FeatureBatch } from '../sql/features.ts';
 import type { ImageStores } from '../sql/image-store.ts';
 import type { ShadowBatch, ShadowOutcome } from '../sql/shadow-rows.ts';
 import { type Batch, writeBatch, type WriteOutcome } from '../sql/write-batch.ts';
-import type { BatchResult, IgnoredHeader, Packed } from './batch-task.ts';
+import { type BatchResult, type IgnoredHeader, type Packed, taskDataset } from './batch-task.ts';
 import type { Chunk } from './chunks.ts';
 import { carrying, isFetched } from './claims/claim.ts';
 import type { ImageFetcher } from './claims/fetcher.ts';
@@ -56,24 +56,14 @@ export async function prepareChunk(
   chunk: Chunk,
   isolated: boolean,
 ): Promise<Batch> {
-  const { live, workers, metrics, config } = context;
+  const { live, workers, stores, metrics, config } = context;
   const { dataset, model, shadow, backbone, version } = await live.get(place.dataset);
   const { topic, partition, epoch } = place;
   const started = performance.now();
   metrics.batchesInFlight.inc({ stage: 'prepare' });
   const work = workers.ingest(
     {
-      dataset: {
-        name: dataset.name,
-        store: dataset.store,
-        classes: dataset.classes,
-        labelFrom: dataset.labelFrom,
-        labelPattern: dataset.labelPattern,
-        pgmMaxSide: dataset.pgmMaxSide,
-        background: dataset.background,
-        columns: dataset.columns,
-        stripLocation: dataset.stripLocation,
-      },
+      dataset: taskDataset(dataset),
       model,
       promotionNo: dataset.promotionNo,
       shadow,
@@ -81,6 +71,7 @@ export async function prepareChunk(
       source: { topic, partition, epoch },
       maxPixels: config.maxPixels,
       ...(dataset.oversized === 'reduce' && { reduceOverBytes: config.kuduMaxCellBytes }),
+      hash: stores[dataset.store].rowHash?.(dataset.name) ?? null,
       messages: chunk.messages.some(isFetched) ? chunk.messages.map(carrying) : chunk.messages,
     },
     isolated,
@@ -105,7 +96,7 @@ export async function prepareChunk(
     from: chunk.from,
     to: chunk.to,
     datasetVersion: version,
-    rows: encoded(result.rows),
+    rows: Object.assign(encoded(result.rows), { arranged: result.rows.arranged }),
     shadow: result.shadow && {
       model: shadow!.id,
       rows: encoded(result.shadow),
@@ -235,10 +226,16 @@ export async function writeChunk(
         return writeInParts(context, place, chunk, { isolated, beat });
       case 'written':
         countWritten(context, batch, outcome);
-        context.workers.rowMemory.giveBack(batch.rows.bytes.buffer);
+        giveMemoryBack(context, batch);
         return true;
     }
   }
+}
+
+function giveMemoryBack({ workers }: IngestContext, { rows, store }: Batch): void {
+  const { arranged } = rows;
+  if (!arranged) workers.rowMemory[store].giveBack([rows.bytes.buffer]);
+  else if (arranged.free) workers.rowMemory[store].giveBack(arranged.memory);
 }
 
 /** An image that the database refuses supersedes nothing: each message is written after the ones before it of its image. */

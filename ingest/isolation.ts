@@ -31,7 +31,7 @@ export interface IsolatedResult extends BatchResult {
  * @throws when no child comes up: that is no image's fault.
  */
 export async function processIsolated(
-  task: Omit<BatchTask, 'messages' | 'rowMemory'>,
+  task: Omit<BatchTask, 'messages' | 'rowMemory' | 'hash'>,
   messages: SourceMessage[],
   timeoutMs: number,
 ): Promise<IsolatedResult> {
@@ -100,7 +100,9 @@ export async function processIsolated(
       backbone,
       ...(backboneError !== undefined && { backboneError }),
       messages: packMessages(some),
-      rowMemory: null,
+      rowMemory: [],
+      // Rows of many processes are put into one batch.
+      hash: null,
     };
     const child = await IsolatedProcess.start(CHILD);
     const end = await child.run(rest, some.length, timeoutMs, onResult);
@@ -108,7 +110,7 @@ export async function processIsolated(
     if (end === null || suspicion.suspects(end)) continue;
     total.failures.push({ index: next++, stage: 'decode', reason: KILLED_DECODER, detail: end.why });
   }
-  const packed = { ...pack(rows), messages: Uint32Array.from(rowMessages) };
+  const packed = { ...pack(rows), messages: Uint32Array.from(rowMessages), arranged: null };
   const ignored = sumIgnored(total.ignored);
   const shadow = given && { ...pack(shadowRows), failed: shadowFailed };
   const features = backbone && {

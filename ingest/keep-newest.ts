@@ -32,6 +32,7 @@ export function keepNewest(
     rows: {
       ...pack(kept.map((row) => bytes[row]!)),
       messages: Uint32Array.from(kept, (row) => rows.messages[row]!),
+      arranged: null,
     },
     shadow: ofKept(result.shadow),
     features: ofKept(result.features),

@@ -1,5 +1,6 @@
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import { encodeGreyPng } from '../images/png.ts';
+import { taskDataset } from './batch-task.ts';
 import type { IngestContext } from './engine.ts';
 import type { LiveDataset } from './live-datasets.ts';
 
@@ -13,26 +14,28 @@ const PICTURES = 64;
  * model that takes its time holds up nobody.
  */
 export async function practise(
-  { config, workers, signal }: IngestContext,
+  { config, workers, stores, signal }: IngestContext,
   { dataset, model }: LiveDataset,
   milliseconds: number,
 ): Promise<void> {
   const pictures = Array.from({ length: PICTURES }, (_, i) => picture(i));
   const task = {
-    dataset,
+    dataset: taskDataset(dataset),
     model,
     promotionNo: 0,
     shadow: null,
     backbone: null,
     source: { topic: '', partition: 0, epoch: 0 },
     maxPixels: config.maxPixels,
+    hash: stores[dataset.store].rowHash?.(dataset.name) ?? null,
   };
   const until = performance.now() + milliseconds;
   for (let portion = 4; performance.now() < until && !signal.aborted; portion = Math.min(2 * portion, 256)) {
     const messages = Array.from({ length: portion }, (_, i): SourceMessage => ({
       offset: i,
-      timestamp: 0,
-      key: Buffer.from(`practice-${i}`),
+      timestamp: Date.now(),
+      // Of all lengths: eight bytes at a time are hashed.
+      key: Buffer.from(`practice/${'x'.repeat(i % 8)}${i}`),
       value: pictures[i % PICTURES]!,
       headers: [['known-label', Buffer.from('0')]],
     }));
@@ -42,11 +45,13 @@ export async function practise(
   }
 }
 
-/** A grey disc on black, each in another place. */
+/** A grey disc and a V on black, each time in other places; whoever counts objects from the top meets a V as two that join. */
 function picture(index: number): Buffer {
   const [x, y] = [6 + (index % 16), 6 + ((index * 7) % 16)];
-  const pixels = Uint8Array.from({ length: SIDE * SIDE }, (_, at) =>
-    Math.max(0, 255 - 30 * Math.hypot((at % SIDE) - x, Math.floor(at / SIDE) - y)),
-  );
+  const pixels = Uint8Array.from({ length: SIDE * SIDE }, (_, at) => {
+    const [right, down] = [(at % SIDE) - x, Math.floor(at / SIDE) - y];
+    const isStroke = down < 8 && Math.abs(Math.abs(right) - (8 - down)) < 1;
+    return Math.max(isStroke ? 200 : 0, 255 - 30 * Math.hypot(right, down + 3));
+  });
   return encodeGreyPng(pixels, SIDE, SIDE);
 }

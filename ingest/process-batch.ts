@@ -20,7 +20,9 @@ import { stripLocations } from './strip-locations.ts';
 
 /** Base64 is 4/3 and the PGM of a small image about twice its PNG; the writer grows where this is too little. */
 const ROW_BYTES_PER_IMAGE_BYTE = 4;
-const ROW_BYTES_BESIDE = 512;
+const ROW_BYTES_BESIDE = 700;
+
+const NOTHING = { bytes: new Uint8Array(), ends: new Uint32Array() };
 
 /**
  * Makes table rows of messages: decode, metadata, hash, classification, encoding for the store. Runs in a worker
@@ -36,11 +38,11 @@ export async function processBatch(
   const unclassified: Verdict = { prediction: -1, confidence: null, scores: null, error: modelError };
   const { images: received, tombstones, failures, ignored } = readMessages(task, messages);
   const images = dataset.stripLocation ? stripLocations(received, failures) : received;
-  const out = await openRowWriter(
-    dataset.store,
-    task.rowMemory ??
-      task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
-  );
+  const out = await openRowWriter(dataset.store, {
+    hash: task.hash && isEachOnce([...images.map(({ parsed }) => parsed), ...tombstones]) ? task.hash : null,
+    memory: task.rowMemory,
+    expectedBytes: task.messages.records.length * ROW_BYTES_PER_IMAGE_BYTE + images.length * ROW_BYTES_BESIDE,
+  });
   const shadow = task.shadow && new ShadowWriter(task.shadow.id, images.length);
   const features = backbone && new FeatureWriter(backbone, images.length);
   const ends: number[] = [];
@@ -97,8 +99,10 @@ export async function processBatch(
     failures.push({ index: images[index]!.index, stage: 'decode', reason, detail });
   }
   failures.sort((a, b) => a.index - b.index);
+  const arranged = out.arranged?.() ?? null;
+  const packed = arranged ? NOTHING : { bytes: out.bytes(), ends: Uint32Array.from(ends) };
   return {
-    rows: { bytes: out.bytes(), ends: Uint32Array.from(ends), messages: Uint32Array.from(indexes) },
+    rows: { ...packed, messages: Uint32Array.from(indexes), arranged },
     shadow: shadow && { bytes: shadow.bytes, ends: shadow.ends, failed: shadow.failed },
     features: features && {
       bytes: features.bytes,
@@ -116,6 +120,10 @@ export async function processBatch(
     classifySeconds,
   };
 }
+
+/** Else some are left out of the batch again (keepNewest), which takes rows that stand for themselves. */
+const isEachOnce = (all: readonly { id: string }[]): boolean =>
+  new Set(all.map(({ id }) => id)).size === all.length;
 
 /** Of as much as the dataset keeps of the live model's. */
 function writeShadowRow(

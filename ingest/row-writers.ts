@@ -1,17 +1,24 @@
 import type { StoreName } from '../sql/image-store.ts';
 import { copyRowWriter, type RowWriter } from '../sql/row-writer.ts';
+import type { BatchTask } from './batch-task.ts';
 
-const OPEN: Readonly<Record<StoreName, (memory: ArrayBuffer | number) => Promise<RowWriter> | RowWriter>> = {
-  postgres: copyRowWriter,
+/** How rows are written. */
+export interface RowForm extends Pick<BatchTask, 'hash'> {
+  /** To write into first. */
+  memory: ArrayBuffer[];
+  /** As much is taken where there is none. */
+  expectedBytes: number;
+}
+
+const OPEN: Readonly<Record<StoreName, (form: RowForm) => Promise<RowWriter> | RowWriter>> = {
+  postgres: ({ memory: [memory], expectedBytes }) => copyRowWriter(memory ?? expectedBytes),
   // Few have datasets in Kudu.
-  async kudu(memory) {
+  async kudu({ memory, hash, expectedBytes }) {
     const { KuduRowWriter } = await import('../kudu-store/write/row-writer.ts');
-    return new KuduRowWriter(memory);
+    return new KuduRowWriter(hash ? { hash, memory } : (memory[0] ?? expectedBytes));
   },
 };
 
-/** What encodes rows for a store. @param memory to write into, or how many bytes of it to take */
-export const openRowWriter = (
-  store: StoreName,
-  memory: ArrayBuffer | number,
-): Promise<RowWriter> | RowWriter => OPEN[store](memory);
+/** What encodes rows for a store. */
+export const openRowWriter = (store: StoreName, form: RowForm): Promise<RowWriter> | RowWriter =>
+  OPEN[store](form);

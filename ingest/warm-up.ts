@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { HubError } from '../errors.ts';
 import { listDatasets } from '../sql/datasets.ts';
+import { taskDataset } from './batch-task.ts';
 import type { IngestContext } from './engine.ts';
 import type { LiveDataset } from './live-datasets.ts';
 import { practise } from './practice.ts';
@@ -65,7 +66,7 @@ async function load(
   { dataset, model, backbone }: LiveDataset,
 ): Promise<void> {
   const task = {
-    dataset,
+    dataset: taskDataset(dataset),
     model,
     promotionNo: 0,
     shadow: null,

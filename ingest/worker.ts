@@ -8,9 +8,10 @@ import { processBatch } from './process-batch.ts';
 export async function ingestBatch(task: BatchTask): Promise<BatchResult> {
   const messages = unpackMessages(task.messages);
   const result = keepNewest(await processBatch(task, messages), task.source, messages);
-  const buffers = [result.rows.bytes.buffer];
-  if (result.shadow) buffers.push(result.shadow.bytes.buffer);
-  if (result.features) buffers.push(result.features.bytes.buffer);
+  const { rows, shadow, features } = result;
+  const buffers = rows.arranged ? [...rows.arranged.memory] : [rows.bytes.buffer];
+  if (shadow) buffers.push(shadow.bytes.buffer);
+  if (features) buffers.push(features.bytes.buffer);
   const moved = { [transferableSymbol]: buffers, [valueSymbol]: result };
   return move(moved) as unknown as BatchResult;
 }

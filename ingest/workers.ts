@@ -2,8 +2,10 @@ import { extname } from 'node:path';
 import { Threads } from '../classifier/threads.ts';
 import type { Config } from '../config.ts';
 import { errorText } from '../errors.ts';
+import type { HashSchema } from '../kudu/index.ts';
 import type { Logger } from '../log.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
+import type { StoreName } from '../sql/image-store.ts';
 import type { BatchResult, BatchTask } from './batch-task.ts';
 import { processIsolated } from './isolation.ts';
 import { ModelGuard } from './model-guard.ts';
@@ -11,7 +13,11 @@ import { packMessages } from './packed-messages.ts';
 import { RowMemory } from './row-memory.ts';
 
 /** A task that is not packed yet: packing is redone when a batch is tried again. */
-export type UnpackedBatch = Omit<BatchTask, 'messages' | 'rowMemory'> & { messages: SourceMessage[] };
+export type UnpackedBatch = Omit<BatchTask, 'messages' | 'rowMemory' | 'hash'> & {
+  messages: SourceMessage[];
+  /** By which the rows are put together; left out: they are not. */
+  hash?: HashSchema | null;
+};
 
 /**
  * Time for a whole batch in a worker thread, in units of one image's limit: past it the thread counts as hanging and the
@@ -28,7 +34,7 @@ export class Workers {
   readonly #timeoutMs: number;
   readonly #log: Logger;
   /** Takes back the memory of rows that are written. */
-  readonly rowMemory: RowMemory;
+  readonly rowMemory: Readonly<Record<StoreName, RowMemory>>;
   readonly guard = new ModelGuard();
   /** Of backbones. */
   readonly backboneGuard = new ModelGuard();
@@ -36,14 +42,18 @@ export class Workers {
   /** @param onRestart called when a thread was replaced */
   constructor(config: Config, log: Logger, onRestart?: () => void) {
     this.#log = log;
-    this.rowMemory = new RowMemory(config.workers * BATCHES_PER_WORKER);
+    const batches = config.workers * BATCHES_PER_WORKER;
+    this.rowMemory = { postgres: new RowMemory(batches), kudu: new RowMemory(batches) };
     this.#timeoutMs = config.decodeTimeoutMs;
     const file = new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
     this.#threads = new Threads(file, config.workers, log, onRestart);
   }
 
   /** Rows for new images. A batch that ends its thread, or hangs in it, is done again one image at a time. */
-  async ingest({ messages, ...unguarded }: UnpackedBatch, isolated: boolean): Promise<BatchResult> {
+  async ingest(
+    { messages, hash = null, ...unguarded }: UnpackedBatch,
+    isolated: boolean,
+  ): Promise<BatchResult> {
     const { backbone } = unguarded;
     const backboneError = backbone && this.backboneGuard.errorOf(backbone.id);
     const task = {
@@ -56,12 +66,12 @@ export class Workers {
       const packed = packMessages(messages);
       const { records, ends, offsets, timestamps } = packed;
       const buffers = [records, ends, offsets, timestamps].map(({ buffer }) => buffer);
-      const rowMemory = this.rowMemory.take();
-      if (rowMemory) buffers.push(rowMemory);
+      const rowMemory = this.rowMemory[task.dataset.store].take();
+      buffers.push(...rowMemory);
       try {
         return await this.#threads.run<BatchResult>(
           'ingestBatch',
-          { ...task, messages: packed, rowMemory },
+          { ...task, hash, messages: packed, rowMemory },
           buffers,
           this.#timeoutMs * BATCH_TIMEOUT_FACTOR,
         );

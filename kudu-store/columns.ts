@@ -2,6 +2,7 @@ import type { ColumnSpec } from '../kudu/index.ts';
 import { Schema } from '../kudu/schema/schema.ts';
 import { columnSpecs, COPY_COLUMNS, OMITTED } from '../kudu-copy/columns.ts';
 import type { Queryable } from '../sql/database.ts';
+import { STAGED } from '../sql/staged-rows.ts';
 
 /**
  * What a table needs that holds images themselves, beside the columns that a copy has: what orders messages, and what keeps
@@ -55,13 +56,25 @@ export async function missingColumns(db: Queryable, schema: Schema): Promise<Col
   return (await storeColumns(db)).filter(({ name }) => missing.has(name));
 }
 
-/** The columns that images are encoded with, wherever the table has them. @param fence as it is named now */
-export const rowSchema = (fence: string): Schema =>
-  new Schema([
-    ...COPY_COLUMNS.map(({ name, type, nullable }) => ({ name, type, nullable, key: name === 'id' })),
-    ...OWN_COLUMNS,
-    { name: fence, type: 'INT8', nullable: true },
-  ]);
+/** What is put in when a row is written: of these, every row has the cell in the same place. */
+const PUT_IN = ['revision', 'ingested_at', 'inserted'];
+
+/**
+ * The columns that images are encoded with, wherever the table has them: what is put in behind the id, then the others in the order in
+ * which they are encoded for Postgres, then those of Kudu alone.
+ * @param fence as it is named now
+ */
+export function rowSchema(fence: string): Schema {
+  const columns = new Map(
+    [...COPY_COLUMNS, ...OWN_COLUMNS].map(({ name, type, nullable = false }): [string, ColumnSpec] => [
+      name,
+      { name, type, nullable, key: name === 'id' },
+    ]),
+  );
+  const names = new Set(['id', ...PUT_IN, ...STAGED.map(({ name }) => name), ...columns.keys()]);
+  const inOrder = [...names].map((name) => columns.get(name)!);
+  return new Schema([...inOrder, { name: fence, type: 'INT8', nullable: true }]);
+}
 
 /** The fence's name now, and the next one. */
 export function fenceOf(columns: readonly { name: string }[]): { now: string; next: string } | null {

@@ -1,4 +1,5 @@
 import { errorText } from '../errors.ts';
+import type { HashSchema } from '../kudu/index.ts';
 import type { Logger } from '../log.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
 import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
@@ -11,7 +12,11 @@ import { KuduLabels } from './labels/kudu-labels.ts';
 import { carryOutDeletions } from './write/pending-deletions.ts';
 import { KuduImages } from './read/kudu-images.ts';
 import { kuduProblem, StoreTables } from './table.ts';
+import { USUAL_PARTITIONS } from './table-layout.ts';
 import { listUnfinished } from './unfinished.ts';
+
+/** Of a table that nobody has looked at yet. A wrong guess costs the first batches some time. */
+const USUAL_HASH: HashSchema = { columns: [0], buckets: USUAL_PARTITIONS, seed: 0 };
 
 export interface KuduStoreOptions {
   /** null: no Kudu is known here, and writing fails. */
@@ -55,6 +60,11 @@ export class KuduStore implements ImageStore, Disposable {
     };
     this.verdicts = new KuduVerdicts({ ...this.#context, pool });
     this.labels = new KuduLabels(this.#context);
+  }
+
+  rowHash(dataset: string): HashSchema | null {
+    const known = this.#context.tables.hashOf(dataset);
+    return known === undefined ? USUAL_HASH : known;
   }
 
   /** Not waited for: Kudu may be away. */

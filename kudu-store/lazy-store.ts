@@ -6,9 +6,10 @@ import { listUnfinished } from './unfinished.ts';
 /** A `KuduStore` that is loaded when it is first needed: few have datasets in Kudu, and its client takes a quarter of a second. */
 export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposable {
   let loaded: Promise<KuduStore> | null = null;
+  let present: KuduStore | null = null;
   const load = async () => {
     const { KuduStore } = await import('./kudu-store.ts');
-    return new KuduStore(options);
+    return (present = new KuduStore(options));
   };
   const store = () => (loaded ??= load());
   const stream: StoredImages['stream'] = async function* (...request) {
@@ -16,6 +17,7 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
   };
   return {
     name: 'kudu',
+    rowHash: (dataset) => present?.rowHash(dataset) ?? null,
     writer: async (client, batch) => (await store()).writer(client, batch),
     images: {
       rows: async function* (...request) {

@@ -1,7 +1,8 @@
 import type { Pool } from '../sql/database.ts';
 import { createDataset, dropDataset, type NewDataset } from '../sql/datasets.ts';
 import { KuduConnection } from './connection.ts';
-import { createStoreTable, dropStoreTable, readStoreTable, type TableLayout } from './table.ts';
+import { createStoreTable, dropStoreTable, readStoreTable } from './table.ts';
+import type { TableLayout } from './table-layout.ts';
 
 /**
  * The largest square rendition that fits into a cell of 64 KiB, Kudu's usual limit, with its header. Postgres's 256 would

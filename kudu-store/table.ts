@@ -1,22 +1,15 @@
 import pRetry from 'p-retry';
 import { HubError } from '../errors.ts';
-import { KuduError, type Client, type Table } from '../kudu/index.ts';
+import { KuduError, type Client, type HashSchema, type Table } from '../kudu/index.ts';
 import type { Queryable } from '../sql/database.ts';
 import type { TableWork } from '../sql/datasets.ts';
 import { fenceOf, missingColumns, storeColumns } from './columns.ts';
 import type { KuduConnection } from './connection.ts';
+import type { TableLayout } from './table-layout.ts';
 
 /** While another process alters the table, doubling: in all 6 s. */
 const ALTER_RETRIES = 6;
 const ALTER_RETRY_MS = 100;
-
-/** How a new table is laid out. */
-export interface TableLayout {
-  /** Hash partitions by id: what can be written and read at once, on as many servers. */
-  partitions: number;
-  /** On how many servers each is; undefined: as the cluster does. */
-  replicas: number | undefined;
-}
 
 /** Makes the table of a dataset, named like it. @throws HubError ALREADY_EXISTS; KuduError */
 export const createStoreTable =
@@ -109,6 +102,7 @@ export function kuduProblem(error: unknown): unknown {
 export class StoreTables {
   readonly #connection: KuduConnection;
   readonly #open = new Map<string, Promise<Table>>();
+  readonly #hashes = new Map<string, HashSchema | null>();
 
   constructor(connection: KuduConnection) {
     this.#connection = connection;
@@ -120,6 +114,11 @@ export class StoreTables {
     const opened = this.#openOne(db, dataset);
     this.#keep(dataset, opened);
     return opened;
+  }
+
+  /** How rows of a table that is open are spread; undefined: it is not open. */
+  hashOf(dataset: string): HashSchema | null | undefined {
+    return this.#hashes.get(dataset);
   }
 
   forget(dataset: string): void {
@@ -175,8 +174,11 @@ export class StoreTables {
 
   #keep(dataset: string, table: Promise<Table>): void {
     this.#open.set(dataset, table);
-    table.catch(() => {
-      if (this.#open.get(dataset) === table) this.#open.delete(dataset);
-    });
+    table.then(
+      ({ partitionSchema }) => this.#hashes.set(dataset, partitionSchema.onlyHash),
+      () => {
+        if (this.#open.get(dataset) === table) this.#open.delete(dataset);
+      },
+    );
   }
 }

@@ -1,8 +1,17 @@
 import type { SourceMessage } from './dead-letters.ts';
 
+/** The rows of a batch put together for sending; how, their store knows. */
+export interface ArrangedRows {
+  memory: ArrayBuffer[];
+  /** Nobody else reads the memory: it can be used for others when the batch is written. */
+  free: boolean;
+}
+
 /** Rows as their store wants them, one after the other in one buffer, and the messages they came from. */
 export class EncodedRows {
   readonly messages: readonly SourceMessage[];
+  /** The rows, and the buffer is empty; null: they are in the buffer. */
+  arranged: ArrangedRows | null = null;
   readonly #buffer: Uint8Array;
   readonly #begin: number;
   readonly #ends: Uint32Array;
@@ -45,6 +54,11 @@ export class EncodedRows {
   /** Read from the messages each time, as they are rarely asked for. */
   get ids(): string[] {
     return this.messages.map(this.#idOf);
+  }
+
+  /** The same one after the other, for who needs a few. */
+  *eachId(): Generator<string> {
+    for (const message of this.messages) yield this.#idOf(message);
   }
 
   slice(from: number, to?: number): EncodedRows {

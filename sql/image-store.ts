@@ -1,4 +1,5 @@
 import type { PoolClient } from 'pg';
+import type { HashSchema } from '../kudu/index.ts';
 import type { DeadLetter } from './dead-letters.ts';
 import type { StoredImages } from './stored-images.ts';
 import type { StoredVerdicts } from './stored-verdicts.ts';
@@ -32,6 +33,11 @@ export interface ImageStore {
   readonly labels: StoredLabels;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
+  /**
+   * How a dataset's rows are spread, by which worker threads put them together (kudu-store/write/arranged-rows.ts); a guess where it
+   * is not known yet. Without this, or null: they are not put together.
+   */
+  rowHash?(dataset: string): HashSchema | null;
   /** Loads what the first batch would have to wait for, and begins to connect. */
   warmUp?(): Promise<void>;
   /**

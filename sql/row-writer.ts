@@ -1,4 +1,5 @@
 import { CopyWriter } from './binary-copy.ts';
+import type { ArrangedRows } from './encoded-rows.ts';
 import { type ImageRow, writeStagedRow } from './staged-rows.ts';
 
 /** Encodes rows as a store wants them: one after the other, each for itself, so that some can be left out later. */
@@ -8,6 +9,8 @@ export interface RowWriter {
   readonly length: number;
   /** All rows so far; a view on the writer's own memory. */
   bytes(): Uint8Array<ArrayBuffer>;
+  /** All rows put together, where that was asked for: then they are nowhere else, and `length` and `bytes` say nothing. */
+  arranged?(): ArrangedRows | null;
 }
 
 /** For Postgres: in COPY's binary format. @param memory to write into, or how many bytes of it to take */

@@ -1,3 +1,4 @@
+import type { EncodedRow } from '../../kudu/index.ts';
 import { type PoolClient, sqlTime } from '../../sql/database.ts';
 import type { DeadLetter } from '../../sql/dead-letters.ts';
 import type { BatchWriter } from '../../sql/image-store.ts';
@@ -5,7 +6,14 @@ import type { Batch } from '../../sql/write-batch.ts';
 import { noteUnclassified } from '../backlog-state.ts';
 import type { Coordinates } from './coordinates.ts';
 import { type Deletion, planRow, planTombstone, type RowPlan, type StoredRow } from './decide.ts';
-import { type GuardedRow, GuardedWrite, type WriteContext } from './guarded-write.ts';
+import { eachRow, type KuduArrangedRows } from './arranged-rows.ts';
+import {
+  ALL_WRITTEN,
+  type GuardedRow,
+  GuardedWrite,
+  type Unwritten,
+  type WriteContext,
+} from './guarded-write.ts';
 import { changesOf, isUnclassified, largeCell } from './row-changes.ts';
 import { readDeletions, readStored, readTaken } from './stored-rows.ts';
 
@@ -27,6 +35,19 @@ interface Candidate {
   id: string;
 }
 
+interface PlannedRow extends Candidate {
+  plan: RowPlan;
+}
+
+/** What has become of the batch's rows so far. */
+interface Outcome {
+  inserted: number;
+  updated: number;
+  refused: DeadLetter[];
+  /** Ids; null: nobody asks. */
+  written: string[] | null;
+}
+
 /**
  * Writes the rows of a batch to Kudu, within the transaction that then moves the offset. What is written is durable before
  * the transaction ends: after a crash in between, the same messages come again and meet rows with their own coordinates.
@@ -39,6 +60,7 @@ export class KuduBatchWriter implements BatchWriter {
   #deletions: Map<string, Deletion> = new Map();
   #leavesPending = false;
   #leavesUnclassified = false;
+  #rows: ((index: number) => EncodedRow) | null = null;
 
   constructor(context: BatchContext, client: PoolClient, batch: Batch) {
     this.#context = context;
@@ -50,23 +72,19 @@ export class KuduBatchWriter implements BatchWriter {
     refused: DeadLetter[],
     written: string[] | null,
   ): Promise<{ inserted: number; updated: number }> {
-    const { dataset, tombstones } = this.#batch;
-    const counts = { inserted: 0, updated: 0 };
-    const candidates = this.#withinLimit(refused);
-    this.#leavesUnclassified = candidates.some(({ index }) => isUnclassified(this.#batch.rows.row(index)));
-    const ids = [...candidates, ...tombstones].map(({ id }) => id);
-    if (ids.length === 0) return counts;
-    const write = await GuardedWrite.begin(this.#context, this.#client, dataset, ids);
-    this.#write = write;
-    if (write.anyDeleted) this.#deletions = await readDeletions(this.#client, dataset, ids);
-    const done = (id: string, as: RowPlan['counts']) => {
-      counts[as]++;
-      written?.push(id);
-    };
-    const known = await this.#insertNew(write, candidates, refused, done);
-    await this.#overwrite(write, known, refused, done);
-    if (this.#deletions.size > 0) await this.#noteRestored(candidates, refused);
-    return counts;
+    const { dataset, rows, tombstones } = this.#batch;
+    const outcome: Outcome = { inserted: 0, updated: 0, refused, written };
+    if (rows.length + tombstones.length > 0) {
+      const ids = { [Symbol.iterator]: () => this.#eachId() };
+      const write = await GuardedWrite.begin(this.#context, this.#client, dataset, ids);
+      this.#write = write;
+      if (write.anyDeleted) this.#deletions = await readDeletions(this.#client, dataset, [...ids]);
+      const met = (await this.#insertArranged(write, outcome)) ?? (await this.#insertNew(write, outcome));
+      await this.#overwrite(write, met, outcome);
+      if (this.#deletions.size > 0) await this.#noteRestored(refused);
+    }
+    const { inserted, updated } = outcome;
+    return { inserted, updated };
   }
 
   async removeTombstoned(): Promise<number> {
@@ -93,17 +111,31 @@ export class KuduBatchWriter implements BatchWriter {
     await this.#write?.rolledBack();
   }
 
+  /** Of the rows and tombstones: mostly the first hundred are all that is asked for. */
+  *#eachId(): Generator<string> {
+    const { rows, tombstones } = this.#batch;
+    yield* rows.eachId();
+    for (const { id } of tombstones) yield id;
+  }
+
+  /** One of the batch's rows, as it was encoded. */
+  get #row(): (index: number) => EncodedRow {
+    return (this.#rows ??= eachRow(this.#batch.rows));
+  }
+
+  get #candidates(): Candidate[] {
+    return this.#batch.rows.ids.map((id, index) => ({ index, id }));
+  }
+
   /** Rows with a cell that the server would refuse become dead letters. */
   #withinLimit(refused: DeadLetter[]): Candidate[] {
-    const { rows } = this.#batch;
     const { cellBytes } = this.#context;
-    const candidates: Candidate[] = [];
-    rows.ids.forEach((id, index) => {
-      const tooLarge = largeCell(rows.row(index), cellBytes);
-      if (tooLarge === null) candidates.push({ index, id });
-      else this.#refuse(refused, index, `${tooLarge}, over IMAGEHUB_KUDU_MAX_CELL_BYTES (${cellBytes})`);
+    return this.#candidates.filter(({ index }) => {
+      const tooLarge = largeCell(this.#row(index), cellBytes);
+      if (tooLarge !== null)
+        this.#refuse(refused, index, `${tooLarge}, over IMAGEHUB_KUDU_MAX_CELL_BYTES (${cellBytes})`);
+      return tooLarge === null;
     });
-    return candidates;
   }
 
   /** Of the message that a row comes from. */
@@ -129,40 +161,65 @@ export class KuduBatchWriter implements BatchWriter {
   }
 
   /**
-   * Inserts what is not there: an insert changes no row that is. It saves reading them first, where all are new.
+   * Inserts all rows as they were put together in the worker thread, if none has to be looked at before: an insert changes no row
+   * that is there.
+   * @returns those that are there; null, with nothing done: it has to be
+   */
+  async #insertArranged(write: GuardedWrite, outcome: Outcome): Promise<Candidate[] | null> {
+    const { dataset, rows } = this.#batch;
+    const { readsLeft, cellBytes } = this.#context;
+    const arranged = rows.arranged as KuduArrangedRows | null;
+    if (
+      !arranged?.free ||
+      arranged.buckets.largest > cellBytes ||
+      this.#deletions.size > 0 ||
+      readsLeft.has(dataset)
+    )
+      return null;
+    const { cells } = this.#changes(write)(NEW);
+    const unwritten = await write.insertArranged(rows, cells);
+    if (!unwritten) return null;
+    this.#leavesUnclassified = arranged.unclassified;
+    if (unwritten === ALL_WRITTEN && !outcome.written) {
+      outcome.inserted += rows.length;
+      return [];
+    }
+    const plans = this.#candidates.map((candidate) => ({ ...candidate, plan: NEW }));
+    this.#sortOut(plans, unwritten, outcome);
+    return this.#meeting(plans, unwritten);
+  }
+
+  /**
+   * Inserts what is not there, row by row. It saves reading them first, where all are new.
    * @returns those that may be there
    */
-  async #insertNew(
-    write: GuardedWrite,
-    candidates: Candidate[],
-    refused: DeadLetter[],
-    done: (id: string, as: RowPlan['counts']) => void,
-  ): Promise<Candidate[]> {
+  async #insertNew(write: GuardedWrite, outcome: Outcome): Promise<Candidate[]> {
     const { dataset } = this.#batch;
+    const candidates = this.#withinLimit(outcome.refused);
+    this.#leavesUnclassified = candidates.some(({ index }) => isUnclassified(this.#row(index)));
     const { readsLeft } = this.#context;
     const left = readsLeft.get(dataset) ?? 0;
-    if (left > 0) {
-      readsLeft.set(dataset, left - 1);
-      return candidates;
-    }
+    if (left > 1) readsLeft.set(dataset, left - 1);
+    else readsLeft.delete(dataset);
+    if (left > 0) return candidates;
     const plans = candidates.flatMap((candidate) => {
       const deletion = this.#deletions.get(candidate.id) ?? null;
       const plan =
         deletion === null ? NEW : planRow(this.#coordinates(candidate.index), null, deletion, never);
       return plan ? [{ ...candidate, plan }] : [];
     });
-    const { present } = await this.#writeRows(write, plans, refused, done);
-    if (present.size > 0) readsLeft.set(dataset, READS_AFTER_MEETING);
-    return plans.filter(({ id }) => present.has(id));
+    return this.#meeting(plans, await this.#writeRows(write, plans, outcome));
+  }
+
+  /** Those that are there already. */
+  #meeting<T extends Candidate>(rows: T[], { present }: Unwritten): T[] {
+    if (present.size === 0) return [];
+    this.#context.readsLeft.set(this.#batch.dataset, READS_AFTER_MEETING);
+    return rows.filter(({ id }) => present.has(id));
   }
 
   /** Reads what is there, and writes what is newer. */
-  async #overwrite(
-    write: GuardedWrite,
-    candidates: Candidate[],
-    refused: DeadLetter[],
-    done: (id: string, as: RowPlan['counts']) => void,
-  ): Promise<void> {
+  async #overwrite(write: GuardedWrite, candidates: Candidate[], outcome: Outcome): Promise<void> {
     if (candidates.length === 0) return;
     const stored = await readStored(
       write.table,
@@ -179,7 +236,7 @@ export class KuduBatchWriter implements BatchWriter {
       );
       return plan ? [{ ...candidate, plan }] : [];
     });
-    const { present } = await this.#writeRows(write, plans, refused, done);
+    const { present } = await this.#writeRows(write, plans, outcome);
     // Under our lock nobody else inserts.
     if (present.size > 0)
       throw new Error(`rows of ${this.#batch.dataset} changed in Kudu while they were locked`);
@@ -191,34 +248,41 @@ export class KuduBatchWriter implements BatchWriter {
     return readTaken(this.#client, this.#batch.dataset, asked);
   }
 
-  async #writeRows(
-    write: GuardedWrite,
-    plans: (Candidate & { plan: RowPlan })[],
-    refused: DeadLetter[],
-    done: (id: string, as: RowPlan['counts']) => void,
-  ): Promise<{ present: Set<string> }> {
-    if (plans.length === 0) return { present: new Set() };
-    const ingestedAt = BigInt(Date.now()) * 1000n;
-    const changes = changesOf(write.revision, ingestedAt);
+  /** What the rows' cells are to be by now. */
+  #changes(write: GuardedWrite): ReturnType<typeof changesOf> {
+    return changesOf(write.revision, BigInt(Date.now()) * 1000n);
+  }
+
+  async #writeRows(write: GuardedWrite, plans: PlannedRow[], outcome: Outcome): Promise<Unwritten> {
+    if (plans.length === 0) return ALL_WRITTEN;
+    const changes = this.#changes(write);
     const rows = plans.map(({ id, index, plan: { write: how, ...plan } }): GuardedRow => ({
       id,
       operation: how === 'insert' ? 'INSERT' : 'UPDATE',
-      row: this.#batch.rows.row(index),
+      row: this.#row(index),
       changes: changes(plan),
     }));
-    const { present, tooLarge } = await write.writeEncoded(rows);
+    const unwritten = await write.writeEncoded(rows);
+    this.#sortOut(plans, unwritten, outcome);
+    return unwritten;
+  }
+
+  /** Counts what was written. */
+  #sortOut(plans: PlannedRow[], { present, tooLarge }: Unwritten, outcome: Outcome): void {
     for (const { id, index, plan } of plans) {
       const said = tooLarge.get(id);
-      if (said !== undefined) this.#refuse(refused, index, said);
-      else if (!present.has(id)) done(id, plan.counts);
+      if (said !== undefined) this.#refuse(outcome.refused, index, said);
+      else if (!present.has(id)) {
+        outcome[plan.counts]++;
+        outcome.written?.push(id);
+      }
     }
-    return { present };
   }
 
   /** Images that came back. */
-  async #noteRestored(candidates: Candidate[], refused: DeadLetter[]): Promise<void> {
+  async #noteRestored(refused: DeadLetter[]): Promise<void> {
     const dead = new Set(refused.map(({ message }) => message));
-    const back = candidates.filter(({ id, index }) => {
+    const back = this.#candidates.filter(({ id, index }) => {
       const deletion = this.#deletions.get(id);
       return (
         deletion?.deleted &&

@@ -10,8 +10,10 @@ import {
 } from '../../kudu/index.ts';
 import { isCellTooLarge } from '../../kudu-copy/cell-limit.ts';
 import type { Pool, PoolClient } from '../../sql/database.ts';
+import type { EncodedRows } from '../../sql/encoded-rows.ts';
 import { fenceOf, rowSchema } from '../columns.ts';
 import type { KuduConnection } from '../connection.ts';
+import type { KuduArrangedRows } from './arranged-rows.ts';
 import { writePendingLabels } from './pending-labels.ts';
 import { lockStripes, maskOf, stripesOf } from './stripes.ts';
 import type { StoreTables } from '../table.ts';
@@ -41,6 +43,9 @@ export interface Unwritten {
   /** A cell is over the server's limit; what it said. */
   tooLarge: Map<string, string>;
 }
+
+/** Nothing. */
+export const ALL_WRITTEN: Unwritten = { present: new Set(), tooLarge: new Map() };
 
 /** As many as Kudu's session takes: a batch is one request for each tablet, sent when it is flushed. */
 const FLUSH_BYTES = 32 * 1024 * 1024;
@@ -85,12 +90,12 @@ export class GuardedWrite {
     context: WriteContext,
     client: PoolClient,
     dataset: string,
-    ids: readonly string[],
+    ids: Iterable<string>,
   ): Promise<GuardedWrite> {
     const write = new GuardedWrite(context, dataset);
     try {
       const labelsWait = await write.#begin(client, stripesOf(ids));
-      if (labelsWait) await writePendingLabels(client, write, dataset, ids);
+      if (labelsWait) await writePendingLabels(client, write, dataset, [...ids]);
       return write;
     } catch (error) {
       await write.rolledBack();
@@ -160,6 +165,27 @@ export class GuardedWrite {
     }
     const { errors } = await session.flush();
     return this.#unwritten(errors.map(({ code, message, row }) => ({ code, message, id: row.id as string })));
+  }
+
+  /**
+   * Inserts the rows of a batch that were put together in a worker thread.
+   * @param rows that are not free until they are written, and not sent once more as they are
+   * @returns null, with nothing written, where the table is spread otherwise than they are put together
+   */
+  async insertArranged(rows: EncodedRows, cells: CellChanges['cells']): Promise<Unwritten | null> {
+    const arranged = rows.arranged as KuduArrangedRows;
+    const write = new EncodedWrite(this.#table, schemaOf(this.#table));
+    if (!(await write.addBuckets(arranged.buckets, cells))) return null;
+    this.#settled = false;
+    arranged.free = false;
+    const errors = await write.send();
+    arranged.free = !write.holdsBuckets;
+    if (errors.length === 0) {
+      this.#settled = true;
+      return ALL_WRITTEN;
+    }
+    const { ids } = rows;
+    return this.#unwritten(errors.map(({ index, ...error }) => ({ ...error, id: ids[index]! })));
   }
 
   /** The same of rows that are encoded already. Their bytes are read until it is over. */

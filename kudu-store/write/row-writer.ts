@@ -1,51 +1,60 @@
-import { RowEncoder } from '../../kudu/encoding/row-encoder.ts';
+import { type HashSchema, RowBucketer, RowEncoder } from '../../kudu/index.ts';
 import type { FieldWriter } from '../../sql/binary-copy.ts';
 import type { RowWriter } from '../../sql/row-writer.ts';
-import { type ImageRow, STAGED_COLUMNS } from '../../sql/staged-rows.ts';
+import { type ImageRow, writeColumns } from '../../sql/staged-rows.ts';
 import { rowSchema } from '../columns.ts';
+import type { KuduArrangedRows } from './arranged-rows.ts';
 import { floatsTextBytes, writeFloats } from './float-text.ts';
 
 /** Its name does not matter here: whoever sends the rows knows it. */
 const SCHEMA = rowSchema('write_fence_0');
 
-const writeNull = (out: FieldWriter) => out.text(null);
-
-/** Columns of Kudu alone. Those of zero are filled in when the row is written (kudu-store/write/batch-writer.ts). */
-const OF_ITSELF: Record<string, (out: FieldWriter, row: ImageRow) => void> = {
-  reduced_width: (out, { reduced }) => out.int4(reduced && reduced.width),
-  reduced_height: (out, { reduced }) => out.int4(reduced && reduced.height),
-  labelled_by: writeNull,
-  labelled_at: writeNull,
-  ingested_at: (out) => out.int8(0),
-  revision: (out) => out.int8(0),
-  inserted: (out) => out.bool(true),
-};
-
-/** By index of the column; undefined: not set. */
-const WRITERS = SCHEMA.columns.map(
-  ({ name }) => STAGED_COLUMNS.find((column) => column.name === name)?.write ?? OF_ITSELF[name],
-);
+/** Of most rows; the encoder takes more when it is not enough. */
+const ROW_BYTES = 16 * 1024;
 
 const [OPEN, CLOSE, COMMA, QUOTE] = [...Buffer.from('[],"', 'latin1')] as [number, number, number, number];
 
 /** Encodes rows for Kudu, in a worker thread; columns that messages do not fill are set too, so that an update is of all. */
 export class KuduRowWriter implements RowWriter, FieldWriter {
   readonly #encoder: RowEncoder;
-  /** The column that is written. */
+  /** null: the rows stay in the encoder. */
+  readonly #bucketer: RowBucketer | null;
+  #unclassified = false;
+  /** The column that is written next. */
   #column = 0;
 
-  /** @param memory to write into, or how many bytes of it to take */
-  constructor(memory: ArrayBuffer | number) {
-    this.#encoder = new RowEncoder(SCHEMA, memory);
+  /** @param memory to write into, or how many bytes of it to take; or how to put the rows together, one by one, and memory for that */
+  constructor(memory: ArrayBuffer | number | { hash: HashSchema; memory: ArrayBuffer[] }) {
+    const isLoose = typeof memory === 'number' || memory instanceof ArrayBuffer;
+    this.#encoder = new RowEncoder(SCHEMA, isLoose ? memory : ROW_BYTES);
+    this.#bucketer = isLoose ? null : new RowBucketer(SCHEMA, memory.hash, memory.memory);
   }
 
+  /** In the order of `rowSchema`. */
   add(row: ImageRow): void {
     this.#encoder.begin();
-    for (let index = 0; index < WRITERS.length; index++) {
-      this.#column = index;
-      WRITERS[index]?.(this, row);
-    }
-    this.#encoder.end();
+    this.#column = 0;
+    this.text(row.id);
+    // What is put in when the row is written: revision, ingested_at, inserted.
+    this.int8(0);
+    this.int8(0);
+    this.bool(true);
+    writeColumns(this, row);
+    // A person's: labelled_by, labelled_at.
+    this.text(null);
+    this.int8(null);
+    this.int4(row.reduced && row.reduced.width);
+    this.int4(row.reduced && row.reduced.height);
+    const encoded = this.#encoder.end();
+    if (row.prediction < 0) this.#unclassified = true;
+    if (!this.#bucketer) return;
+    this.#bucketer.add(encoded);
+    this.#encoder.clear();
+  }
+
+  arranged(): KuduArrangedRows | null {
+    const buckets = this.#bucketer?.finish();
+    return buckets ? { memory: buckets.memory, free: true, buckets, unclassified: this.#unclassified } : null;
   }
 
   get length(): number {
@@ -57,38 +66,38 @@ export class KuduRowWriter implements RowWriter, FieldWriter {
   }
 
   bool(value: boolean | null | undefined): void {
-    this.#encoder.bool(this.#column, value);
+    this.#encoder.bool(this.#column++, value);
   }
 
   int4(value: number | null | undefined): void {
-    this.#encoder.int32(this.#column, value);
+    this.#encoder.int32(this.#column++, value);
   }
 
   int8(value: bigint | number | null | undefined): void {
-    this.#encoder.int64(this.#column, value);
+    this.#encoder.int64(this.#column++, value);
   }
 
   float4(value: number | null | undefined): void {
-    this.#encoder.float(this.#column, value);
+    this.#encoder.float(this.#column++, value);
   }
 
   float8(value: number | null | undefined): void {
-    this.#encoder.double(this.#column, value);
+    this.#encoder.double(this.#column++, value);
   }
 
   /** Kudu has no lists and documents: they are JSON there. */
   float4Array(values: Float32Array | null): void {
-    if (values === null) return this.#encoder.null(this.#column);
-    this.#encoder.write(this.#column, floatsTextBytes(values.length), (bytes, at) =>
+    if (values === null) return this.#encoder.null(this.#column++);
+    this.#encoder.write(this.#column++, floatsTextBytes(values.length), (bytes, at) =>
       writeFloats(bytes, at, values),
     );
   }
 
   /** Texts without what JSON escapes. */
   asciiArray(values: readonly string[] | null): void {
-    if (values === null) return this.#encoder.null(this.#column);
+    if (values === null) return this.#encoder.null(this.#column++);
     const most = values.reduce((sum, { length }) => sum + length + 3, 2);
-    this.#encoder.write(this.#column, most, (bytes, start) => {
+    this.#encoder.write(this.#column++, most, (bytes, start) => {
       let at = start;
       bytes[at++] = OPEN;
       for (let i = 0; i < values.length; i++) {
@@ -104,32 +113,32 @@ export class KuduRowWriter implements RowWriter, FieldWriter {
   }
 
   byteaOfTwo(header: Uint8Array, body: Uint8Array): void {
-    this.#encoder.bytesOf(this.#column, header, body);
+    this.#encoder.bytesOf(this.#column++, header, body);
   }
 
   text(value: string | null | undefined): void {
-    this.#encoder.text(this.#column, value);
+    this.#encoder.text(this.#column++, value);
   }
 
   /** Bytes are hexadecimal digits there. */
   latin1(value: string | null): void {
-    this.#encoder.hex(this.#column, value);
+    this.#encoder.hex(this.#column++, value);
   }
 
   base64(value: Buffer): void {
-    this.#encoder.ascii(this.#column, value.toString('base64'));
+    this.#encoder.ascii(this.#column++, value.toString('base64'));
   }
 
   jsonb(value: unknown): void {
-    this.#encoder.text(this.#column, value === null || value === undefined ? null : JSON.stringify(value));
+    this.#encoder.text(this.#column++, value === null || value === undefined ? null : JSON.stringify(value));
   }
 
   timestamp(milliseconds: number | null | undefined): void {
-    if (milliseconds === null || milliseconds === undefined) return this.#encoder.null(this.#column);
+    if (milliseconds === null || milliseconds === undefined) return this.#encoder.null(this.#column++);
     const microseconds = Math.round(milliseconds * 1000);
     // Past the year 2255 the product is no whole number of microseconds any more.
     this.#encoder.int64(
-      this.#column,
+      this.#column++,
       Number.isSafeInteger(microseconds) ? microseconds : BigInt(Math.round(milliseconds)) * 1000n,
     );
   }

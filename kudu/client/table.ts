@@ -3,7 +3,6 @@ import {
   encodeGetTableSchema,
   type GetTableSchemaResponse,
 } from '../messages/get-table-schema.ts';
-import type { ColumnSchemaMessage } from '../messages/column-schema.ts';
 import type { TableIdentifier } from '../messages/table-identifier.ts';
 import { PartitionSchema } from '../partition/partition-schema.ts';
 import { addressText } from '../rpc/address.ts';
@@ -11,7 +10,7 @@ import { Deadline } from '../rpc/backoff.ts';
 import type { ScanOptions } from '../scan/options.ts';
 import { Scan } from '../scan/scan.ts';
 import type { Schema } from '../schema/schema.ts';
-import { columnReference, schemaOf } from './column-message.ts';
+import { schemaOf } from './column-message.ts';
 import type { ClientContext } from './context.ts';
 import { TabletLocations } from './locations.ts';
 import type { TabletOwner } from './tablet-call.ts';
@@ -44,8 +43,6 @@ export class Table implements TabletOwner {
   /** For the client's own parts. */
   readonly context: ClientContext;
   readonly locations: TabletLocations;
-  /** The columns as writes name them. */
-  readonly columnReferences: readonly ColumnSchemaMessage[];
   #authorization: Uint8Array | undefined;
 
   constructor(context: ClientContext, response: GetTableSchemaResponse) {
@@ -58,7 +55,6 @@ export class Table implements TabletOwner {
     this.owner = response.owner;
     this.comment = response.comment;
     this.extraConfigs = response.extraConfigs;
-    this.columnReferences = this.schema.columns.map(columnReference);
     this.locations = new TabletLocations(context.masters, this.id, this.partitionSchema.hashSchemas.length);
     this.#authorization = response.authorization;
   }

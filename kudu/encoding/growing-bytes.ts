@@ -6,8 +6,9 @@ export class GrowingBytes {
   view: DataView;
   length = 0;
 
-  constructor(capacity: number) {
-    this.bytes = Buffer.allocUnsafeSlow(capacity);
+  /** @param memory to begin with, or how much of it */
+  constructor(memory: ArrayBuffer | number) {
+    this.bytes = typeof memory === 'number' ? Buffer.allocUnsafeSlow(memory) : Buffer.from(memory);
     this.view = new DataView(this.bytes.buffer);
   }
 

@@ -1,4 +1,4 @@
-import type { Column } from '../schema/column.ts';
+import { isRequired } from '../schema/column.ts';
 import type { Schema } from '../schema/schema.ts';
 import { KuduValueError } from '../schema/value-error.ts';
 import { type EncodedRow, OPERATION_AT } from './encoded-row.ts';
@@ -80,6 +80,11 @@ export class RowEncoder {
   /** All rows so far; a view on the encoder's own memory, valid until the next row is begun. */
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#buffer.subarray(0, this.#length) as Uint8Array<ArrayBuffer>;
+  }
+
+  /** Forgets the rows so far; what `end` and `bytes` gave is written over. */
+  clear(): void {
+    this.#length = 0;
   }
 
   begin(): void {
@@ -251,10 +256,6 @@ export class RowEncoder {
     this.#view = viewOf(larger);
   }
 }
-
-/** As rows of an insert: see `RowOperations`. */
-const isRequired = ({ key, nullable, default: value, autoIncrementing }: Column): boolean =>
-  !autoIncrementing && (key || (!nullable && value === undefined));
 
 const viewOf = ({ buffer, byteOffset, byteLength }: Buffer): DataView =>
   new DataView(buffer, byteOffset, byteLength);

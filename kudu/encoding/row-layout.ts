@@ -1,4 +1,6 @@
+import { isRequired } from '../schema/column.ts';
 import type { Schema } from '../schema/schema.ts';
+import { KuduValueError } from '../schema/value-error.ts';
 import { fixedSize } from './fixed.ts';
 
 /** Offset and length, 8 bytes each, of a cell of any length. */
@@ -35,4 +37,17 @@ export function rowLayout(schema: Schema): RowLayout {
     refers: Uint8Array.from(fixed, (size) => (size === 0 ? 1 : 0)),
     rowSize: sizes.reduce((sum, size) => sum + size, cellsAt),
   };
+}
+
+/**
+ * Where the cell of a column is in every row, from the row's beginning on: of a column that has to be set, behind others that
+ * have to be.
+ * @throws KuduValueError where it is not always there, or not always in the same place
+ */
+export function cellAt(schema: Schema, index: number): number {
+  const { cellsAt, sizes } = rowLayout(schema);
+  const upTo = schema.columns.slice(0, index + 1);
+  const loose = upTo.find((column) => !isRequired(column));
+  if (loose) throw new KuduValueError(`Not every row has a cell of column ${loose.name}.`, loose.name);
+  return sizes.subarray(0, index).reduce((sum, size) => sum + size, cellsAt);
 }

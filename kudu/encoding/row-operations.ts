@@ -39,8 +39,17 @@ interface ColumnWriter {
   size: number;
 }
 
+/** What a request to write takes of rows. */
+export interface EncodedOperations {
+  readonly count: number;
+  readonly rows: Uint8Array;
+  readonly indirectData: Uint8Array;
+  /** Nobody reads the bytes any more. */
+  release(): void;
+}
+
 /** Rows as the bytes of a RowOperationsPB, one after the other (`RowLayout`); text and binary are apart. */
-export class RowOperations {
+export class RowOperations implements EncodedOperations {
   readonly #schema: Schema;
   readonly #writers: readonly ColumnWriter[];
   readonly #layout: RowLayout;
@@ -70,6 +79,11 @@ export class RowOperations {
 
   get byteLength(): number {
     return this.#rows.length + this.#indirect.length;
+  }
+
+  /** Of `rows`. */
+  get rowBytes(): number {
+    return this.#rows.length;
   }
 
   /** Valid until the next append. */

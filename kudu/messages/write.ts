@@ -1,8 +1,6 @@
 import { type AppStatus, decodeAppStatus } from './app-status.ts';
-import type { ColumnSchemaMessage } from './column-schema.ts';
 import { lengthPrefix, MessageWriter, readFields, readFixed64, required } from './fields.ts';
 import type { RowOperationsMessage } from './row-operations.ts';
-import { encodeSchema } from './schema.ts';
 import { decodeServiceError, type ServiceError } from './service-error.ts';
 
 /*
@@ -15,8 +13,8 @@ import { decodeServiceError, type ServiceError } from './service-error.ts';
  */
 export interface WriteRequest {
   tabletId: string;
-  /** Without ids: the server refuses them. */
-  columns: readonly ColumnSchemaMessage[];
+  /** A SchemaPB. Without ids: the server refuses them. */
+  schema: Uint8Array;
   operations: RowOperationsMessage;
   propagatedTimestamp: bigint | undefined;
   /** A SignedTokenPB as the master gave it. */
@@ -38,7 +36,7 @@ export function encodeWrite(request: WriteRequest): Uint8Array[] {
   const { rows, indirectData } = request.operations;
   const others = new MessageWriter()
     .string(1, request.tabletId)
-    .bytes(2, encodeSchema(request.columns))
+    .bytes(2, request.schema)
     .int(4, CLIENT_PROPAGATED)
     .fixed64(5, request.propagatedTimestamp)
     .bytes(6, request.authorization)

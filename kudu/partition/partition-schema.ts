@@ -14,9 +14,9 @@ import type {
 import type { Schema } from '../schema/schema.ts';
 import type { KuduValue } from '../schema/values.ts';
 
-/** Rows are spread over `buckets` by the hash of these columns. */
+/** Rows are spread over `buckets` by the hash of these columns; where there are none, all are in one. */
 export interface HashSchema {
-  /** Indexes in the table's schema. */
+  /** Indexes in the table's schema: key columns, which come first. */
   readonly columns: readonly number[];
   readonly buckets: number;
   readonly seed: number;
@@ -29,11 +29,20 @@ export interface HashedRange {
   readonly hashSchemas: readonly HashSchema[];
 }
 
+/** What the partition keys of a bucket's rows begin with. @param hash `PartitionSchema.onlyHash` */
+export function bucketKey({ columns }: HashSchema, bucket: number): Uint8Array {
+  const key = new Uint8Array(columns.length === 0 ? 0 : BUCKET_BYTES);
+  if (key.length > 0) new DataView(key.buffer).setUint32(0, bucket);
+  return key;
+}
+
 /** Appends a row's cells of these columns as one key (`writeKey`). @throws KuduValueError if one is not set or bad */
 export type KeyWriter = (key: GrowingBytes, columns: readonly number[]) => void;
 
 /** Bytes of a bucket number in a partition key. */
 export const BUCKET_BYTES = 4;
+
+const ONE_BUCKET: HashSchema = { columns: [], buckets: 1, seed: 0 };
 
 /**
  * How a table's rows are spread over its tablets: by hash, by range, or both (`src/kudu/common/partition.h`). A row's
@@ -59,6 +68,12 @@ export class PartitionSchema {
     this.customRanges = message.customRanges
       .map((range) => this.#customRange(range))
       .sort((a, b) => Buffer.compare(a.lower, b.lower));
+  }
+
+  /** How rows are spread, if it is by one hash at most and that is the same everywhere; ranges may cut the buckets. */
+  get onlyHash(): HashSchema | null {
+    if (this.hashSchemas.length > 1 || this.customRanges.length > 0) return null;
+    return this.hashSchemas[0] ?? ONE_BUCKET;
   }
 
   /** The row's partition key, valid until the next call. @throws KuduValueError if a column of it is not set or bad */

@@ -29,6 +29,10 @@ export interface Column {
   readonly autoIncrementing: boolean;
 }
 
+/** Whether every row that is inserted has to set it. */
+export const isRequired = ({ key, nullable, default: value, autoIncrementing }: Column): boolean =>
+  !autoIncrementing && (key || (!nullable && value === undefined));
+
 /** What the caller says of a column; `DECIMAL` becomes the narrowest type that holds the precision. */
 export type ColumnSpec = { name: string; type: ColumnType | 'DECIMAL' } & Partial<
   Omit<Column, 'name' | 'type'>

@@ -1,12 +1,13 @@
 import { callLeader } from '../client/tablet-call.ts';
 import type { Table } from '../client/table.ts';
 import type { Tablet } from '../client/tablet.ts';
-import type { RowOperations } from '../encoding/row-operations.ts';
+import type { EncodedOperations } from '../encoding/row-operations.ts';
 import { errorText, KuduError, type KuduErrorCode } from '../errors.ts';
-import type { ColumnSchemaMessage } from '../messages/column-schema.ts';
 import { decodeWrite, encodeWrite } from '../messages/write.ts';
 import { Deadline } from '../rpc/backoff.ts';
 import { statusCode } from '../rpc/remedies.ts';
+import type { Schema } from '../schema/schema.ts';
+import { writeSchema } from './write-schema.ts';
 
 /** One of the operations that was not carried out, or (UNKNOWN_OUTCOME) of which nobody knows. */
 export interface OperationError {
@@ -18,15 +19,15 @@ export interface OperationError {
 
 /**
  * Writes rows to the leader of their tablet, each once however often they have to be sent.
- * @param columns that the operations were encoded with
- * @param operations whose memory is given back
+ * @param schema that the operations were encoded with
+ * @param operations are released, unless their bytes may still be in a socket
  * @returns those that were not written; never throws
  */
 export async function sendOperations(
   table: Table,
   tablet: Tablet,
-  columns: readonly ColumnSchemaMessage[],
-  operations: RowOperations,
+  schema: Schema,
+  operations: EncodedOperations,
 ): Promise<OperationError[]> {
   const { pool, tracker, timestamp, operationMs, attemptMs } = table.context;
   const tracked = tracker.begin();
@@ -42,7 +43,7 @@ export async function sendOperations(
       request: (attempt) => ({
         body: encodeWrite({
           tabletId: tablet.id,
-          columns,
+          schema: writeSchema(schema),
           operations: { rows, indirectData },
           propagatedTimestamp: timestamp.latest,
           authorization: table.authorization,

@@ -55,7 +55,7 @@ export class WriteBatch {
   /** Writes the rows, each once however often it has to be sent. @returns those that were not written; never throws */
   async send(tablet: Tablet): Promise<RowError[]> {
     const table = this.#table;
-    const errors = await sendOperations(table, tablet, table.columnReferences, this.#operations);
+    const errors = await sendOperations(table, tablet, table.schema, this.#operations);
     return errors.map(({ index, code, message }) => {
       const row = this.#rows[index]!;
       return { table: table.name, ...row, code, message };

@@ -22,7 +22,7 @@ function batchOf(fates: { id: string | null; fate: Fate }[]): {
   const of = (fate: Fate) => [...fates.keys()].filter((i) => fates[i]!.fate === fate);
   const rows = of('row');
   const result: BatchResult = {
-    rows: { ...pack(rows.map((i) => Uint8Array.of(i))), messages: Uint32Array.from(rows) },
+    rows: { ...pack(rows.map((i) => Uint8Array.of(i))), messages: Uint32Array.from(rows), arranged: null },
     shadow: null,
     features: { ...pack(rows.map((i) => Uint8Array.of(i, i))), failed: null, missing: null },
     tombstones: of('tombstone').map((i) => ({ id: fates[i]!.id ?? '', offset: 100 + 2 * i, timestamp: 0 })),

@@ -8,18 +8,20 @@ import type { SourceMessage } from '../../sql/dead-letters.ts';
 import { digitPng } from '../support/digits.ts';
 import { TEN } from '../support/pipeline.ts';
 
-test('memory that is given back is taken again, up to so many pieces, and not if it is huge or was moved away', () => {
+test('memory that is given back is taken again, of up to so many batches, and not if it is huge or was moved away', () => {
   const memory = new RowMemory(2);
-  expect(memory.take()).toBeNull();
+  expect(memory.take()).toEqual([]);
   const [first, second, third] = [new ArrayBuffer(10), new ArrayBuffer(20), new ArrayBuffer(30)];
-  memory.giveBack(new ArrayBuffer(17 * 1024 * 1024));
+  memory.giveBack([new ArrayBuffer(9 * 1024 * 1024), new ArrayBuffer(9 * 1024 * 1024)]);
   const moved = new ArrayBuffer(8);
   moved.transfer();
-  memory.giveBack(moved);
-  memory.giveBack(new SharedArrayBuffer(8));
-  expect(memory.take()).toBeNull();
-  for (const piece of [first, second, third]) memory.giveBack(piece);
-  expect([memory.take(), memory.take(), memory.take()]).toEqual([second, first, null]);
+  memory.giveBack([moved]);
+  memory.giveBack([new SharedArrayBuffer(8)]);
+  expect(memory.take()).toEqual([]);
+  memory.giveBack([first]);
+  memory.giveBack([second, moved, third]);
+  memory.giveBack([new ArrayBuffer(40)]);
+  expect([memory.take(), memory.take(), memory.take()]).toEqual([[second, third], [first], []]);
 });
 
 test('rows written into used memory, larger or too small, are the same as in fresh one', async () => {
@@ -64,12 +66,12 @@ test('rows written into used memory, larger or too small, are the same as in fre
   try {
     const [few, many] = [await rowsOf(3), await rowsOf(40)];
     const size = many.buffer.byteLength;
-    workers.rowMemory.giveBack(many.buffer);
+    workers.rowMemory.postgres.giveBack([many.buffer]);
     const fewInMany = await rowsOf(3);
     expect(fewInMany.copies).toEqual(few.copies);
     expect(fewInMany.buffer.byteLength).toBe(size);
     expect(many.buffer.byteLength).toBe(0); // it was moved to the thread
-    workers.rowMemory.giveBack(few.buffer);
+    workers.rowMemory.postgres.giveBack([few.buffer]);
     expect((await rowsOf(40)).copies).toEqual(many.copies);
   } finally {
     await workers.close();

@@ -6,6 +6,8 @@ import {
   connect,
   EncodedWrite,
   encodeCell,
+  type HashSchema,
+  RowBucketer,
   RowEncoder,
   rowsOf,
   Schema,
@@ -104,6 +106,90 @@ test('a row that no partition covers is not found, and the others are written', 
   for (const id of ['b', 'x', 'c']) write.add('INSERT', encode(encoder, { id, n: 1, text: null }));
   expect(await write.send()).toMatchObject([{ index: 1, code: 'NOT_FOUND' }]);
   expect((await readAll(table)).map(({ id }) => id)).toEqual(['b', 'c']);
+});
+
+describe('rows that were put together by bucket', () => {
+  /** What has to be set, first: it can be changed in every row. */
+  const schema = new Schema([COLUMNS[0]!, { name: 'more', type: 'INT64' }, COLUMNS[1]!, COLUMNS[2]!]);
+  const hash = { columns: [0], buckets: 3, seed: 0 };
+  const ids = Array.from({ length: 50 }, (_, i) => `image-${100 + i}`);
+  const arranged = (rowHash: HashSchema, some = ids) => {
+    const encoder = new RowEncoder(schema);
+    const bucketer = new RowBucketer(schema, rowHash);
+    some.forEach((id, n) =>
+      bucketer.add(encode(encoder, { id, more: 0, n: n % 3 ? n : null, text: `ü${n}` })),
+    );
+    return bucketer.finish();
+  };
+  const nine = [undefined, encodeCell(schema.columns[1]!, 9n)];
+
+  test('are written, with cells that are known last, beside rows that stand for themselves', async () => {
+    const table = await newTable();
+    const write = new EncodedWrite(table, schema);
+    expect(await write.addBuckets(arranged(hash), nine)).toBe(true);
+    const one = encode(new RowEncoder(schema), { id: 'last', more: 1, n: 1, text: null });
+    expect(write.add('INSERT', one)).toBe(50);
+    expect(await write.send()).toEqual([]);
+    expect(write.holdsBuckets).toBe(false);
+    const expected = ids.map((id, n) => ({ id, more: 9n, n: n % 3 ? n : null, text: `ü${n}` }));
+    expect(await readAll(table)).toEqual([...expected, { id: 'last', more: 1n, n: 1, text: null }]);
+  });
+
+  test('are told by their place among all where they are there already', async () => {
+    const table = await newTable();
+    const first = new EncodedWrite(table, schema);
+    expect(await first.addBuckets(arranged(hash, [ids[7]!, ids[30]!]))).toBe(true);
+    expect(await first.send()).toEqual([]);
+    const write = new EncodedWrite(table, schema);
+    expect(await write.addBuckets(arranged(hash), nine)).toBe(true);
+    const errors = (await write.send()).sort((a, b) => a.index - b.index);
+    expect(errors).toMatchObject([
+      { index: 7, code: 'ALREADY_PRESENT' },
+      { index: 30, code: 'ALREADY_PRESENT' },
+    ]);
+    expect(await readAll(table)).toHaveLength(50);
+  });
+
+  test.each<[string, HashSchema, object]>([
+    ['in another number of buckets', { ...hash, buckets: 2 }, { hash: [{ columns: ['id'], buckets: 3 }] }],
+    ['with another seed', { ...hash, seed: 1 }, { hash: [{ columns: ['id'], buckets: 3 }] }],
+    ['not at all', hash, {}],
+    [
+      'and cut by ranges',
+      hash,
+      {
+        hash: [{ columns: ['id'], buckets: 3 }],
+        range: {
+          columns: ['id'],
+          partitions: [{ upper: { id: 'image-120' } }, { lower: { id: 'image-120' } }],
+        },
+      },
+    ],
+  ])('are not added where the table is spread %s', async (_, rowHash, partitions) => {
+    const table = await newTable(COLUMNS, partitions);
+    const write = new EncodedWrite(table, schema);
+    expect(await write.addBuckets(arranged(rowHash))).toBe(false);
+    expect(await write.send()).toEqual([]);
+    expect(await readAll(table)).toEqual([]);
+  });
+
+  test('are one bucket where the table is not spread', async () => {
+    const table = await newTable(COLUMNS, {});
+    const write = new EncodedWrite(table, schema);
+    expect(await write.addBuckets(arranged({ columns: [], buckets: 1, seed: 0 }), nine)).toBe(true);
+    expect(await write.send()).toEqual([]);
+    expect(await readAll(table)).toHaveLength(50);
+  });
+
+  test('come before others, and cells are changed only where every row has them in one place', async () => {
+    const write = new EncodedWrite(await newTable(), schema);
+    const n = [undefined, undefined, encodeCell(schema.columns[2]!, 9)];
+    await expect(write.addBuckets(arranged(hash), n)).rejects.toThrow(
+      'Not every row has a cell of column n.',
+    );
+    write.add('INSERT', encode(new RowEncoder(schema), { id: 'a', more: 1, n: 1, text: null }));
+    await expect(write.addBuckets(arranged(hash))).rejects.toThrow('come first');
+  });
 });
 
 test('columns that are not the table’s are refused', async () => {

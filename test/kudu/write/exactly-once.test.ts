@@ -1,5 +1,13 @@
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
-import { type Client, connect, EncodedWrite, RowEncoder, Schema, type Table } from '../../../kudu/index.ts';
+import {
+  type Client,
+  connect,
+  EncodedWrite,
+  RowBucketer,
+  RowEncoder,
+  Schema,
+  type Table,
+} from '../../../kudu/index.ts';
 import { RequestTracker } from '../../../kudu/write/request-tracker.ts';
 import { type CuttingProxy, cuttingProxy } from '../support/cutting-proxy.ts';
 import { type KuduCluster, kuduCluster } from '../support/kudu-cluster.ts';
@@ -70,6 +78,30 @@ test('rows that were encoded apart are as well, and memory that may still be in 
   expect(await insert(3000)).toEqual([]);
   expect([proxy.made, grown()]).toEqual([3, 0]);
   expect(await toolScan(cluster.addresses, 'encoded')).toHaveLength(6000);
+});
+
+test('and so are rows that were put together by bucket: their memory is held', async () => {
+  const table = await newTable('buckets');
+  const schema = new Schema([{ name: 'id', type: 'INT32', key: true }]);
+  const insert = async (from: number) => {
+    const encoder = new RowEncoder(schema);
+    const bucketer = new RowBucketer(schema, { columns: [], buckets: 1, seed: 0 });
+    for (let id = from; id < from + 3000; id++) {
+      encoder.begin();
+      encoder.int32(0, id);
+      bucketer.add(encoder.end());
+    }
+    const write = new EncodedWrite(table, schema);
+    expect(await write.addBuckets(bucketer.finish())).toBe(true);
+    expect(await write.send()).toEqual([]);
+    return write.holdsBuckets;
+  };
+  expect(await insert(0)).toBe(false);
+  proxy.made = 0;
+  proxy.cuts = 3;
+  expect(await insert(3000)).toBe(true);
+  expect(proxy.made).toBe(3);
+  expect(await toolScan(cluster.addresses, 'buckets')).toHaveLength(6000);
 });
 
 test('the errors of rows whose answer was lost are those of the first time', async () => {
