@@ -14,6 +14,7 @@ import {
   setOversized,
   setStripLocation,
 } from '../sql/datasets.ts';
+import { transaction } from '../sql/database.ts';
 import { countDeadLetters, readDatasetCounts, type DatasetCounts } from '../sql/dataset-counts.ts';
 import { STORE_SUPPORT, type StoreName } from '../sql/image-store.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
@@ -194,10 +195,13 @@ export const datasetCommand: RegisterCommand = (program) => {
       if (features === undefined && stripLocation === undefined && oversized === undefined) {
         throw new HubError('USAGE', 'Nothing is to be changed.', { hint: 'For example: --features lite0' });
       }
-      if (features !== undefined)
-        await setFeaturesBackbone(hub.pool, name, features === NO_BACKBONE ? null : features);
-      if (stripLocation !== undefined) await setStripLocation(hub.pool, name, stripLocation === 'on');
-      if (oversized !== undefined) await setOversized(hub.pool, name, oversized);
+      // All of it or nothing.
+      await transaction(hub.pool, async (db) => {
+        if (features !== undefined)
+          await setFeaturesBackbone(db, name, features === NO_BACKBONE ? null : features);
+        if (stripLocation !== undefined) await setStripLocation(db, name, stripLocation === 'on');
+        if (oversized !== undefined) await setOversized(db, name, oversized);
+      });
       report(options, await show(hub, name), showText);
     });
 

@@ -194,10 +194,14 @@ export async function createDataset(
  * From now on new images get features by the backbone as they are ingested; null: by none. Those that are there keep theirs.
  * @throws HubError NOT_FOUND: the dataset, or the backbone
  */
-export async function setFeaturesBackbone(pool: Pool, name: string, backbone: string | null): Promise<void> {
-  await getDataset(pool, name);
-  const id = backbone === null ? null : (await getBackbone(pool, backbone)).id;
-  await pool.query('update imagehub.datasets set features_backbone_id = $2 where name = $1', [name, id]);
+export async function setFeaturesBackbone(
+  db: Queryable,
+  name: string,
+  backbone: string | null,
+): Promise<void> {
+  await getDataset(db, name);
+  const id = backbone === null ? null : (await getBackbone(db, backbone)).id;
+  await db.query('update imagehub.datasets set features_backbone_id = $2 where name = $1', [name, id]);
 }
 
 /**

@@ -139,6 +139,15 @@ describe('an image over the limit of a cell', () => {
     );
     expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringContaining('images of any size') });
   });
+
+  test('what else was to be set with it is not set either', async () => {
+    const run = (...args: string[]) => imagehub(['dataset', ...args], { env: hub.env });
+    expect((await run('create', 'nearby', '--classes', '0..9')).status).toBe(0);
+    const { status } = await run('set', 'nearby', '--strip-location', 'on', '--oversized', 'reduce');
+    expect(status).toBe(1);
+    const { stdout } = await run('show', 'nearby', '--json');
+    expect(JSON.parse(stdout)).toMatchObject({ stripLocation: false });
+  });
 });
 
 describe('an image over a limit that is set lower', () => {
