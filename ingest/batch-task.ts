@@ -2,10 +2,10 @@ import type { BackboneRef } from '../classifier/features/backbone.ts';
 import type { ModelRef } from '../classifier/model-ref.ts';
 import type { ShadowRef } from '../classifier/shadow-ref.ts';
 import type { ImageFailure } from '../images/bad-image.ts';
-import type { HashSchema } from '../kudu/index.ts';
 import type { Dataset } from '../sql/datasets.ts';
 import type { Place, Stage } from '../sql/dead-letters.ts';
 import type { ArrangedRows } from '../sql/encoded-rows.ts';
+import type { RowHash } from '../sql/row-writer.ts';
 import type { SomeImages } from '../sql/some-images.ts';
 import type { Tombstone } from '../sql/write-batch.ts';
 import type { PackedMessages } from './packed-messages.ts';
@@ -40,7 +40,7 @@ export interface BatchTask {
   /** For the rows, to be handed back with them; where it is not enough, more is taken. */
   rowMemory: ArrayBuffer[];
   /** By which the rows are put together for sending; null: they are not. */
-  hash: HashSchema | null;
+  hash: RowHash | null;
 }
 
 /** As much of a dataset as it takes to read its messages and make its rows. */

@@ -5,7 +5,7 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { errorCode, type Pool, withClient } from '../sql/database.ts';
 import type { DeadLetter, Place, SourceMessage } from '../sql/dead-letters.ts';
-import { EncodedRows } from '../sql/encoded-rows.ts';
+import { type ArrangedRows, EncodedRows } from '../sql/encoded-rows.ts';
 import type { FeatureBatch } from '../sql/features.ts';
 import type { ImageStores } from '../sql/image-store.ts';
 import type { ShadowBatch, ShadowOutcome } from '../sql/shadow-rows.ts';
@@ -87,8 +87,8 @@ export async function prepareChunk(
 
   const messageOf = (index: number) => chunk.messages[index]!;
   const rowMessages = Array.from(result.rows.messages, messageOf);
-  const encoded = ({ bytes, ends }: Packed) =>
-    new EncodedRows(bytes, ends, rowMessages, (message) => imageId(topic, partition, message));
+  const encoded = ({ bytes, ends }: Packed, arranged: ArrangedRows | null = null) =>
+    new EncodedRows(bytes, ends, rowMessages, (message) => imageId(topic, partition, message), { arranged });
   const last = chunk.messages.at(-1);
   return {
     ...place,
@@ -96,7 +96,7 @@ export async function prepareChunk(
     from: chunk.from,
     to: chunk.to,
     datasetVersion: version,
-    rows: Object.assign(encoded(result.rows), { arranged: result.rows.arranged }),
+    rows: encoded(result.rows, result.rows.arranged),
     shadow: result.shadow && {
       model: shadow!.id,
       rows: encoded(result.shadow),

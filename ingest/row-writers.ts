@@ -15,7 +15,9 @@ const OPEN: Readonly<Record<StoreName, (form: RowForm) => Promise<RowWriter> | R
   // Few have datasets in Kudu.
   async kudu({ memory, hash, expectedBytes }) {
     const { KuduRowWriter } = await import('../kudu-store/write/row-writer.ts');
-    return new KuduRowWriter(hash ? { hash, memory } : (memory[0] ?? expectedBytes));
+    if (hash) return new KuduRowWriter({ hash, memory });
+    // It may have been that of rows which were put together.
+    return new KuduRowWriter(memory.find(({ byteLength }) => byteLength >= expectedBytes) ?? expectedBytes);
   },
 };
 

@@ -2,10 +2,10 @@ import { extname } from 'node:path';
 import { Threads } from '../classifier/threads.ts';
 import type { Config } from '../config.ts';
 import { errorText } from '../errors.ts';
-import type { HashSchema } from '../kudu/index.ts';
 import type { Logger } from '../log.ts';
 import type { SourceMessage } from '../sql/dead-letters.ts';
 import type { StoreName } from '../sql/image-store.ts';
+import type { RowHash } from '../sql/row-writer.ts';
 import type { BatchResult, BatchTask } from './batch-task.ts';
 import { processIsolated } from './isolation.ts';
 import { ModelGuard } from './model-guard.ts';
@@ -16,7 +16,7 @@ import { RowMemory } from './row-memory.ts';
 export type UnpackedBatch = Omit<BatchTask, 'messages' | 'rowMemory' | 'hash'> & {
   messages: SourceMessage[];
   /** By which the rows are put together; left out: they are not. */
-  hash?: HashSchema | null;
+  hash?: RowHash | null;
 };
 
 /**

@@ -76,6 +76,9 @@ export function rowSchema(fence: string): Schema {
   return new Schema([...inOrder, { name: fence, type: 'INT8', nullable: true }]);
 }
 
+/** Of rows that worker threads encode: the fence's name does not matter there, whoever sends them knows it. */
+export const ROW_SCHEMA = rowSchema('write_fence_0');
+
 /** The fence's name now, and the next one. */
 export function fenceOf(columns: readonly { name: string }[]): { now: string; next: string } | null {
   for (const { name } of columns) {

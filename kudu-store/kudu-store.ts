@@ -63,6 +63,8 @@ export class KuduStore implements ImageStore, Disposable {
   }
 
   rowHash(dataset: string): HashSchema | null {
+    // Rows of which some will be there already are written one by one.
+    if (this.#context.readsLeft.has(dataset)) return null;
     const known = this.#context.tables.hashOf(dataset);
     return known === undefined ? USUAL_HASH : known;
   }

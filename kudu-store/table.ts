@@ -175,7 +175,9 @@ export class StoreTables {
   #keep(dataset: string, table: Promise<Table>): void {
     this.#open.set(dataset, table);
     table.then(
-      ({ partitionSchema }) => this.#hashes.set(dataset, partitionSchema.onlyHash),
+      ({ partitionSchema }) => {
+        if (this.#open.get(dataset) === table) this.#hashes.set(dataset, partitionSchema.onlyHash);
+      },
       () => {
         if (this.#open.get(dataset) === table) this.#open.delete(dataset);
       },

@@ -11,7 +11,7 @@ export interface ArrangedRows {
 export class EncodedRows {
   readonly messages: readonly SourceMessage[];
   /** The rows, and the buffer is empty; null: they are in the buffer. */
-  arranged: ArrangedRows | null = null;
+  readonly arranged: ArrangedRows | null;
   readonly #buffer: Uint8Array;
   readonly #begin: number;
   readonly #ends: Uint32Array;
@@ -27,10 +27,11 @@ export class EncodedRows {
     ends: Uint32Array,
     messages: readonly SourceMessage[],
     idOf: (message: SourceMessage) => string,
-    begin = 0,
+    { begin = 0, arranged = null }: { begin?: number; arranged?: ArrangedRows | null } = {},
   ) {
     this.#buffer = buffer;
     this.#begin = begin;
+    this.arranged = arranged;
     this.#ends = ends;
     this.messages = messages;
     this.#idOf = idOf;
@@ -61,13 +62,15 @@ export class EncodedRows {
     for (const message of this.messages) yield this.#idOf(message);
   }
 
+  /** Not of rows that are put together. */
   slice(from: number, to?: number): EncodedRows {
+    if (this.arranged) throw new Error('Rows that are put together are not cut.');
     return new EncodedRows(
       this.#buffer,
       this.#ends.subarray(from, to),
       this.messages.slice(from, to),
       this.#idOf,
-      from === 0 ? this.#begin : this.#ends[from - 1],
+      { begin: from === 0 ? this.#begin : this.#ends[from - 1]! },
     );
   }
 }

@@ -1,6 +1,6 @@
 import type { PoolClient } from 'pg';
-import type { HashSchema } from '../kudu/index.ts';
 import type { DeadLetter } from './dead-letters.ts';
+import type { RowHash } from './row-writer.ts';
 import type { StoredImages } from './stored-images.ts';
 import type { StoredVerdicts } from './stored-verdicts.ts';
 import type { StoredLabels } from './stored-labels.ts';
@@ -37,7 +37,7 @@ export interface ImageStore {
    * How a dataset's rows are spread, by which worker threads put them together (kudu-store/write/arranged-rows.ts); a guess where it
    * is not known yet. Without this, or null: they are not put together.
    */
-  rowHash?(dataset: string): HashSchema | null;
+  rowHash?(dataset: string): RowHash | null;
   /** Loads what the first batch would have to wait for, and begins to connect. */
   warmUp?(): Promise<void>;
   /**

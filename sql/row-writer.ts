@@ -2,6 +2,13 @@ import { CopyWriter } from './binary-copy.ts';
 import type { ArrangedRows } from './encoded-rows.ts';
 import { type ImageRow, writeStagedRow } from './staged-rows.ts';
 
+/** A store has its rows in so many places, by a hash of these of its key columns (kudu/partition/partition-schema.ts `HashSchema`). */
+export interface RowHash {
+  readonly columns: readonly number[];
+  readonly buckets: number;
+  readonly seed: number;
+}
+
 /** Encodes rows as a store wants them: one after the other, each for itself, so that some can be left out later. */
 export interface RowWriter {
   add(row: ImageRow): void;

@@ -6,7 +6,7 @@ import type { Batch } from '../../sql/write-batch.ts';
 import { noteUnclassified } from '../backlog-state.ts';
 import type { Coordinates } from './coordinates.ts';
 import { type Deletion, planRow, planTombstone, type RowPlan, type StoredRow } from './decide.ts';
-import { eachRow, type KuduArrangedRows } from './arranged-rows.ts';
+import { rowAt, type KuduArrangedRows } from './arranged-rows.ts';
 import {
   ALL_WRITTEN,
   type GuardedRow,
@@ -120,7 +120,7 @@ export class KuduBatchWriter implements BatchWriter {
 
   /** One of the batch's rows, as it was encoded. */
   get #row(): (index: number) => EncodedRow {
-    return (this.#rows ??= eachRow(this.#batch.rows));
+    return (this.#rows ??= rowAt(this.#batch.rows));
   }
 
   get #candidates(): Candidate[] {
@@ -171,7 +171,7 @@ export class KuduBatchWriter implements BatchWriter {
     const arranged = rows.arranged as KuduArrangedRows | null;
     if (
       !arranged?.free ||
-      arranged.buckets.largest > cellBytes ||
+      arranged.largestCell > cellBytes ||
       this.#deletions.size > 0 ||
       readsLeft.has(dataset)
     )
@@ -180,7 +180,7 @@ export class KuduBatchWriter implements BatchWriter {
     const unwritten = await write.insertArranged(rows, cells);
     if (!unwritten) return null;
     this.#leavesUnclassified = arranged.unclassified;
-    if (unwritten === ALL_WRITTEN && !outcome.written) {
+    if (unwritten.present.size + unwritten.tooLarge.size === 0 && !outcome.written) {
       outcome.inserted += rows.length;
       return [];
     }

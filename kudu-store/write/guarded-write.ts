@@ -39,9 +39,9 @@ export interface GuardedRow {
 /** Rows that were not written, by id. */
 export interface Unwritten {
   /** An insert met a row. */
-  present: Set<string>;
+  present: ReadonlySet<string>;
   /** A cell is over the server's limit; what it said. */
-  tooLarge: Map<string, string>;
+  tooLarge: ReadonlyMap<string, string>;
 }
 
 /** Nothing. */
@@ -170,12 +170,16 @@ export class GuardedWrite {
   /**
    * Inserts the rows of a batch that were put together in a worker thread.
    * @param rows that are not free until they are written, and not sent once more as they are
-   * @returns null, with nothing written, where the table is spread otherwise than they are put together
+   * @returns null, with nothing written, where the table is spread otherwise than they are put together, or a request would be too large
    */
   async insertArranged(rows: EncodedRows, cells: CellChanges['cells']): Promise<Unwritten | null> {
     const arranged = rows.arranged as KuduArrangedRows;
     const write = new EncodedWrite(this.#table, schemaOf(this.#table));
-    if (!(await write.addBuckets(arranged.buckets, cells))) return null;
+    const isAdded = await write.addBuckets(arranged.buckets, cells).catch((error: unknown) => {
+      this.#context.tables.forget(this.#dataset);
+      throw error;
+    });
+    if (!isAdded) return null;
     this.#settled = false;
     arranged.free = false;
     const errors = await write.send();

@@ -2,12 +2,10 @@ import { type CellChanges, encodeCell, type EncodedRow } from '../../kudu/index.
 import { OPERATION_AT } from '../../kudu/encoding/encoded-row.ts';
 import { rowLayout } from '../../kudu/encoding/row-layout.ts';
 import { decodeEncodedRow } from '../../kudu/encoding/decode-row-operations.ts';
-import { rowSchema } from '../columns.ts';
+import { ROW_SCHEMA } from '../columns.ts';
 import type { RowPlan } from './decide.ts';
 
-/** Rows are encoded with the same columns whatever the fence is called. */
-const SCHEMA = rowSchema('write_fence_0');
-const INDEX = Object.fromEntries(SCHEMA.columns.map(({ name }, index) => [name, index])) as Record<
+const INDEX = Object.fromEntries(ROW_SCHEMA.columns.map(({ name }, index) => [name, index])) as Record<
   'prediction' | 'inserted' | 'revision' | 'ingested_at' | 'known_label' | 'labelled_by' | 'labelled_at',
   number
 >;
@@ -25,7 +23,8 @@ export function changesOf(
   revision: number,
   ingestedAt: bigint,
 ): (plan: Pick<RowPlan, 'inserted' | 'keepsLabel'>) => CellChanges {
-  const cell = (index: number, value: number | bigint | boolean) => encodeCell(SCHEMA.columns[index]!, value);
+  const cell = (index: number, value: number | bigint | boolean) =>
+    encodeCell(ROW_SCHEMA.columns[index]!, value);
   const common: Uint8Array[] = [];
   common[INDEX.revision] = cell(INDEX.revision, revision);
   common[INDEX.ingested_at] = cell(INDEX.ingested_at, ingestedAt);
@@ -38,7 +37,7 @@ export function changesOf(
   return ({ inserted, keepsLabel }) => changes[Number(inserted)]![Number(keepsLabel)]!;
 }
 
-const LAYOUT = rowLayout(SCHEMA);
+const LAYOUT = rowLayout(ROW_SCHEMA);
 
 /** Whether it comes without a prediction (−1). */
 export function isUnclassified({ bytes, start }: EncodedRow): boolean {
@@ -55,9 +54,9 @@ export function isUnclassified({ bytes, start }: EncodedRow): boolean {
 /** The first cell over the limit, in words; null: there is none. */
 export function largeCell(row: EncodedRow, limit: number): string | null {
   if (row.end - row.start <= limit) return null;
-  for (const [index, value] of decodeEncodedRow(SCHEMA, row).values) {
+  for (const [index, value] of decodeEncodedRow(ROW_SCHEMA, row).values) {
     const bytes = typeof value === 'string' || value instanceof Uint8Array ? Buffer.byteLength(value) : 0;
-    if (bytes > limit) return `${SCHEMA.columns[index]!.name} has ${bytes} bytes`;
+    if (bytes > limit) return `${ROW_SCHEMA.columns[index]!.name} has ${bytes} bytes`;
   }
   return null;
 }

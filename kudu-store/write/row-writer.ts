@@ -2,12 +2,9 @@ import { type HashSchema, RowBucketer, RowEncoder } from '../../kudu/index.ts';
 import type { FieldWriter } from '../../sql/binary-copy.ts';
 import type { RowWriter } from '../../sql/row-writer.ts';
 import { type ImageRow, writeColumns } from '../../sql/staged-rows.ts';
-import { rowSchema } from '../columns.ts';
+import { ROW_SCHEMA } from '../columns.ts';
 import type { KuduArrangedRows } from './arranged-rows.ts';
 import { floatsTextBytes, writeFloats } from './float-text.ts';
-
-/** Its name does not matter here: whoever sends the rows knows it. */
-const SCHEMA = rowSchema('write_fence_0');
 
 /** Of most rows; the encoder takes more when it is not enough. */
 const ROW_BYTES = 16 * 1024;
@@ -26,8 +23,8 @@ export class KuduRowWriter implements RowWriter, FieldWriter {
   /** @param memory to write into, or how many bytes of it to take; or how to put the rows together, one by one, and memory for that */
   constructor(memory: ArrayBuffer | number | { hash: HashSchema; memory: ArrayBuffer[] }) {
     const isLoose = typeof memory === 'number' || memory instanceof ArrayBuffer;
-    this.#encoder = new RowEncoder(SCHEMA, isLoose ? memory : ROW_BYTES);
-    this.#bucketer = isLoose ? null : new RowBucketer(SCHEMA, memory.hash, memory.memory);
+    this.#encoder = new RowEncoder(ROW_SCHEMA, isLoose ? memory : ROW_BYTES);
+    this.#bucketer = isLoose ? null : new RowBucketer(ROW_SCHEMA, memory.hash, memory.memory);
   }
 
   /** In the order of `rowSchema`. */
@@ -54,7 +51,9 @@ export class KuduRowWriter implements RowWriter, FieldWriter {
 
   arranged(): KuduArrangedRows | null {
     const buckets = this.#bucketer?.finish();
-    return buckets ? { memory: buckets.memory, free: true, buckets, unclassified: this.#unclassified } : null;
+    if (!buckets) return null;
+    const { largestCell } = this.#encoder;
+    return { memory: buckets.memory, free: true, buckets, largestCell, unclassified: this.#unclassified };
   }
 
   get length(): number {

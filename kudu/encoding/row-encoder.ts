@@ -58,6 +58,7 @@ export class RowEncoder {
   #own = 0;
   /** Columns before this one are done. */
   #next = 0;
+  #largest = 0;
 
   /** @param memory to write into, or how many bytes of it to take; more is taken when it is full */
   constructor(schema: Schema, memory: ArrayBuffer | number = 1 << 20) {
@@ -75,6 +76,11 @@ export class RowEncoder {
   /** Of all rows so far: where the last one ends. */
   get length(): number {
     return this.#length;
+  }
+
+  /** No text or binary of any row, forgotten or not, has more bytes. */
+  get largestCell(): number {
+    return this.#largest;
   }
 
   /** All rows so far; a view on the encoder's own memory, valid until the next row is begun. */
@@ -233,6 +239,7 @@ export class RowEncoder {
   #apart(index: number, kind: number, length: number): number {
     const at = this.#length;
     this.#grow(length);
+    if (length > this.#largest) this.#largest = length;
     const cell = this.#fixed(index, kind, 16);
     this.#view.setUint32(cell, at - this.#own, true);
     this.#view.setUint32(cell + 4, 0, true);

@@ -29,6 +29,13 @@ export interface HashedRange {
   readonly hashSchemas: readonly HashSchema[];
 }
 
+/** Whether both put every row into the same bucket. */
+export const isSameHash = (a: HashSchema, b: HashSchema): boolean =>
+  a.buckets === b.buckets &&
+  a.seed === b.seed &&
+  a.columns.length === b.columns.length &&
+  a.columns.every((column, i) => column === b.columns[i]);
+
 /** What the partition keys of a bucket's rows begin with. @param hash `PartitionSchema.onlyHash` */
 export function bucketKey({ columns }: HashSchema, bucket: number): Uint8Array {
   const key = new Uint8Array(columns.length === 0 ? 0 : BUCKET_BYTES);

@@ -8,13 +8,6 @@ import { RowOperations } from '../encoding/row-operations.ts';
 import { WriteMemory } from '../encoding/write-memory.ts';
 import type { HashSchema } from './partition-schema.ts';
 
-/** Whether both put every row into the same bucket. */
-export const isSameHash = (a: HashSchema, b: HashSchema): boolean =>
-  a.buckets === b.buckets &&
-  a.seed === b.seed &&
-  a.columns.length === b.columns.length &&
-  a.columns.every((column, i) => column === b.columns[i]);
-
 /** Inserts of the rows of one bucket, as a request holds them. */
 export interface RowBucket {
   bucket: number;
@@ -36,12 +29,7 @@ export interface RowBuckets {
   /** Of those that hold rows. */
   buckets: RowBucket[];
   memory: ArrayBuffer[];
-  /** Bytes of the largest row. */
-  largest: number;
 }
-
-/** Rows for one tablet go as one request as long as they are smaller; servers take 50 MiB. */
-export const REQUEST_BYTES = 32 * 1024 * 1024;
 
 interface OpenBucket {
   operations: RowOperations;
@@ -58,9 +46,11 @@ export class RowBucketer {
   readonly #hash: HashSchema;
   readonly #keys: EncodedKeys;
   readonly #key = new GrowingBytes(128);
-  readonly #buckets: OpenBucket[];
+  readonly #schema: Schema;
+  readonly #memory = new WriteMemory();
+  /** By number, those that hold rows. */
+  readonly #buckets: (OpenBucket | undefined)[] = [];
   #count = 0;
-  #largest = 0;
 
   /**
    * @param schema that the rows are encoded with
@@ -72,48 +62,44 @@ export class RowBucketer {
       throw new KuduValueError('Rows are put together by the hash of key columns.');
     this.#hash = hash;
     this.#keys = new EncodedKeys(schema);
-    const pieces = new WriteMemory();
+    this.#schema = schema;
     // What held operations holds operations again, and is large enough: the last one is taken first.
-    for (const buffer of memory.toReversed()) pieces.giveBack(new GrowingBytes(buffer));
-    this.#buckets = Array.from({ length: hash.buckets }, () => ({
-      operations: new RowOperations(schema, pieces),
-      indexes: [],
-      starts: [],
-      indirectStarts: [],
-    }));
+    for (const buffer of memory.toReversed()) this.#memory.giveBack(new GrowingBytes(buffer));
   }
 
   /** @param row is copied @throws KuduValueError for bytes that are no encoded row */
   add(row: EncodedRow): void {
-    const { operations, indexes, starts, indirectStarts } = this.#buckets[this.#bucketOf(row)]!;
+    const number = this.#bucketOf(row);
+    const bucket = (this.#buckets[number] ??= this.#open());
+    const { operations, indexes, starts, indirectStarts } = bucket;
     const { rowBytes, byteLength } = operations;
     operations.appendEncoded('INSERT', row);
     starts.push(rowBytes);
     indirectStarts.push(byteLength - rowBytes);
     indexes.push(this.#count++);
-    this.#largest = Math.max(this.#largest, row.end - row.start);
   }
 
   /** All rows; none is added after that. */
   finish(): RowBuckets {
-    const buckets = this.#buckets.map(
-      ({ operations, indexes, starts, indirectStarts }, bucket): RowBucket => ({
+    const buckets: RowBucket[] = [];
+    this.#buckets.forEach((open, bucket) => {
+      const { operations, indexes, starts, indirectStarts } = open!;
+      buckets.push({
         bucket,
         indexes: Uint32Array.from(indexes),
         rows: operations.rows,
         starts: Uint32Array.from(starts),
         indirectData: operations.indirectData,
         indirectStarts: Uint32Array.from(indirectStarts),
-      }),
-    );
-    return {
-      hash: this.#hash,
-      buckets: buckets.filter(({ indexes }) => indexes.length > 0),
-      memory: buckets.flatMap(({ rows, indirectData }) =>
-        [rows, indirectData].map(({ buffer }) => buffer as ArrayBuffer),
-      ),
-      largest: this.#largest,
-    };
+      });
+    });
+    const pieces = buckets.flatMap(({ rows, indirectData }) => [rows, indirectData]);
+    return { hash: this.#hash, buckets, memory: pieces.map(({ buffer }) => buffer as ArrayBuffer) };
+  }
+
+  #open(): OpenBucket {
+    const operations = new RowOperations(this.#schema, this.#memory);
+    return { operations, indexes: [], starts: [], indirectStarts: [] };
   }
 
   #bucketOf(row: EncodedRow): number {

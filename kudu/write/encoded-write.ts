@@ -2,11 +2,12 @@ import type { Table } from '../client/table.ts';
 import type { Tablet } from '../client/tablet.ts';
 import type { CellChanges, EncodedRow } from '../encoding/encoded-row.ts';
 import { EncodedKeys } from '../encoding/encoded-key.ts';
+import { fixedSize } from '../encoding/fixed.ts';
 import { cellAt } from '../encoding/row-layout.ts';
 import { type EncodedOperations, RowOperations } from '../encoding/row-operations.ts';
 import { errorText, KuduError, type KuduErrorCode } from '../errors.ts';
-import { bucketKey } from '../partition/partition-schema.ts';
-import { isSameHash, REQUEST_BYTES, type RowBucket, type RowBuckets } from '../partition/row-buckets.ts';
+import { bucketKey, isSameHash } from '../partition/partition-schema.ts';
+import type { RowBucket, RowBuckets } from '../partition/row-buckets.ts';
 import { Deadline } from '../rpc/backoff.ts';
 import type { Column } from '../schema/column.ts';
 import type { Schema } from '../schema/schema.ts';
@@ -14,9 +15,12 @@ import { KuduValueError } from '../schema/value-error.ts';
 import { sendOperations } from './send-operations.ts';
 import type { WriteOperation } from './write-batch.ts';
 
+/** Rows for one tablet go as one request as long as they are smaller; servers take 50 MiB. */
+const REQUEST_BYTES = 32 * 1024 * 1024;
+
 /** An encoded row that was not written, or (UNKNOWN_OUTCOME) of which nobody knows. */
 export interface EncodedRowError {
-  /** The number that `add` gave it. */
+  /** Its number: what `add` returned, or its place among those that were put together. */
   index: number;
   code: KuduErrorCode;
   message: string;
@@ -212,6 +216,12 @@ function cellRuns(schema: Schema, cells: NonNullable<CellChanges['cells']>): Cel
   cells.forEach((cell, index) => {
     if (!cell) return;
     const at = cellAt(schema, index);
+    const { name, type } = schema.columns[index]!;
+    if (cell.length !== fixedSize(type))
+      throw new KuduValueError(
+        `A cell of column ${name} (${type}) does not have ${cell.length} bytes.`,
+        name,
+      );
     const last = runs.at(-1);
     if (last && last.at + last.bytes.length === at) last.bytes = Buffer.concat([last.bytes, cell]);
     else runs.push({ at, bytes: cell });

@@ -16,6 +16,7 @@ import { createLogger, type Logger } from '../../log.ts';
 import { createMetrics, type Metrics } from '../../metrics.ts';
 import { createDataset, type NewDataset } from '../../sql/datasets.ts';
 import { createKuduDataset, dropKuduDataset } from '../../kudu-store/manage.ts';
+import { USUAL_PARTITIONS } from '../../kudu-store/table-layout.ts';
 import type { HubPool } from '../../sql/database.ts';
 import { freshDatabase, type TestDatabase, testServers, uniqueName } from './servers.ts';
 
@@ -96,7 +97,8 @@ export async function testPipeline(
   const admin = await openKafkaAdmin(config, brokers, log);
   await admin.createTopic(topic, partitions);
   const newDataset = { classes: TEN, ...columns, name: dataset, topic };
-  if (inKudu) await createKuduDataset(database.pool, kudu, newDataset, { partitions: 3, replicas: 1 });
+  if (inKudu)
+    await createKuduDataset(database.pool, kudu, newDataset, { partitions: USUAL_PARTITIONS, replicas: 1 });
   else await createDataset(database.pool, newDataset);
   const producer: Producer = createKafka(config, brokers, log).producer({
     createPartitioner: Partitioners.DefaultPartitioner,

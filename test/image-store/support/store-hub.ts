@@ -5,6 +5,7 @@ import { type IngestContext } from '../../../ingest/engine.ts';
 import { openIngest } from '../../../ingest/open-ingest.ts';
 import { PartitionIngest } from '../../../ingest/partition.ts';
 import { createKuduDataset, dropKuduDataset } from '../../../kudu-store/manage.ts';
+import { USUAL_PARTITIONS } from '../../../kudu-store/table-layout.ts';
 import { createLogger, type Logger } from '../../../log.ts';
 import { createMetrics } from '../../../metrics.ts';
 import type { HubPool } from '../../../sql/database.ts';
@@ -147,7 +148,7 @@ async function openDataset(hub: StoreHub, options: Partial<NewDataset> = {}): Pr
   // All tests share the names of tables in Kudu.
   const name = options.name ?? uniqueName('digits');
   const dataset = { classes: TEN, ...options, name };
-  if (kudu) await createKuduDataset(pool, kudu, dataset, { partitions: 3, replicas: 1 });
+  if (kudu) await createKuduDataset(pool, kudu, dataset, { partitions: USUAL_PARTITIONS, replicas: 1 });
   else await createDataset(pool, dataset);
   const topic = dataset.topic ?? name;
   const at: StoredAt = { pool, dataset: name, kudu };

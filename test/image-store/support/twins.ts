@@ -1,6 +1,7 @@
 import { connect, type Row } from '../../../kudu/index.ts';
 import { readCopyRows } from '../../../kudu-copy/rows.ts';
 import { createKuduDataset, dropKuduDataset } from '../../../kudu-store/manage.ts';
+import { USUAL_PARTITIONS } from '../../../kudu-store/table-layout.ts';
 import { loadConfig } from '../../../config.ts';
 import { withClient } from '../../../sql/database.ts';
 import { createDataset, type NewDataset } from '../../../sql/datasets.ts';
@@ -34,7 +35,7 @@ export async function twins(
   const { pool } = database;
   const datasets = { postgres: 'digits', kudu: uniqueName('digits') };
   await createDataset(pool, { classes: TEN, ...dataset, name: datasets.postgres });
-  const layout = { partitions: 3, replicas: 1 };
+  const layout = { partitions: USUAL_PARTITIONS, replicas: 1 };
   await createKuduDataset(
     pool,
     testServers().kudu,

@@ -1,15 +1,17 @@
-import { expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { decodeEncodedRow } from '../../../kudu/encoding/decode-row-operations.ts';
 import { packMessages } from '../../../ingest/packed-messages.ts';
 import { processBatch } from '../../../ingest/process-batch.ts';
-import { rowSchema } from '../../../kudu-store/columns.ts';
-import { eachRow, type KuduArrangedRows } from '../../../kudu-store/write/arranged-rows.ts';
+import { EncodedWrite } from '../../../kudu/index.ts';
+import { ROW_SCHEMA } from '../../../kudu-store/columns.ts';
+import { rowAt, type KuduArrangedRows } from '../../../kudu-store/write/arranged-rows.ts';
 import type { SourceMessage } from '../../../sql/dead-letters.ts';
 import { EncodedRows } from '../../../sql/encoded-rows.ts';
 import { digitPng } from '../../support/digits.ts';
+import { storeHub } from '../../image-store/support/store-hub.ts';
+import { noisePng } from '../../support/noise.ts';
 import { TEN } from '../../support/pipeline.ts';
 
-const SCHEMA = rowSchema('write_fence_0');
 const HASH = { columns: [0], buckets: 3, seed: 0 };
 
 const digit = (key: string, offset: number): SourceMessage => ({
@@ -46,10 +48,9 @@ async function rowsOf(messages: SourceMessage[], hash: typeof HASH | null) {
   });
   const { bytes, ends, arranged } = rows;
   const rowMessages = Array.from(rows.messages, (index) => messages[index]!);
-  const encoded = new EncodedRows(bytes, ends, rowMessages, ({ key }) => key!.toString());
-  encoded.arranged = arranged;
-  const row = eachRow(encoded);
-  const values = rowMessages.map((_, index) => decodeEncodedRow(SCHEMA, row(index)).values);
+  const encoded = new EncodedRows(bytes, ends, rowMessages, ({ key }) => key!.toString(), { arranged });
+  const row = rowAt(encoded);
+  const values = rowMessages.map((_, index) => decodeEncodedRow(ROW_SCHEMA, row(index)).values);
   return { arranged: arranged as KuduArrangedRows | null, values };
 }
 
@@ -74,4 +75,61 @@ test.each([
   const { arranged, values } = await rowsOf(messages, HASH);
   expect(arranged).toBeNull();
   expect(values).toHaveLength(rows);
+});
+
+describe('into a table', () => {
+  /** More than the server takes: what it says counts then. */
+  const hub = storeHub('kudu', { batchImages: 50, kuduMaxCellBytes: 1024 * 1024 });
+  const digits = (from: number, to: number) =>
+    Array.from({ length: to - from }, (_, i) => ({
+      key: `${from + i}.png`,
+      value: digitPng(i % 10, from + i),
+    }));
+  afterEach(() => void jest.restoreAllMocks());
+
+  test('they go as they are, but for a batch that meets images, and for some after it', async () => {
+    await using dataset = await hub.dataset();
+    await dataset.deliver(digits(0, 50));
+    const added = jest.spyOn(EncodedWrite.prototype, 'addBuckets');
+    const one = jest.spyOn(EncodedWrite.prototype, 'add');
+    await dataset.deliver(digits(50, 200));
+    expect(await Promise.all(added.mock.results.map(({ value }) => value))).toEqual([true, true, true]);
+    expect(one).not.toHaveBeenCalled();
+    // 150 to 199 are there already.
+    await dataset.deliver(digits(150, 260));
+    expect(one).toHaveBeenCalled();
+    const { messages, ...books } = await dataset.reconcile();
+    expect(books).toMatchObject({ consistent: true, rows: 260, deadLetters: 0 });
+    expect(messages).toMatchObject({ seen: 310, inserted: 260, updated: 50 });
+    const tries = added.mock.calls.length;
+    await dataset.deliver(digits(300, 400));
+    expect(added).toHaveBeenCalledTimes(tries);
+  });
+
+  test('one that the server finds too large is a dead letter, and the others are written', async () => {
+    await using dataset = await hub.dataset();
+    await dataset.deliver(digits(0, 50));
+    const added = jest.spyOn(EncodedWrite.prototype, 'addBuckets');
+    await dataset.deliver([{ key: 'large.png', value: noisePng(300) }, ...digits(50, 99)]);
+    expect(added).toHaveBeenCalledTimes(1);
+    expect(await dataset.deadLetters()).toMatchObject([{ key: 'large.png', reason: 'cell-too-large' }]);
+    expect(await dataset.reconcile()).toMatchObject({ consistent: true, rows: 99, deadLetters: 1 });
+  });
+
+  test('what was written without an answer is written again, and counted once', async () => {
+    await using dataset = await hub.dataset();
+    await dataset.deliver(digits(0, 50));
+    const send = EncodedWrite.prototype.send;
+    const lost = jest.spyOn(EncodedWrite.prototype, 'send').mockImplementationOnce(async function (
+      this: EncodedWrite,
+    ) {
+      await send.call(this);
+      return [{ index: 7, code: 'UNKNOWN_OUTCOME', message: 'no answer' }];
+    });
+    await dataset.deliver(digits(50, 100));
+    expect(lost.mock.calls.length).toBeGreaterThan(1);
+    const { messages, ...books } = await dataset.reconcile();
+    expect(books).toMatchObject({ consistent: true, rows: 100 });
+    expect(messages).toMatchObject({ inserted: 100, updated: 0 });
+  });
 });

@@ -1,22 +1,13 @@
 import { expect, test } from '@jest/globals';
-import { encodeGreyPng } from '../../../images/png.ts';
 import { listDeadLetters } from '../../../sql/dead-letters.ts';
 import { digitPng } from '../../support/digits.ts';
 import { imagehub } from '../../support/imagehub.ts';
+import { noisePng } from '../../support/noise.ts';
 import { testPipeline, until } from '../../support/pipeline.ts';
 import { kuduCluster } from '../../kudu/support/kudu-cluster.ts';
 import { imagesAt } from '../../image-store/support/stored-images.ts';
 
-/** Noise, which takes as many bytes as it has pixels. */
-const noise = (side: number): Buffer => {
-  let state = 1;
-  const pixels = Uint8Array.from(
-    { length: side * side },
-    () => (state = Math.imul(state, 48271) & 0x7fffffff) >> 20,
-  );
-  return encodeGreyPng(pixels, side, side);
-};
-const LARGE = noise(300);
+const LARGE = noisePng(300);
 
 test('an image with a cell over the limit is a dead letter that names limit and flag; its neighbours, and what it would have replaced, are stored', async () => {
   await using pipeline = await testPipeline({ store: 'kudu' });

@@ -13,20 +13,12 @@ import { storeHub, type StoreDataset } from '../../image-store/support/store-hub
 import { constantModel } from '../../support/constant-model.ts';
 import { digitPng } from '../../support/digits.ts';
 import { imagehub } from '../../support/imagehub.ts';
+import { noisePng } from '../../support/noise.ts';
 import { placedPicture } from '../../support/placed-images.ts';
 
 const LIMIT = 64 * 1024;
 
-/** Noise, which takes as many bytes as it has pixels. */
-function noise(side: number): Buffer {
-  let state = 1;
-  const pixels = Uint8Array.from(
-    { length: side * side },
-    () => (state = Math.imul(state, 48271) & 0x7fffffff) >> 20,
-  );
-  return encodeGreyPng(pixels, side, side);
-}
-const LARGE = noise(400);
+const LARGE = noisePng(400);
 
 const kuduColumns = async ({ at }: StoreDataset, columns: string[]) => {
   using client = await connect({ masters: at.kudu! });

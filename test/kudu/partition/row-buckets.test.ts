@@ -89,8 +89,9 @@ test('memory of earlier rows is written into again, by what needs as much', () =
       const first = arrange(schema, hash, rows);
       const expected = first.buckets.map(bytesOf);
       const again = arrange(schema, hash, rows, first.memory);
-      expect(again.memory).toEqual(first.memory);
-      again.memory.forEach((buffer, i) => expect(buffer).toBe(first.memory[i]));
+      // A bucket may get what another one had.
+      expect(new Set(again.memory)).toEqual(new Set(first.memory));
+      expect(again.memory.every((buffer) => first.memory.includes(buffer))).toBe(true);
       expect(again.buckets.map(bytesOf)).toEqual(expected);
       const strange = others.map((_, i) => new ArrayBuffer(i));
       expect(arrange(schema, hash, rows, strange).buckets.map(bytesOf)).toEqual(expected);
