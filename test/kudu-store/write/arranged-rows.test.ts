@@ -7,6 +7,7 @@ import { ROW_SCHEMA } from '../../../kudu-store/columns.ts';
 import { rowAt, type KuduArrangedRows } from '../../../kudu-store/write/arranged-rows.ts';
 import type { SourceMessage } from '../../../sql/dead-letters.ts';
 import { EncodedRows } from '../../../sql/encoded-rows.ts';
+import { constantModel } from '../../support/constant-model.ts';
 import { digitPng } from '../../support/digits.ts';
 import { storeHub } from '../../image-store/support/store-hub.ts';
 import { noisePng } from '../../support/noise.ts';
@@ -114,6 +115,24 @@ describe('into a table', () => {
     expect(added).toHaveBeenCalledTimes(1);
     expect(await dataset.deadLetters()).toMatchObject([{ key: 'large.png', reason: 'cell-too-large' }]);
     expect(await dataset.reconcile()).toMatchObject({ consistent: true, rows: 99, deadLetters: 1 });
+  });
+
+  test('the background is told where they come without a prediction although a model is live', async () => {
+    await using dataset = await hub.dataset();
+    const told = async () => {
+      const query = 'select unclassified_no as no from imagehub.kudu_stores where dataset = $1';
+      return (await hub.pool.query<{ no: number }>(query, [dataset.name])).rows[0]!.no;
+    };
+    await dataset.goLive(constantModel(1));
+    await dataset.deliver(digits(0, 50));
+    const added = jest.spyOn(EncodedWrite.prototype, 'addBuckets');
+    const before = await told();
+    await dataset.deliver(digits(50, 100));
+    expect(await told()).toBe(before);
+    await dataset.goLive(Buffer.from('no model'));
+    await dataset.deliver(digits(100, 150));
+    expect(await told()).toBe(before + 1);
+    expect(added).toHaveBeenCalledTimes(2);
   });
 
   test('what was written without an answer is written again, and counted once', async () => {
