@@ -1,6 +1,6 @@
 import { contradicts, type DuplicateGroup, type DuplicatesReport } from '../duplicates/find-duplicates.ts';
 import type { LabelResult } from '../duplicates/act.ts';
-import type { DeleteResult } from '../sql/duplicates.ts';
+import type { DeleteResult } from '../sql/delete-duplicates.ts';
 import type { IgnoredGroup } from '../sql/ignored-duplicates.ts';
 import { count, table } from './report.ts';
 

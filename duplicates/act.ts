@@ -1,7 +1,7 @@
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
 import { getAnyDataset } from '../sql/datasets.ts';
-import { deleteDuplicates, type DeleteResult, type DoomedImage } from '../sql/duplicates.ts';
+import type { DeleteResult, DoomedImage } from '../sql/delete-duplicates.ts';
 import { ignoreGroups } from '../sql/ignored-duplicates.ts';
 import type { ImageStores } from '../sql/image-store.ts';
 import { inIdOrder, type RelabelResult } from '../sql/relabel.ts';
@@ -97,8 +97,8 @@ export function doomedImages(groups: DuplicateGroup[]): { image: DuplicateMember
  * Deletes all images of each group but the one that stays. An image that was changed since it was found is left alone, and so
  * is one whose counterpart, which should stay, was changed or deleted.
  */
-export function deleteFromGroups(
-  { pool, by, signal, onProgress }: ActContext,
+export async function deleteFromGroups(
+  { pool, stores, by, signal, onProgress }: ActContext & { stores: ImageStores },
   dataset: string,
   groups: DuplicateGroup[],
 ): Promise<DeleteResult> {
@@ -109,7 +109,8 @@ export function deleteFromGroups(
     keptId: kept.id,
     keptSha256: Buffer.from(kept.sha256, 'hex'),
   }));
-  return deleteDuplicates(pool, dataset, doomed, {
+  const { store } = await getAnyDataset(pool, dataset);
+  return stores[store].deleteDuplicates(pool, dataset, doomed, {
     by,
     signal,
     onProgress: (done) => onProgress?.(done, doomed.length),

@@ -1,8 +1,9 @@
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
-import { type Dataset, getDataset } from '../sql/datasets.ts';
+import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
 import { readHashes } from '../sql/duplicates.ts';
 import { readIgnoredSets } from '../sql/ignored-duplicates.ts';
+import type { ImageStores } from '../sql/image-store.ts';
 import type { Selection } from '../sql/selection.ts';
 import { groupDuplicates, type Grouping } from './groups.ts';
 import { ImageFacts } from './image-facts.ts';
@@ -11,6 +12,8 @@ import { Pace } from './pace.ts';
 
 export interface DuplicatesContext {
   pool: Pool;
+  /** Where the images of datasets are. */
+  stores: ImageStores;
   signal?: AbortSignal | undefined;
   /** Images read so far. */
   onRead?: ((images: number) => void) | undefined;
@@ -106,7 +109,7 @@ export async function findDuplicates(
   { distance = DEFAULT_DISTANCE, selection = {}, across = null }: DuplicatesOptions = {},
 ): Promise<DuplicatesReport> {
   checkDistance(distance);
-  const dataset = await getDataset(context.pool, name);
+  const dataset = await getAnyDataset(context.pool, name);
   if (dataset.columns === 'classic') {
     throw new HubError(
       'USAGE',
@@ -139,13 +142,13 @@ function checkDistance(distance: number | null): void {
 }
 
 async function readFacts(
-  { pool, signal, onRead }: DuplicatesContext,
-  { name }: Dataset,
+  { pool, stores, signal, onRead }: DuplicatesContext,
+  { name, store }: Dataset,
   selection: Selection,
   across: string | null,
 ): Promise<ImageFacts> {
   const facts = new ImageFacts(await readIgnoredSets(pool, name));
-  for await (const rows of readHashes(pool, name, selection, across)) {
+  for await (const rows of readHashes(stores[store].images, pool, name, selection, across)) {
     if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while hashes were read.');
     for (const row of rows) facts.add(row);
     onRead?.(facts.images + facts.withoutHash);

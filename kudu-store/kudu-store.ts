@@ -6,6 +6,7 @@ import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
 import type { Batch } from '../sql/write-batch.ts';
 import { type BatchContext, KuduBatchWriter } from './write/batch-writer.ts';
 import { KuduConnection } from './connection.ts';
+import { deleteDuplicates } from './delete-duplicates.ts';
 import { KuduVerdicts } from './verdicts/kudu-verdicts.ts';
 import { carryOutLabels } from './labels/carry-out-labels.ts';
 import { KuduLabels } from './labels/kudu-labels.ts';
@@ -80,6 +81,8 @@ export class KuduStore implements ImageStore, Disposable {
     await this.#connection.client();
     return new KuduBatchWriter(this.#context, client, batch);
   }
+
+  deleteDuplicates: ImageStore['deleteDuplicates'] = (...asked) => deleteDuplicates(this.#context, ...asked);
 
   async carryOut(): Promise<number> {
     let done = 0;

@@ -48,7 +48,8 @@ export const labelRowsSql = ({ arrays = '', names = '' } = {}): string => `
      as t (id, known_label, labelled_by, micros, hex${names})) i`;
 
 /** Exact, which to_timestamp's float8 seconds are not. */
-const timeSql = (micros: string): string => `timestamptz 'epoch' + ${micros} * interval '1 microsecond'`;
+export const timeSql = (micros: string): string =>
+  `timestamptz 'epoch' + ${micros} * interval '1 microsecond'`;
 
 /** A time as Kudu keeps it; as text, as the database's client takes it. */
 export const microsSql = (time: string): string => `(extract(epoch from ${time}) * 1000000)::bigint::text`;

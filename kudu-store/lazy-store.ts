@@ -43,6 +43,7 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
       undo: async (...asked) => (await store()).labels.undo(...asked),
       read: async (...asked) => (await store()).labels.read(...asked),
     },
+    deleteDuplicates: async (...asked) => (await store()).deleteDuplicates(...asked),
     async carryOut() {
       if (options.masters === null || (await listUnfinished(options.pool)).length === 0) return 0;
       return (await store()).carryOut();

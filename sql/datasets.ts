@@ -79,7 +79,7 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
     'NOT_SUPPORTED',
     `The images of ${name} are in Kudu, which this does not work with yet.`,
     {
-      hint: 'Not yet: features (train --backbone), duplicates, similar, outliers. docs/kudu-store.md says what works.',
+      hint: 'Not yet: features (train --backbone), similar, outliers. docs/kudu-store.md says what works.',
     },
   );
 }

@@ -1,10 +1,7 @@
-import { HubError } from '../errors.ts';
-import { actAs } from './acting-user.ts';
 import { RowReader } from './binary-rows.ts';
 import { copyOut } from './copy-out.ts';
-import { type Pool, type PoolClient, transaction } from './database.ts';
-import { postgresImages } from './postgres-images.ts';
-import { inIdOrder, LABEL_STATE, retryDeadlocks } from './relabel.ts';
+import type { Pool } from './database.ts';
+import { LABEL_COLUMNS, LABEL_STATE } from './relabel.ts';
 import {
   checkBeforehand,
   checkCondition,
@@ -12,7 +9,7 @@ import {
   selectionError,
   selectionSql,
 } from './selection.ts';
-import { streamSnapshot } from './stream-snapshot.ts';
+import type { ImagesInSql, StoredImages } from './stored-images.ts';
 
 /** What is to be known of an image to tell whether others are its duplicates, and which of them is to be kept. */
 export interface HashedRow {
@@ -26,7 +23,7 @@ export interface HashedRow {
   width: number | null;
   height: number | null;
   byteSize: number | null;
-  /** What `relabelImages` and `deleteImages` compare: the label and the bytes. */
+  /** What `relabelImages` and `deleteDuplicates` compare: the label and the bytes. */
   state: number;
   /** Whether the other condition holds; false where none was given. */
   side: boolean;
@@ -42,35 +39,45 @@ const CHUNK = { rows: 5000, bytes: 1024 * 1024 };
  * @throws HubError USAGE when a condition cannot be used
  */
 export async function* readHashes(
+  images: StoredImages,
   pool: Pool,
   dataset: string,
   selection: Selection,
   across: string | null,
 ): AsyncGenerator<HashedRow[]> {
+  const request = { dataset, selection, columns: COLUMNS, asked: across === null ? [] : [across] };
+  let failure: unknown;
   try {
-    yield* streamSnapshot(pool, async function* (client) {
-      await checkCondition(client, dataset, selection);
-      await checkCondition(client, dataset, { where: across }, ACROSS);
-      for await (const { bytes } of copyOut(client, hashesSql(dataset, selection, across), CHUNK)) {
-        yield readRows(bytes);
+    yield* images.stream(pool, request, async function* (client, inSql) {
+      await checkCondition(client, inSql, { where: across }, ACROSS);
+      try {
+        for await (const { bytes } of copyOut(client, hashesSql(inSql, selection, across), CHUNK)) {
+          yield readRows(bytes);
+        }
+      } catch (error) {
+        failure = error;
+        throw error;
       }
     });
   } catch (error) {
     // Which of the two fails on an image?
-    const ofAcross = selectionError(error, dataset, { where: across }, ACROSS);
-    if (ofAcross !== error) await checkBeforehand(postgresImages, pool, dataset, { where: across }, ACROSS);
-    throw selectionError(error, dataset, selection);
+    const ofAcross = selectionError(failure, dataset, { where: across }, ACROSS);
+    if (ofAcross !== failure) await checkBeforehand(images, pool, dataset, { where: across }, ACROSS);
+    throw error;
   }
 }
 
 const ACROSS = '--across';
 
-function hashesSql(dataset: string, selection: Selection, across: string | null): string {
+/** What is read of an image, beside its id and when it was ingested. */
+const COLUMNS = [...LABEL_COLUMNS, 'phash', 'width', 'height', 'byte_size'];
+
+function hashesSql(images: ImagesInSql, selection: Selection, across: string | null): string {
   // The line break ends a comment in the condition.
   const side = across === null ? 'false' : `(${across}\n) is true`;
   return `select i.id, i.phash, i.sha256, i.known_label, i.labelled_by is not null, i.width, i.height, i.byte_size,
       ${LABEL_STATE}, ${side}
-    from ${selectionSql(dataset, selection)}
+    from ${selectionSql(images, selection)}
     order by (i.known_label is not null and i.labelled_by is not null) desc, i.width::bigint * i.height desc nulls last,
       i.byte_size desc nulls last, i.ingested_at, i.id collate "C"`;
 }
@@ -93,91 +100,4 @@ function readRows(bytes: Uint8Array<ArrayBuffer>): HashedRow[] {
     });
   }
   return rows;
-}
-
-/** A duplicate, and the image that stays for it, as they were found. */
-export interface DoomedImage {
-  id: string;
-  state: number;
-  sha256: Uint8Array;
-  keptId: string;
-  keptSha256: Uint8Array;
-}
-
-export interface DeleteResult {
-  deleted: number;
-  /** Left alone: their label or their bytes are others by now. */
-  changedMeanwhile: number;
-  /** Left alone: the image that was to stay was deleted, or has other bytes by now. */
-  keptChanged: number;
-  /** Deleted by somebody else. */
-  missing: number;
-}
-
-/** Rows per statement. */
-const ROWS_AT_ONCE = 5000;
-
-/**
- * Deletes duplicates, in one transaction: all that are as they were found, while the image that stays for each is as it was,
- * too. All are locked before, so neither can change in between.
- * @throws HubError INTERRUPTED when `signal` is aborted, CONFLICT when deadlocks do not end; nothing was deleted then.
- */
-export async function deleteDuplicates(
-  pool: Pool,
-  dataset: string,
-  doomed: DoomedImage[],
-  {
-    by,
-    signal,
-    onProgress,
-  }: { by: string; signal?: AbortSignal | undefined; onProgress?: (done: number) => void },
-): Promise<DeleteResult> {
-  return retryDeadlocks(() =>
-    transaction(pool, async (client) => {
-      await actAs(client, by);
-      const ids = [...new Set(doomed.flatMap(({ id, keptId }) => [id, keptId]))];
-      const now = await lockImages(client, dataset, ids);
-      const result: DeleteResult = { deleted: 0, changedMeanwhile: 0, keptChanged: 0, missing: 0 };
-      const going = new Set<string>();
-      for (const { id, state, sha256, keptId, keptSha256 } of doomed) {
-        const [image, kept] = [now.get(id), now.get(keptId)];
-        if (!image) result.missing++;
-        else if (image.state !== state || !image.sha256?.equals(sha256)) result.changedMeanwhile++;
-        else if (!kept?.sha256?.equals(keptSha256)) result.keptChanged++;
-        else going.add(id);
-      }
-      const order = [...going];
-      for (let from = 0; from < order.length; from += ROWS_AT_ONCE) {
-        if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted; nothing was deleted.');
-        const chunk = order.slice(from, from + ROWS_AT_ONCE);
-        const { rowCount } = await client.query(
-          `delete from public."${dataset}" i where i.dataset = $1 and i.id = any($2)`,
-          [dataset, chunk],
-        );
-        result.deleted += rowCount ?? 0;
-        onProgress?.(from + chunk.length);
-      }
-      return result;
-    }),
-  );
-}
-
-/** Locks images in the order of their ids, as the ingest does. @returns what they are now */
-async function lockImages(
-  client: PoolClient,
-  dataset: string,
-  ids: string[],
-): Promise<Map<string, { state: number; sha256: Buffer | null }>> {
-  const found = new Map<string, { state: number; sha256: Buffer | null }>();
-  const order = await inIdOrder(client, ids);
-  for (let from = 0; from < order.length; from += ROWS_AT_ONCE) {
-    const chunk = Array.from(order.subarray(from, from + ROWS_AT_ONCE), (at) => ids[at]!);
-    const { rows } = await client.query<{ id: string; state: number; sha256: Buffer | null }>(
-      `select i.id, ${LABEL_STATE} as state, i.sha256 from public."${dataset}" i
-       where i.dataset = $1 and i.id = any($2) order by i.id for update`,
-      [dataset, chunk],
-    );
-    for (const { id, ...image } of rows) found.set(id, image);
-  }
-  return found;
 }

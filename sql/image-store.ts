@@ -1,5 +1,7 @@
 import type { PoolClient } from 'pg';
 import type { DeadLetter } from './dead-letters.ts';
+import type { DeleteOptions, DeleteResult, DoomedImage } from './delete-duplicates.ts';
+import type { Pool } from './database.ts';
 import type { RowHash } from './row-writer.ts';
 import type { StoredImages } from './stored-images.ts';
 import type { StoredVerdicts } from './stored-verdicts.ts';
@@ -31,6 +33,17 @@ export interface ImageStore {
   readonly verdicts: StoredVerdicts;
   /** What people say of them. */
   readonly labels: StoredLabels;
+  /**
+   * Deletes duplicates that are as they were found: all of it happens, or nothing. All of them, and those that stay, are locked
+   * before, so that none changes in between. Deletions are remembered, so that no replay brings the images back.
+   * @throws HubError INTERRUPTED, CONFLICT: nothing was deleted; SERVER_UNREACHABLE: the message says what was
+   */
+  deleteDuplicates(
+    pool: Pool,
+    dataset: string,
+    doomed: readonly DoomedImage[],
+    options: DeleteOptions,
+  ): Promise<DeleteResult>;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
   /**

@@ -3,6 +3,7 @@ import { errorText } from '../errors.ts';
 import { copyIn } from './copy-in.ts';
 import { isDataError, sqlTime } from './database.ts';
 import type { DeadLetter } from './dead-letters.ts';
+import { deleteDuplicates } from './delete-duplicates.ts';
 import type { EncodedRows } from './encoded-rows.ts';
 import type { ImageStore } from './image-store.ts';
 import { postgresImages } from './postgres-images.ts';
@@ -32,6 +33,7 @@ export const postgresStore: ImageStore = {
     };
   },
   labels: { relabel: relabelImages, undo: undoRelabel, read: imageLabels },
+  deleteDuplicates,
 };
 
 const staged = new WeakSet<PoolClient>();

@@ -67,6 +67,8 @@ export interface SqlRequest extends IdRange {
   option?: string | undefined;
   /** Other conditions in SQL that they use. */
   conditions?: readonly string[] | undefined;
+  /** Conditions of a user's beside the selection's, which they use; for the caller to check. */
+  asked?: readonly string[] | undefined;
   /**
    * Makes temporary tables of the images, first of all: after it nothing can be written. The selection's condition, which is a
    * user's, is not to be run by it.

@@ -1,29 +1,16 @@
-import pRetry from 'p-retry';
 import { errorText, HubError } from '../../errors.ts';
-import { KuduError } from '../../kudu/index.ts';
 import { actAs } from '../../sql/acting-user.ts';
-import type { Pool, PoolClient } from '../../sql/database.ts';
+import type { Pool } from '../../sql/database.ts';
 import type { ImageLabel } from '../../sql/label-history.ts';
-import {
-  noSuchOperation,
-  relabelInChunks,
-  type RelabelResult,
-  retryDeadlocks,
-  ROWS_AT_ONCE,
-  type UndoResult,
-} from '../../sql/relabel.ts';
+import { noSuchOperation, relabelInChunks, ROWS_AT_ONCE, type UndoResult } from '../../sql/relabel.ts';
 import type { StoredLabels } from '../../sql/stored-labels.ts';
 import { carryOutLabels } from './carry-out-labels.ts';
-import { guardedTransaction } from '../write/guarded-transaction.ts';
-import type { GuardedWrite, WriteContext } from '../write/guarded-write.ts';
+import type { WriteContext } from '../write/guarded-write.ts';
+import { keepPromise, promise } from '../write/promise.ts';
 import { labelColumns, labelRowsSql, readLabelRows } from '../label-rows.ts';
 import { checkClasses, promiseLabels } from './relabel.ts';
 import { kuduProblem } from '../table.ts';
 import { beginUndo, imagesOfOperation, promiseOldLabels } from './undo-labels.ts';
-
-/** A table that others fenced off since it was opened refuses the first write. */
-const RETRIES = 3;
-const RETRY_AFTER_MS = 250;
 
 /**
  * Labels of images in Kudu, which has no transactions over rows:
@@ -43,7 +30,7 @@ export class KuduLabels implements StoredLabels {
   relabel: StoredLabels['relabel'] = async (pool, { name: dataset }, relabelling, options, check) => {
     const { onProgress } = options;
     let images = 0;
-    const promised = await this.#promise(pool, dataset, relabelling.ids, async (client, write) => {
+    const promised = await promise(this.#context, pool, dataset, relabelling.ids, async (client, write) => {
       await checkClasses(client, dataset, relabelling.labels);
       const decided = (done: number, total: number) => onProgress?.(done >> 1, total);
       const result = await relabelInChunks(
@@ -70,19 +57,25 @@ export class KuduLabels implements StoredLabels {
   undo: StoredLabels['undo'] = async (pool, dataset, undone, { by, detail }) => {
     const ids = await imagesOfOperation(pool, dataset, undone);
     if (ids.length === 0) throw noSuchOperation(dataset, undone);
-    const result = await this.#promise(pool, dataset, ids, async (client, write): Promise<UndoResult> => {
-      await actAs(client, by);
-      const operation = await beginUndo(client, undone, detail);
-      let restored = 0;
-      let deleted = 0;
-      for (let from = 0; from < ids.length; from += ROWS_AT_ONCE) {
-        const chunk = ids.slice(from, from + ROWS_AT_ONCE);
-        const done = await promiseOldLabels(client, write, dataset, { operation, undoes: undone }, chunk);
-        restored += done.restored;
-        deleted += done.deleted;
-      }
-      return { operation, undone, restored, deleted, changedSince: ids.length - restored - deleted };
-    });
+    const result = await promise(
+      this.#context,
+      pool,
+      dataset,
+      ids,
+      async (client, write): Promise<UndoResult> => {
+        await actAs(client, by);
+        const operation = await beginUndo(client, undone, detail);
+        let restored = 0;
+        let deleted = 0;
+        for (let from = 0; from < ids.length; from += ROWS_AT_ONCE) {
+          const chunk = ids.slice(from, from + ROWS_AT_ONCE);
+          const done = await promiseOldLabels(client, write, dataset, { operation, undoes: undone }, chunk);
+          restored += done.restored;
+          deleted += done.deleted;
+        }
+        return { operation, undone, restored, deleted, changedSince: ids.length - restored - deleted };
+      },
+    );
     if (result.restored > 0) await this.#carryOut(pool, dataset, result.operation);
     return result;
   };
@@ -103,43 +96,6 @@ export class KuduLabels implements StoredLabels {
     }
   };
 
-  /** @throws with nothing changed */
-  async #promise<T extends RelabelResult | UndoResult>(
-    pool: Pool,
-    dataset: string,
-    ids: string[],
-    work: (client: PoolClient, write: GuardedWrite) => Promise<T>,
-  ): Promise<T> {
-    try {
-      // Before the transaction: while Kudu is away nothing is locked.
-      await this.#context.connection.client();
-      return await retryDeadlocks(() =>
-        pRetry(
-          () =>
-            guardedTransaction(this.#context, pool, {
-              dataset,
-              ids,
-              // Whoever drops the dataset waits, and takes the history away with it.
-              before: (client) => client.query(HOLD_DATASET, [dataset]),
-              async work(client, write) {
-                const result = await work(client, write);
-                // Written to Kudu next: this commit must not be lost after that.
-                await client.query('set local synchronous_commit = on');
-                return result;
-              },
-            }),
-          {
-            retries: RETRIES,
-            minTimeout: RETRY_AFTER_MS,
-            shouldRetry: ({ error }) => error instanceof KuduError && !isAway(error),
-          },
-        ),
-      );
-    } catch (error) {
-      throw kuduProblem(error);
-    }
-  }
-
   /** @throws HubError SERVER_UNREACHABLE: the operation stands, and is to be written to Kudu still */
   async #carryOut(
     pool: Pool,
@@ -148,11 +104,7 @@ export class KuduLabels implements StoredLabels {
     onWritten?: (images: number) => void,
   ): Promise<void> {
     try {
-      await pRetry(() => carryOutLabels(this.#context, pool, dataset, onWritten), {
-        retries: RETRIES,
-        minTimeout: RETRY_AFTER_MS,
-        shouldRetry: ({ error }) => !isAway(error),
-      });
+      await keepPromise(() => carryOutLabels(this.#context, pool, dataset, onWritten));
     } catch (cause) {
       throw new HubError(
         'SERVER_UNREACHABLE',
@@ -167,12 +119,6 @@ export class KuduLabels implements StoredLabels {
     }
   }
 }
-
-/** The client has tried again as long as it is allowed to. */
-const isAway = (error: unknown): boolean => error instanceof KuduError && error.retryable;
-
-/** As the ingest does, and like there before images are locked. */
-const HOLD_DATASET = 'select from imagehub.datasets where name = $1 for share';
 
 /** What is committed counts, whether it is in Kudu yet or not. */
 const AS_PEOPLE_SEE_THEM = `

@@ -51,8 +51,8 @@ function typedColumn(name: string): string {
 }
 
 /** Those that may be named: what is a word of a condition and a column's name is taken for one. */
-function stagedColumns({ selection = {}, columns = [], conditions = [] }: SqlRequest): string[] {
-  const words = [selection.where, selection.condition, ...conditions].flatMap(wordsOf);
+function stagedColumns({ selection = {}, columns = [], conditions = [], asked = [] }: SqlRequest): string[] {
+  const words = [selection.where, selection.condition, ...conditions, ...asked].flatMap(wordsOf);
   const named = words.filter((word) => STORE_COLUMN_TYPES.has(word) && word !== OF_THE_BOOKS);
   return [...new Set([...BASIC, ...columns, ...named])];
 }
@@ -60,10 +60,10 @@ function stagedColumns({ selection = {}, columns = [], conditions = [] }: SqlReq
 const wordsOf = (text: string | null | undefined): string[] => text?.toLowerCase().match(/\w+/g) ?? [];
 
 /** What the servers can tell of a request, so that fewer rows come. */
-export function whereOf({ selection = {}, from, before, through, ids }: SqlRequest): Where {
+export function whereOf({ selection = {}, asked = [], from, before, through, ids }: SqlRequest): Where {
   const { since, until, where, sample, drawn } = selection;
   // It may ask for other rows of the dataset.
-  if (/\bselect\b/i.test(where ?? '')) return {};
+  if ([where, ...asked].some((each) => /\bselect\b/i.test(each ?? ''))) return {};
   // A sample of each class is drawn from all of it.
   const whole = sample?.byClass && !drawn;
   return {
@@ -86,7 +86,8 @@ function* scansFor(
   const where = whereOf(request);
   const scan = (read: readonly string[], more: Where) =>
     scanOf(snapshot, read, { ...where, ...more }, { parallel: TABLETS_AT_ONCE });
-  if (!columns.includes(IMAGE) || wordsOf(request.selection?.where).includes(IMAGE)) {
+  const asked = [request.selection?.where, ...(request.asked ?? [])];
+  if (!columns.includes(IMAGE) || asked.flatMap(wordsOf).includes(IMAGE)) {
     yield scan(columns, {});
     return;
   }

@@ -1,5 +1,5 @@
 import type { EncodedRow } from '../../kudu/index.ts';
-import { type PoolClient, sqlTime } from '../../sql/database.ts';
+import type { PoolClient } from '../../sql/database.ts';
 import type { DeadLetter } from '../../sql/dead-letters.ts';
 import type { BatchWriter } from '../../sql/image-store.ts';
 import type { Batch } from '../../sql/write-batch.ts';
@@ -14,6 +14,7 @@ import {
   type Unwritten,
   type WriteContext,
 } from './guarded-write.ts';
+import { rememberDeletions } from './remember-deletions.ts';
 import { changesOf, isUnclassified, largeCell } from './row-changes.ts';
 import { readDeletions, readStored, readTaken } from './stored-rows.ts';
 
@@ -307,40 +308,17 @@ export class KuduBatchWriter implements BatchWriter {
       tombstones.map(({ id }) => id),
     );
     const isTaken = await this.#takenOf(stored);
-    const plans = tombstones.flatMap((tombstone) => {
-      const { id, offset, timestamp } = tombstone;
+    const plans = tombstones.flatMap(({ id, offset, timestamp }) => {
       const at = { topic, partition, epoch, offset, micros: BigInt(timestamp) * 1000n };
       const plan = planTombstone(at, stored.get(id) ?? null, this.#deletions.get(id) ?? null, isTaken);
-      return plan ? [{ ...tombstone, ...plan }] : [];
+      return plan ? [{ id, at, ...plan }] : [];
     });
     if (plans.length === 0) return 0;
-    await this.#client.query(REMEMBER_DELETIONS, [
-      dataset,
-      topic,
-      partition,
-      epoch,
-      plans.map(({ id }) => id),
-      plans.map(({ offset }) => offset),
-      plans.map(({ timestamp }) => sqlTime(timestamp)),
-      plans.map(({ deletions }) => deletions),
-      plans.map(({ inKudu }) => inKudu),
-    ]);
+    await rememberDeletions(this.#client, dataset, plans);
     this.#leavesPending = plans.some(({ inKudu }) => inKudu);
     return plans.length;
   }
 }
-
-const REMEMBER_DELETIONS = `
-insert into imagehub.deleted_images as d
-  (dataset, id, source_topic, source_partition, source_epoch, source_offset, source_timestamp, deletions, deleted_by, in_kudu)
-select $1, t.id, $2, $3, $4, t.off, t.ts, t.deletions, imagehub.acting_user(), t.in_kudu
-from unnest($5::text[], $6::bigint[], $7::timestamptz[], $8::int[], $9::boolean[]) as t (id, off, ts, deletions, in_kudu)
-order by t.id
-on conflict (dataset, id) do update set
-  source_topic = excluded.source_topic, source_partition = excluded.source_partition, source_epoch = excluded.source_epoch,
-  source_offset = excluded.source_offset, source_timestamp = excluded.source_timestamp,
-  deletions = d.deletions + excluded.deletions, deleted_by = excluded.deleted_by, deleted_at = now(), restored_at = null,
-  in_kudu = excluded.in_kudu, revision = nextval('imagehub.revision')`;
 
 const never = () => false;
 

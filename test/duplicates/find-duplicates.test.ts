@@ -15,11 +15,12 @@ import { createDataset, dropDataset, getDataset } from '../../sql/datasets.ts';
 import { listIgnored, unignoreGroups } from '../../sql/ignored-duplicates.ts';
 import { imageLabels } from '../../sql/label-history.ts';
 import { undoRelabel } from '../../sql/relabel.ts';
-import { digitPixels } from '../support/digits.ts';
+
 import { type HashedImage, insertHashed } from '../support/hashed-rows.ts';
 import { pictureHash, turned } from '../support/hashes.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
-import { storesOf } from '../support/stores.ts';
+import { POSTGRES_STORES as stores } from '../support/stores.ts';
+import { twoDigits } from '../support/two-digits.ts';
 
 /** A dataset `pets` that holds these images. */
 async function petsWith(images: HashedImage[]) {
@@ -29,7 +30,8 @@ async function petsWith(images: HashedImage[]) {
   return db;
 }
 
-const find = (pool: HubPool, options: DuplicatesOptions = {}) => findDuplicates({ pool }, 'pets', options);
+const find = (pool: HubPool, options: DuplicatesOptions = {}) =>
+  findDuplicates({ pool, stores }, 'pets', options);
 const shape = ({ groups }: Pick<DuplicatesReport, 'groups'>) =>
   groups.map(({ group, members }) => [group, ...members.map(({ id }) => id)]);
 const idsIn = async (pool: HubPool) =>
@@ -51,20 +53,7 @@ describe('duplicates', () => {
     );
     const images: { id: string; bytes: Buffer }[] = [];
     for (let n = 0; n < 5; n++) {
-      // Two digits beside each other, in grey: digits alone are too much alike for a hash of pictures.
-      const [left, right] = [n, (3 * n + 1) % 10].map((digit) =>
-        sharp(digitPixels(digit, n), { raw: { width: 28, height: 28, channels: 1 } })
-          .resize(64)
-          .png()
-          .toBuffer(),
-      );
-      const picture = await sharp({ create: { width: 128, height: 64, channels: 3, background: '#888' } })
-        .composite([
-          { input: await left!, left: 0, top: 0, blend: 'add' },
-          { input: await right!, left: 64, top: 0, blend: 'add' },
-        ])
-        .png()
-        .toBuffer();
+      const picture = await twoDigits(n);
       images.push(
         { id: `${n}`, bytes: picture },
         { id: `${n} again`, bytes: picture },
@@ -135,7 +124,7 @@ describe('duplicates', () => {
     ]);
     // One image is in two groups, and counts once.
     expect(report).toMatchObject({ duplicates: 2, contradictions: 1 });
-    const context = { pool: db.pool, by: 'ada' };
+    const context = { pool: db.pool, stores, by: 'ada' };
     await ignoreAll(context, report, report.groups.slice(0, 1));
     expect(shape(await find(db.pool, { distance: 2, across: "id like 'test/%'" }))).toEqual([
       ['test/2', 'train/1'],
@@ -163,7 +152,9 @@ describe('duplicates', () => {
       code: 'USAGE',
       message: expect.stringMatching(/no hashes/),
     });
-    await expect(findDuplicates({ pool: db.pool }, 'cars')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    await expect(findDuplicates({ pool: db.pool, stores }, 'cars')).rejects.toMatchObject({
+      code: 'NOT_FOUND',
+    });
   });
 });
 
@@ -233,7 +224,7 @@ describe('labelling duplicates', () => {
     });
     // Somebody is faster.
     await db.pool.query("update pets set known_label = 2 where id = 'a4'");
-    const context = { pool: db.pool, stores: storesOf(db.pool, loadConfig({})), by: 'ada' };
+    const context = { pool: db.pool, stores, by: 'ada' };
     const done = await labelGroups(context, 'pets', report.groups);
     expect(done).toMatchObject({ changed: 1, changedMeanwhile: 1, contradictions: 1 });
     const ids = images.map(({ id }) => id);
@@ -260,7 +251,7 @@ describe('deleting duplicates', () => {
     const { groups } = await find(db.pool);
     const seen: number[] = [];
     const onProgress = (done: number, total: number) => seen.push(done, total);
-    const done = await deleteFromGroups({ pool: db.pool, by: 'ada', onProgress }, 'pets', groups);
+    const done = await deleteFromGroups({ pool: db.pool, stores, by: 'ada', onProgress }, 'pets', groups);
     expect(done).toEqual({ deleted: 2, changedMeanwhile: 0, keptChanged: 0, missing: 0 });
     expect(seen).toEqual([2, 2]);
     expect(await idsIn(db.pool)).toEqual(['a0', 'b']);
@@ -292,7 +283,7 @@ describe('deleting duplicates', () => {
       update pets set known_label = 1 where id = 'a2';
       update pets set prediction = 1, confidence = 1 where id = 'a3';
       delete from pets where id in ('a4', 'c0')`);
-    const done = await deleteFromGroups({ pool: db.pool, by: 'ada' }, 'pets', groups);
+    const done = await deleteFromGroups({ pool: db.pool, stores, by: 'ada' }, 'pets', groups);
     expect(done).toEqual({ deleted: 1, changedMeanwhile: 2, keptChanged: 2, missing: 1 });
     expect(await idsIn(db.pool)).toEqual(['a0', 'a1', 'a2', 'b0', 'b1', 'c1']);
   });
@@ -308,7 +299,7 @@ describe('deleting duplicates', () => {
       members: [{ ...other!, ...group.kept }],
     };
     for (let round = 0; round < 10; round++) {
-      const context = { pool: db.pool, by: 'ada' };
+      const context = { pool: db.pool, stores, by: 'ada' };
       const done = await Promise.all([
         deleteFromGroups(context, 'pets', [group]),
         deleteFromGroups(context, 'pets', [swapped]),
@@ -323,11 +314,11 @@ describe('deleting duplicates', () => {
   test('that is interrupted deletes nothing', async () => {
     await using db = await petsWith(pictures(3));
     const { groups } = await find(db.pool);
-    const context = { pool: db.pool, by: 'ada', signal: AbortSignal.abort() };
+    const context = { pool: db.pool, stores, by: 'ada', signal: AbortSignal.abort() };
     await expect(deleteFromGroups(context, 'pets', groups)).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(await idsIn(db.pool)).toHaveLength(3);
     await expect(
-      findDuplicates({ pool: db.pool, signal: AbortSignal.abort() }, 'pets'),
+      findDuplicates({ pool: db.pool, stores, signal: AbortSignal.abort() }, 'pets'),
     ).rejects.toMatchObject({
       code: 'INTERRUPTED',
     });
@@ -341,7 +332,7 @@ test('ignored duplicates are not found again, until an image has other bytes, a 
     { id: 'b0', phash: TWO, side: 64 },
     { id: 'b1', phash: TWO },
   ]);
-  const context = { pool: db.pool, by: 'ada' };
+  const context = { pool: db.pool, stores, by: 'ada' };
   const report = await find(db.pool);
   await ignoreAll(context, report, report.groups);
   expect((await find(db.pool)).groups).toEqual([]);
