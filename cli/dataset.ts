@@ -268,11 +268,6 @@ async function create(hub: Hub, name: string, options: CreateOptions) {
     oversized = 'dead-letter',
     store,
   } = options;
-  if (store === 'kudu' && featuresBackbone !== null) {
-    throw new HubError('NOT_SUPPORTED', 'Images in Kudu get no features at ingest yet.', {
-      hint: 'Leave --features out.',
-    });
-  }
   const classes = await parseClasses(list);
   // Kafka is asked first whether it answers: a dataset without its topic would be half made.
   if (hub.servers.kafka !== null)

@@ -1,6 +1,6 @@
 import { DEFAULT_NEIGHBOURS, findOutliers, type OutliersReport } from '../classifier/neighbours/outliers.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
-import { openHub } from './hub.ts';
+import { type Hub, openHub } from './hub.ts';
 import { outliersText } from './neighbours-text.ts';
 import { wholeNumber } from './numbers.ts';
 import { report } from './output.ts';
@@ -32,14 +32,14 @@ export const outliersCommand: RegisterCommand = (program) => {
       const { backbone, withinClass } = options;
       const selection = parseSelection(options);
       await using hub = await openHub(commandContext());
-      const found = await find(hub.pool, dataset, { backbone, withinClass, neighbours, selection });
+      const found = await find(hub, dataset, { backbone, withinClass, neighbours, selection });
       const shown = { ...found, found: found.compared, outliers: found.outliers.slice(0, limit) };
       report(options, shown, outliersText);
     });
 };
 
 async function find(
-  pool: Parameters<typeof findOutliers>[0]['pool'],
+  { pool, stores }: Hub,
   dataset: string,
   request: Parameters<typeof findOutliers>[2],
 ): Promise<OutliersReport> {
@@ -47,6 +47,7 @@ async function find(
   let comparing = false;
   const context = {
     pool,
+    stores,
     signal: interruptSignal(),
     onRead: (images: number) => progress.update(images),
     onCompared: (done: number, total: number) => {

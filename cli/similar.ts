@@ -29,7 +29,7 @@ export const similarCommand: RegisterCommand = (program) => {
       await using hub = await openHub(context);
       const progress = createProgress({ label: 'comparing' });
       const found = await findSimilar(
-        { pool: hub.pool, signal: interruptSignal(), onRead: (images) => progress.update(images) },
+        { ...hub, signal: interruptSignal(), onRead: (images) => progress.update(images) },
         dataset,
         { to, backbone, selection, limit },
       ).finally(() => progress.stop());

@@ -2,11 +2,12 @@ import { errorText } from '../errors.ts';
 import type { HashSchema } from '../kudu/index.ts';
 import type { Logger } from '../log.ts';
 import type { Pool, PoolClient } from '../sql/database.ts';
-import type { BatchWriter, ImageStore } from '../sql/image-store.ts';
+import type { BatchWriter, HeldImage, ImageStore } from '../sql/image-store.ts';
 import type { Batch } from '../sql/write-batch.ts';
 import { type BatchContext, KuduBatchWriter } from './write/batch-writer.ts';
 import { KuduConnection } from './connection.ts';
 import { deleteDuplicates } from './delete-duplicates.ts';
+import { holdImages } from './write/held-images.ts';
 import { KuduVerdicts } from './verdicts/kudu-verdicts.ts';
 import { carryOutLabels } from './labels/carry-out-labels.ts';
 import { KuduLabels } from './labels/kudu-labels.ts';
@@ -74,6 +75,10 @@ export class KuduStore implements ImageStore, Disposable {
   warmUp(): Promise<void> {
     this.#connection.client().catch(() => undefined);
     return Promise.resolve();
+  }
+
+  holdImages(client: PoolClient, dataset: string, ids: readonly string[]): Promise<HeldImage[]> {
+    return holdImages(this.#context, client, dataset, ids);
   }
 
   async writer(client: PoolClient, batch: Batch): Promise<BatchWriter> {

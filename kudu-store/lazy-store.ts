@@ -19,6 +19,7 @@ export function lazyKuduStore(options: KuduStoreOptions): ImageStore & Disposabl
     name: 'kudu',
     rowHash: (dataset) => present?.rowHash(dataset) ?? null,
     writer: async (client, batch) => (await store()).writer(client, batch),
+    holdImages: async (...asked) => (await store()).holdImages(...asked),
     images: {
       rows: async function* (...request) {
         yield* (await store()).images.rows(...request);

@@ -79,7 +79,7 @@ export async function getDataset(db: Queryable, name: string): Promise<Dataset> 
     'NOT_SUPPORTED',
     `The images of ${name} are in Kudu, which this does not work with yet.`,
     {
-      hint: 'Not yet: features (train --backbone), similar, outliers. docs/kudu-store.md says what works.',
+      hint: 'Not yet: index rebuild --where. docs/kudu-store.md says what works.',
     },
   );
 }
@@ -135,6 +135,7 @@ export async function createDataset(
 ): Promise<void> {
   const { name, classes, store = 'postgres', oversized = 'dead-letter' } = dataset;
   checkOversized(store, oversized);
+  if (dataset.featuresBackbone) checkFeaturesKept({ name, store, columns: dataset.columns ?? 'all' });
   if (!NAME.test(name)) {
     throw new HubError('USAGE', `“${name}” cannot be a dataset’s name.`, {
       hint: 'Use a lower-case letter followed by at most 40 lower-case letters, digits or underscores.',
@@ -192,14 +193,15 @@ export async function createDataset(
 
 /**
  * From now on new images get features by the backbone as they are ingested; null: by none. Those that are there keep theirs.
- * @throws HubError NOT_FOUND: the dataset, or the backbone
+ * @throws HubError NOT_FOUND: the dataset, or the backbone; NOT_SUPPORTED: see `checkFeaturesKept`
  */
 export async function setFeaturesBackbone(
   db: Queryable,
   name: string,
   backbone: string | null,
 ): Promise<void> {
-  await getDataset(db, name);
+  const dataset = await getAnyDataset(db, name);
+  if (backbone !== null) checkFeaturesKept(dataset);
   const id = backbone === null ? null : (await getBackbone(db, backbone)).id;
   await db.query('update imagehub.datasets set features_backbone_id = $2 where name = $1', [name, id]);
 }
@@ -220,6 +222,23 @@ export async function setStripLocation(db: Queryable, name: string, strip: boole
 export async function setOversized(db: Queryable, name: string, oversized: Oversized): Promise<void> {
   checkOversized((await getAnyDataset(db, name)).store, oversized);
   await db.query('update imagehub.datasets set oversized = $2 where name = $1', [name, oversized]);
+}
+
+/**
+ * Features can be kept where something tells whether they are of an image's present bytes: its hash, or times by one clock.
+ * @throws HubError NOT_SUPPORTED
+ */
+export function checkFeaturesKept({
+  name,
+  store,
+  columns,
+}: Pick<Dataset, 'name' | 'store' | 'columns'>): void {
+  if (columns === 'all' || STORE_SUPPORT[store].databaseTime) return;
+  throw new HubError(
+    'NOT_SUPPORTED',
+    `Images of ${name} are in Kudu with classic columns, without a hash: nothing tells which of their bytes features are of.`,
+    { hint: 'Features are for datasets with all columns (--columns all), or in Postgres.' },
+  );
 }
 
 /** @throws HubError NOT_SUPPORTED: the store takes images of any size */

@@ -4,7 +4,9 @@ import { CopyWriter } from './binary-copy.ts';
 import { RowReader } from './binary-rows.ts';
 import { copyIn } from './copy-in.ts';
 import type { Queryable } from './database.ts';
+import type { Dataset } from './datasets.ts';
 import type { EncodedRows } from './encoded-rows.ts';
+import { type HeldImage, type ImageStore, STORE_SUPPORT } from './image-store.ts';
 import { addOne, type SomeImages } from './some-images.ts';
 
 /** A stored image as it is read to get its features. */
@@ -110,19 +112,22 @@ export class FeatureWriter {
 /** How features are stored unless the backbone says otherwise; with others the writer's memory grows. */
 const BYTES_OF_FLOAT16 = 2;
 
-/** Features `f` are of the present bytes of image `i`; classic columns keep no hash, there time tells. */
+/**
+ * Features `f` are those of image `i`, and of its present bytes; classic columns keep no hash, there time tells. Ids are compared as
+ * the table of features sorts them, whose index is of no use otherwise: rows from Kudu have another order.
+ */
 const ARE_PRESENT =
-  'f.sha256 is not distinct from i.sha256 and (i.sha256 is not null or f.computed_at >= i.ingested_at)';
+  'f.dataset = i.dataset and f.id = i.id collate "default" and f.sha256 is not distinct from i.sha256 and (i.sha256 is not null or f.computed_at >= i.ingested_at)';
 
 /** Images `i` that have no features of their present bytes by the backbone. */
 export const withoutFeatures = (backbone: number): string =>
   `not exists (select from imagehub.features f
-     where f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id and ${ARE_PRESENT})`;
+     where f.backbone_id = ${backbone} and ${ARE_PRESENT})`;
 
 /** After images `i`: their features `f` by the backbone, of their present bytes, or nulls. */
 export const joinFeatures = (backbone: number): string =>
   `left join imagehub."features_${backbone}" f
-     on f.backbone_id = ${backbone} and f.dataset = i.dataset and f.id = i.id and ${ARE_PRESENT}`;
+     on f.backbone_id = ${backbone} and ${ARE_PRESENT}`;
 
 const STAGE = `
   set local client_min_messages = warning;
@@ -145,18 +150,31 @@ const replaceStaged = (backbone: number, rows: string): string => `
  * Writes what a backbone gave for images, in place of what it gave before. Of those that were deleted since, or got other
  * bytes, nothing is written: they have no features of their present bytes, which shows.
  * @param client in a transaction
- * @param rows made by `writeFeatureRow`, sorted by id, so that all who write lock rows in one order
+ * @param store the dataset's
+ * @param rows made by `writeFeatureRow`
  */
 export async function writeFeatures(
   client: PoolClient,
+  store: Pick<ImageStore, 'holdImages'>,
   { backbone, dataset }: { backbone: number; dataset: string },
   rows: Uint8Array[],
 ): Promise<void> {
   await stage(client, rows);
-  const present = `staged_features s join public."${dataset}" i on i.dataset = $1 and i.id = s.id
-    where i.revision = s.revision or i.sha256 = s.sha256
-    order by s.id for share of i`;
-  await client.query(replaceStaged(backbone, present), [dataset]);
+  const { rows: staged } = await client.query<HeldImage>('select id, revision, sha256 from staged_features');
+  const held = await store.holdImages(
+    client,
+    dataset,
+    staged.map(({ id }) => id),
+  );
+  const present = new Map(held.map((image) => [image.id, image]));
+  const same = staged.filter(({ id, revision, sha256 }) => {
+    const now = present.get(id);
+    return now && (now.revision === revision || (sha256 !== null && now.sha256?.equals(sha256)));
+  });
+  await client.query(replaceStaged(backbone, 'staged_features s where s.id = any($2) order by s.id'), [
+    dataset,
+    same.map(({ id }) => id),
+  ]);
 }
 
 /**
@@ -181,11 +199,25 @@ export async function writeFeaturesOf(
 }
 
 /** Deletes features of images that are gone. @returns how many */
-export async function sweepFeatures(db: Queryable, backbone: number, dataset: string): Promise<number> {
-  const { rowCount } = await db.query(
-    `delete from imagehub."features_${backbone}" f where f.dataset = $1
-       and not exists (select from public."${dataset}" i where i.dataset = $1 and i.id = f.id)`,
-    [dataset],
-  );
+export async function sweepFeatures(
+  db: Queryable,
+  backbone: number,
+  { name, store }: Pick<Dataset, 'name' | 'store'>,
+): Promise<number> {
+  const features = `imagehub."features_${backbone}"`;
+  const sql = STORE_SUPPORT[store].sql ? sweepByRows(features, name) : sweepByDeletions(features);
+  const { rowCount } = await db.query(sql, [name]);
   return rowCount ?? 0;
 }
+
+const sweepByRows = (features: string, dataset: string): string => `
+  delete from ${features} f where f.dataset = $1
+     and not exists (select from public."${dataset}" i where i.dataset = $1 and i.id = f.id)`;
+
+/** Held, so that an image that is coming back has come, or comes after this and keeps the features that it gets then. */
+const sweepByDeletions = (features: string): string => `
+  with gone as materialized (
+    select d.id from imagehub.deleted_images d where d.dataset = $1 and d.restored_at is null
+       and exists (select from ${features} f where f.dataset = $1 and f.id = d.id)
+     order by d.id for share of d)
+  delete from ${features} f using gone where f.dataset = $1 and f.id = gone.id`;

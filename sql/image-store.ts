@@ -15,14 +15,24 @@ export type StoreName = 'postgres' | 'kudu';
 export interface StoreSupport {
   /** Rows can be read and changed in the database's SQL: everything that is made of it works. */
   sql: boolean;
+  /** Rows say by the database's clock when they were written: it can be compared with when something was said of an image. */
+  databaseTime: boolean;
   /** Images may have any size. Else larger ones are dead letters, or, if the dataset says so, smaller renditions are stored. */
   anySize: boolean;
 }
 
 export const STORE_SUPPORT: Readonly<Record<StoreName, Readonly<StoreSupport>>> = {
-  postgres: { sql: true, anySize: true },
-  kudu: { sql: false, anySize: false },
+  postgres: { sql: true, databaseTime: true, anySize: true },
+  kudu: { sql: false, databaseTime: false, anySize: false },
 };
+
+/** What tells whether an image is the one that something was said of. */
+export interface HeldImage {
+  id: string;
+  /** Changes with every change of the row. */
+  revision: number;
+  sha256: Buffer | null;
+}
 
 /** The image table of a dataset, wherever it is; control tables (offsets, dead letters, deletions) are in Postgres always. */
 export interface ImageStore {
@@ -44,6 +54,11 @@ export interface ImageStore {
     doomed: readonly DoomedImage[],
     options: DeleteOptions,
   ): Promise<DeleteResult>;
+  /**
+   * Images as they are, as far as they are there: nobody else changes them until the transaction ends.
+   * @throws HubError SERVER_UNREACHABLE: the store does not answer
+   */
+  holdImages(client: PoolClient, dataset: string, ids: readonly string[]): Promise<HeldImage[]>;
   /** Prepares to write a batch; before its transaction begins. */
   writer(client: PoolClient, batch: Batch): Promise<BatchWriter>;
   /**

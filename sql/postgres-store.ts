@@ -5,7 +5,7 @@ import { isDataError, sqlTime } from './database.ts';
 import type { DeadLetter } from './dead-letters.ts';
 import { deleteDuplicates } from './delete-duplicates.ts';
 import type { EncodedRows } from './encoded-rows.ts';
-import type { ImageStore } from './image-store.ts';
+import type { HeldImage, ImageStore } from './image-store.ts';
 import { postgresImages } from './postgres-images.ts';
 import { postgresVerdicts } from './postgres-verdicts.ts';
 import { imageLabels } from './label-history.ts';
@@ -25,6 +25,13 @@ export const postgresStore: ImageStore = {
   name: 'postgres',
   images: postgresImages,
   verdicts: postgresVerdicts,
+  async holdImages(client, dataset, ids) {
+    const { rows } = await client.query<HeldImage>(
+      `select id, revision, sha256 from public."${dataset}" where dataset = $1 and id = any($2) order by id for share`,
+      [dataset, ids],
+    );
+    return rows;
+  },
   async writer(client, batch) {
     await stageRows(client);
     return {

@@ -4,6 +4,7 @@ import { copyOut } from './copy-out.ts';
 import type { Queryable } from './database.ts';
 import { joinFeatures } from './features.ts';
 import { type Selection, selectionSql } from './selection.ts';
+import type { ImagesInSql } from './stored-images.ts';
 
 /** An image with what a backbone gave for its present bytes. */
 export interface FeatureRow {
@@ -19,10 +20,14 @@ export interface FeatureRow {
 }
 
 export interface FeatureRowsRequest {
-  dataset: string;
+  /** Of a transaction that they were asked for with `FEATURE_COLUMNS` (`StoredImages.query`, `stream`). */
+  images: ImagesInSql;
   backbone: number;
   selection?: Selection | undefined;
 }
+
+/** What is read of images here, as `SqlRequest` has it. */
+export const FEATURE_COLUMNS = ['prediction', 'sha256'] as const;
 
 /** How many images a selection has, by known label, and how many of them have features. */
 export interface FeatureCounts {
@@ -39,13 +44,13 @@ export interface FeatureCounts {
 const CHUNK = { rows: 2000, bytes: 4 * 1024 * 1024 };
 
 // The selection by itself, as a user's condition names columns that features have, too. No order: the rows are not sorted.
-const rowsSql = ({ dataset, backbone, selection }: FeatureRowsRequest) =>
-  `(select i.dataset, i.id, i.known_label, i.prediction, i.sha256, i.ingested_at from ${selectionSql(dataset, selection)}) i
+const rowsSql = ({ images, backbone, selection }: FeatureRowsRequest) =>
+  `(select i.dataset, i.id, i.known_label, i.prediction, i.sha256, i.ingested_at from ${selectionSql(images, selection)}) i
    ${joinFeatures(backbone)}`;
 
 /**
  * The selected images with their features, as a stream in no order.
- * @param client in a transaction that is read only, after `checkCondition`
+ * @param client of the images' transaction
  */
 export async function* readFeatureRows(
   client: PoolClient,
@@ -84,12 +89,12 @@ export async function countFeatures(
 /** One image with its features. @returns null: there is no such image */
 export async function readFeatureRow(
   db: Queryable,
-  { dataset, backbone }: Omit<FeatureRowsRequest, 'selection'>,
+  { images: { dataset, relation }, backbone }: Omit<FeatureRowsRequest, 'selection'>,
   id: string,
 ): Promise<FeatureRow | null> {
   const { rows } = await db.query<FeatureRow>(
     `select i.id, i.known_label as "knownLabel", i.prediction, f.vector, f.error
-       from public."${dataset}" i ${joinFeatures(backbone)} where i.dataset = $1 and i.id = $2`,
+       from ${relation} i ${joinFeatures(backbone)} where i.dataset = $1 and i.id = $2`,
     [dataset, id],
   );
   return rows[0] ?? null;

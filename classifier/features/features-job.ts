@@ -5,7 +5,7 @@ import { PartInterrupted } from '../../jobs/job.ts';
 import { getBackbone } from '../../sql/backbones.ts';
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
-import { getDataset } from '../../sql/datasets.ts';
+import { checkFeaturesKept, getAnyDataset } from '../../sql/datasets.ts';
 import {
   FEATURE_ROW_BYTES,
   type FeatureSource,
@@ -17,7 +17,6 @@ import {
   writeFeatures,
 } from '../../sql/features.ts';
 import { checkBeforehand, keepSelection, type KeptSelection, type Selection } from '../../sql/selection.ts';
-import { imagesOf } from '../../sql/stored-images.ts';
 import { inOrder } from '../in-order.ts';
 import { describeRange, type ImagePart, imageParts, partRows } from '../stored/image-parts.ts';
 import { TASKS_PER_THREAD } from '../row-threads.ts';
@@ -50,17 +49,18 @@ const TIMEOUT_FACTOR = 4;
 
 /**
  * A job that computes features of stored images; of those that have none, or whose bytes have changed, unless `again`.
- * @throws HubError NOT_FOUND: the dataset or the backbone; USAGE: the selection's condition
+ * @throws HubError NOT_FOUND: the dataset or the backbone; USAGE: the selection's condition; NOT_SUPPORTED: see `checkFeaturesKept`
  */
 export async function featureRequest(
   context: Pick<JobContext, 'pool' | 'stores'>,
   { dataset, backbone, selection = {}, again = false }: FeatureRequest,
 ): Promise<JobRequest<FeatureParameters>> {
-  const { pool } = context;
-  await getDataset(pool, dataset);
+  const { pool, stores } = context;
+  const found = await getAnyDataset(pool, dataset);
+  checkFeaturesKept(found);
   await getBackbone(pool, backbone);
   // Now and not only when the job is cut: it may be for a schedule.
-  await checkBeforehand(await imagesOf(context, dataset), pool, dataset, selection);
+  await checkBeforehand(stores[found.store].images, pool, dataset, selection);
   return { dataset, kind: 'features', parameters: { backbone, ...keepSelection(selection), again } };
 }
 
@@ -84,7 +84,7 @@ export const FEATURES: JobKind<FeatureParameters, ImagePart> = {
   },
   async whenDone(client, { dataset, parameters }) {
     const { id } = await getBackbone(client, parameters.backbone);
-    await sweepFeatures(client, id, dataset);
+    await sweepFeatures(client, id, await getAnyDataset(client, dataset));
   },
   describe: describeRange,
 };
@@ -120,10 +120,10 @@ async function computePart(
   desk: Desk,
   { job, what, signal, stopping }: Attempt<FeatureParameters, ImagePart>,
 ) {
-  const { pool } = desk.context;
+  const { pool, stores } = desk.context;
   const { again } = job.parameters;
-  const images = await imagesOf(desk.context, job.dataset);
-  const chunks = images.rows(
+  const store = stores[(await getAnyDataset(pool, job.dataset)).store];
+  const chunks = store.images.rows(
     pool,
     {
       dataset: job.dataset,
@@ -148,6 +148,7 @@ async function computePart(
     const target = { backbone: desk.backbone.id, dataset: job.dataset };
     await writeFeatures(
       client,
+      store,
       target,
       computed.map(({ rows }) => rows),
     );

@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 import { chooseBackbone, type StoredBackbone } from '../../sql/backbones.ts';
-import { getDataset } from '../../sql/datasets.ts';
+import { getAnyDataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
 import type { FeatureCounts, FeatureRow } from '../../sql/stored-features.ts';
 import { unpackVector } from '../features/precision.ts';
@@ -74,9 +74,10 @@ export async function findOutliers(
 ): Promise<OutliersReport> {
   const { withinClass = false, neighbours = DEFAULT_NEIGHBOURS, selection = {} } = request;
   const { pool } = context;
-  const { classes } = await getDataset(pool, name);
+  const dataset = await getAnyDataset(pool, name);
+  const { classes } = dataset;
   const backbone = await chooseBackbone(pool, request.backbone);
-  const asked = { dataset: name, backbone, selection };
+  const asked = { dataset, backbone, selection };
   let groups = new Groups(backbone, [], withinClass);
   const onCounts = (counts: FeatureCounts[]) => (groups = new Groups(backbone, counts, withinClass));
   for await (const rows of selectedFeatures(context, { ...asked, onCounts })) {
@@ -86,7 +87,7 @@ export async function findOutliers(
   if (present === 0) throw await noFeatures(pool, asked, { images, failed });
   if (groups.rows.length === 0) {
     throw new HubError('USAGE', `None of the ${present} images of ${name} with features has a known label.`, {
-      hint: `Without --within-class labels are not needed; or label some: update ${name} set known_label = … where id = …`,
+      hint: `Without --within-class labels are not needed; or label some: imagehub relabel ${name} --id … --class …`,
     });
   }
   const distances = await groups.distances(context, neighbours);

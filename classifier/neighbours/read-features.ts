@@ -2,25 +2,28 @@ import { HubError } from '../../errors.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
 import { computeHint } from '../features/backbone.ts';
 import type { Pool } from '../../sql/database.ts';
-import { checkCondition, describeSelection, type Selection, selectionError } from '../../sql/selection.ts';
+import type { Dataset } from '../../sql/datasets.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
+import { describeSelection, type Selection } from '../../sql/selection.ts';
 import {
   backbonesUsed,
   countFeatures,
+  FEATURE_COLUMNS,
   type FeatureCounts,
   type FeatureRow,
   readFeatureRows,
 } from '../../sql/stored-features.ts';
-import { streamSnapshot } from '../../sql/stream-snapshot.ts';
 
 export interface NeighbourContext {
   pool: Pool;
+  stores: ImageStores;
   signal?: AbortSignal | undefined;
   /** Images read so far. */
   onRead?: ((images: number) => void) | undefined;
 }
 
 export interface SelectedFeatures {
-  dataset: string;
+  dataset: Pick<Dataset, 'name' | 'store'>;
   backbone: StoredBackbone;
   selection: Selection;
   /** Called before the first row, where somebody wants to know. */
@@ -32,31 +35,27 @@ export interface SelectedFeatures {
  * @throws HubError USAGE when the selection's condition cannot be used; INTERRUPTED
  */
 export async function* selectedFeatures(
-  { pool, signal, onRead }: NeighbourContext,
-  { dataset, backbone, selection, onCounts }: SelectedFeatures,
+  { pool, stores, signal, onRead }: NeighbourContext,
+  { dataset: { name, store }, backbone, selection, onCounts }: SelectedFeatures,
 ): AsyncGenerator<FeatureRow[]> {
-  const request = { dataset, backbone: backbone.id, selection };
+  const asked = { dataset: name, selection, columns: FEATURE_COLUMNS };
   let read = 0;
-  try {
-    yield* streamSnapshot(pool, async function* (client) {
-      await checkCondition(client, dataset, selection);
-      onCounts?.(await countFeatures(client, request));
-      for await (const rows of readFeatureRows(client, request)) {
-        if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while features were read.');
-        yield rows;
-        read += rows.length;
-        onRead?.(read);
-      }
-    });
-  } catch (error) {
-    throw selectionError(error, dataset, selection);
-  }
+  yield* stores[store].images.stream(pool, asked, async function* (client, images) {
+    const request = { images, backbone: backbone.id, selection };
+    onCounts?.(await countFeatures(client, request));
+    for await (const rows of readFeatureRows(client, request)) {
+      if (signal?.aborted) throw new HubError('INTERRUPTED', 'Interrupted while features were read.');
+      yield rows;
+      read += rows.length;
+      onRead?.(read);
+    }
+  });
 }
 
 /** Why nothing can be compared where no selected image has features. */
 export async function noFeatures(
   pool: Pool,
-  { dataset, backbone, selection }: SelectedFeatures,
+  { dataset: { name: dataset }, backbone, selection }: SelectedFeatures,
   { images, failed }: { images: number; failed: number },
 ): Promise<HubError> {
   const shown = describeSelection(selection);

@@ -2,9 +2,9 @@ import { readFile } from 'node:fs/promises';
 import { errorText, HubError } from '../../errors.ts';
 import { decode } from '../../images/decode.ts';
 import { chooseBackbone, readBackboneBytes, type StoredBackbone } from '../../sql/backbones.ts';
-import { type Dataset, getDataset } from '../../sql/datasets.ts';
+import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
-import { type FeatureRow, readFeatureRow } from '../../sql/stored-features.ts';
+import { FEATURE_COLUMNS, type FeatureRow, readFeatureRow } from '../../sql/stored-features.ts';
 import { computeHint, parseBackbone } from '../features/backbone.ts';
 import { FeatureExtractor } from '../features/extractor.ts';
 import { unpackVector } from '../features/precision.ts';
@@ -63,13 +63,13 @@ export async function findSimilar(
   { to, backbone: asked, selection = {}, limit }: SimilarRequest,
 ): Promise<SimilarReport> {
   const { pool } = context;
-  const dataset = await getDataset(pool, name);
+  const dataset = await getAnyDataset(pool, name);
   const backbone = await chooseBackbone(pool, asked);
   const wanted =
     'id' in to
       ? await storedVector(context, dataset, backbone, to.id)
       : await vectorOfFile(context, backbone, to);
-  const request = { dataset: name, backbone, selection };
+  const request = { dataset, backbone, selection };
   const cosine = cosineWith(wanted);
   const vector = new Float32Array(backbone.features);
   const nearest: { row: FeatureRow; similarity: number }[] = [];
@@ -131,15 +131,18 @@ function cosineWith(wanted: Float32Array): (vector: Float32Array) => number {
 }
 
 async function storedVector(
-  { pool }: NeighbourContext,
-  { name }: Dataset,
+  { pool, stores }: NeighbourContext,
+  { name, store }: Dataset,
   backbone: StoredBackbone,
   id: string,
 ): Promise<Float32Array> {
-  const row = await readFeatureRow(pool, { dataset: name, backbone: backbone.id }, id);
+  const request = { dataset: name, ids: [id], columns: FEATURE_COLUMNS };
+  const row = await stores[store].images.query(pool, request, (client, images) =>
+    readFeatureRow(client, { images, backbone: backbone.id }, id),
+  );
   if (!row) {
     throw new HubError('NOT_FOUND', `There is no image ${id} in ${name}.`, {
-      hint: `Ids are those in the table: select id from ${name} limit 10. For a file: --file ${id}`,
+      hint: `Ids are those in the table: imagehub sql "select id from ${name} limit 10". For a file: --file ${id}`,
     });
   }
   if (row.error !== null) {

@@ -1,9 +1,10 @@
 import { HubError } from '../../errors.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
-import { type Pool, transaction } from '../../sql/database.ts';
+import type { Pool } from '../../sql/database.ts';
 import type { Dataset } from '../../sql/datasets.ts';
+import type { ImageStores } from '../../sql/image-store.ts';
 import { describeSelection, narrowed, type Selection } from '../../sql/selection.ts';
-import { countFeatures } from '../../sql/stored-features.ts';
+import { countFeatures, FEATURE_COLUMNS } from '../../sql/stored-features.ts';
 import { computeHint } from '../features/backbone.ts';
 import { expandGrid } from './grid.ts';
 import { defaultsOf, type SweepSpec } from './spec.ts';
@@ -15,32 +16,27 @@ import { trainedSelection } from './sweep-data.ts';
  * @throws HubError USAGE that says how many are missing, and what to run
  */
 export async function checkFeatures(
-  pool: Pool,
-  { name }: Dataset,
+  { pool, stores }: { pool: Pool; stores: ImageStores },
+  { name, store }: Dataset,
   backbone: StoredBackbone,
   spec: SweepSpec,
 ): Promise<void> {
   if (spec.limit !== null) return;
-  await transaction(pool, async (client) => {
-    // Read only: conditions are the user's SQL, and must not change anything.
-    await client.query('set transaction isolation level repeatable read, read only');
-    for (const selection of selections(spec)) {
-      const labelled = narrowed(selection, 'i.known_label is not null');
-      const counts = await countFeatures(client, {
-        dataset: name,
-        backbone: backbone.id,
-        selection: labelled,
-      });
-      const missing = counts.reduce((sum, { images, present, failed }) => sum + images - present - failed, 0);
-      if (missing === 0) continue;
-      const shown = describeSelection(selection);
-      throw new HubError(
-        'USAGE',
-        `${missing} of the labelled images in ${name}${shown && ` (${shown})`} have no features by ${backbone.name}.`,
-        { hint: `Compute them first: ${computeHint(name, backbone)}` },
-      );
-    }
-  });
+  for (const selection of selections(spec)) {
+    const labelled = narrowed(selection, 'i.known_label is not null');
+    const request = { dataset: name, selection: labelled, columns: FEATURE_COLUMNS };
+    const counts = await stores[store].images.query(pool, request, (client, images) =>
+      countFeatures(client, { images, backbone: backbone.id, selection: labelled }),
+    );
+    const missing = counts.reduce((sum, { images, present, failed }) => sum + images - present - failed, 0);
+    if (missing === 0) continue;
+    const shown = describeSelection(selection);
+    throw new HubError(
+      'USAGE',
+      `${missing} of the labelled images in ${name}${shown && ` (${shown})`} have no features by ${backbone.name}.`,
+      { hint: `Compute them first: ${computeHint(name, backbone)}` },
+    );
+  }
 }
 
 /** What a sweep reads; its conditions have been checked. */

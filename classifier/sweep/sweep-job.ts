@@ -4,7 +4,7 @@ import { PartInterrupted } from '../../jobs/job.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../../sql/checkpoints.ts';
 import { type PoolClient, transaction } from '../../sql/database.ts';
-import { type Dataset, getAnyDataset, getDataset } from '../../sql/datasets.ts';
+import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
 import { changeState } from '../../sql/jobs.ts';
 import { finishRun, stopRun } from '../../sql/runs.ts';
 import * as cells from '../../sql/sweeps.ts';
@@ -39,10 +39,10 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
   /** Stores the sweep and its cells; those that are there already stay as they are. */
   async cut(context: JobContext, { dataset: name, parameters: spec }): Promise<Part<SweepPart>[]> {
     const { pool } = context;
-    const dataset = await (spec.backbone === undefined ? getAnyDataset : getDataset)(pool, name);
+    const dataset = await getAnyDataset(pool, name);
     const windows = await dataWindows(context, dataset, spec);
     const backbone = await backboneOf(pool, spec);
-    if (backbone) await checkFeatures(pool, dataset, backbone, spec);
+    if (backbone) await checkFeatures(context, dataset, backbone, spec);
     const planned = planCells(dataset, spec, windows, backbone);
     // How many networks are kept is not what is computed; with another class all of them are others.
     const specHash = hashOf({ ...spec, keep: null, classes: dataset.classes.length });

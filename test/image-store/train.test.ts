@@ -123,9 +123,7 @@ describe('training on stored images', () => {
       });
       await expect(
         trainDataset({ ...at, maxPixels }, at.datasets[store], { backbone: 'x' }),
-      ).rejects.toMatchObject({
-        code: store === 'postgres' ? 'NOT_FOUND' : 'NOT_SUPPORTED',
-      });
+      ).rejects.toMatchObject({ code: 'NOT_FOUND' });
     }
   });
 });

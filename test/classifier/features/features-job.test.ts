@@ -1,16 +1,9 @@
 import { expect, test } from '@jest/globals';
 import { parseBackbone } from '../../../classifier/features/backbone.ts';
 import { FeatureExtractor } from '../../../classifier/features/extractor.ts';
-import {
-  type FeatureParameters,
-  featureRequest,
-  FEATURES,
-} from '../../../classifier/features/features-job.ts';
 import { unpackVector } from '../../../classifier/features/precision.ts';
 import { decode } from '../../../images/decode.ts';
-import type { Job } from '../../../jobs/job.ts';
 import { type StoredBackbone } from '../../../sql/backbones.ts';
-import { transaction } from '../../../sql/database.ts';
 import { encodeGreyPng } from '../../../images/png.ts';
 import { digitPng, SIDE } from '../../support/digits.ts';
 import { FEATURES_OF_GRAPH, featureGraph, type FeatureHub, featureHub } from '../../support/feature-hub.ts';
@@ -96,20 +89,15 @@ test('an image that gets other bytes, or goes, while its features are computed h
   for (const columns of ['all', 'classic'] as const) {
     await using hub = await featureHub(6, { columns });
     const backbone = await hub.backbone('one', 1);
-    const wanted = await featureRequest(hub.desk, { dataset: 'digits', backbone: 'one' });
-    const job = { ...wanted, job: 1 } as Job<FeatureParameters>;
-    await using workshop = await FEATURES.open(hub.desk, job);
-    const [part] = await FEATURES.cut(hub.desk, wanted);
-    const { signal } = new AbortController();
-    const write = await workshop.work({ job, ...part!, part: 0, attempt: 1, signal, stopping: signal });
     const other = digitPng(8, 88);
-    await hub.pool.query('update digits set image_base64 = $1, sha256 = $2 where id = $3', [
-      other.toString('base64'),
-      columns === 'all' ? Buffer.alloc(32) : null,
-      'd/2',
-    ]);
-    await hub.pool.query(`delete from digits where id = 'd/3'`);
-    await transaction(hub.pool, (client) => write(client));
+    await hub.computeAround('one', async () => {
+      await hub.pool.query('update digits set image_base64 = $1, sha256 = $2 where id = $3', [
+        other.toString('base64'),
+        columns === 'all' ? Buffer.alloc(32) : null,
+        'd/2',
+      ]);
+      await hub.pool.query(`delete from digits where id = 'd/3'`);
+    });
     expect((await stored(hub, backbone)).map(({ id }) => id)).toEqual(['d/0', 'd/1', 'd/4', 'd/5']);
     expect(await hub.compute('one')).toMatchObject({ units: 1 });
   }
