@@ -3,7 +3,7 @@ import { pause } from '../indexer/backoff.ts';
 import { HubError } from '../errors.ts';
 import { type Client, KuduError } from '../kudu/index.ts';
 import { errorCode, type Pool } from '../sql/database.ts';
-import { getDataset } from '../sql/datasets.ts';
+import { getAnyDataset } from '../sql/datasets.ts';
 import { isLockHeld, withSessionLock } from '../sql/session-lock.ts';
 import { getCopy } from './check.ts';
 import { dropCopySlot } from './slot.ts';
@@ -20,7 +20,7 @@ export interface NewCopy {
 
 /**
  * Makes the table of a new copy; whoever keeps copies in step fills it.
- * @throws HubError NOT_FOUND: no such dataset; ALREADY_EXISTS: the copy, or a table of that name; CONFIG_INVALID: Postgres
+ * @throws HubError NOT_FOUND: no such dataset; USAGE: it is in Kudu itself; ALREADY_EXISTS: the copy, or a table of that name; CONFIG_INVALID: Postgres
  * cannot feed copies; KuduError
  */
 export async function createCopy(
@@ -30,7 +30,12 @@ export async function createCopy(
   signal: AbortSignal,
 ): Promise<KuduCopy> {
   const { dataset } = wanted;
-  await getDataset(pool, dataset);
+  const { store } = await getAnyDataset(pool, dataset);
+  if (store === 'kudu') {
+    throw new HubError('USAGE', `The images of ${dataset} are in Kudu: there is nothing to copy.`, {
+      hint: `Their table is named ${dataset}, as the dataset.`,
+    });
+  }
   await checkPostgres(pool);
   // Under the lock: until the table is there nobody else makes it.
   const made = await withSessionLock(pool, copyLock(dataset), { wait: true, signal }, async () => {
