@@ -1,6 +1,6 @@
 import type { Pool } from 'pg';
 import type { KuduSource } from './kudu/source.ts';
-import { fillFromFeed } from './postgres-fill.ts';
+import { fillFromFeed, putAgain } from './postgres-fill.ts';
 import { postgresRows } from './postgres-rows.ts';
 import type { IndexedRows, IndexSource, IndexSources } from './source.ts';
 
@@ -16,8 +16,12 @@ export function openIndexSources(pool: Pool, masters: string[] | null): IndexSou
   };
   const source = () => (loaded ??= load());
   return {
-    postgres: { rows: (dataset) => postgresRows(pool, dataset), fill: fillFromFeed },
-    kudu: { rows: (dataset) => lazyRows(source, dataset), fill: async (job) => (await source()).fill(job) },
+    postgres: { rows: (dataset) => postgresRows(pool, dataset), fill: fillFromFeed, putAgain },
+    kudu: {
+      rows: (dataset) => lazyRows(source, dataset),
+      fill: async (job) => (await source()).fill(job),
+      putAgain: async (job) => (await source()).putAgain(job),
+    },
     [Symbol.dispose]: () => void loaded?.then((opened) => opened[Symbol.dispose]()),
   };
 }

@@ -11,6 +11,7 @@ import {
   indexVanished,
   interrupted,
   notEqual,
+  type PutJob,
   rebuildContext,
   type RebuildOptions,
 } from './rebuild-job.ts';
@@ -120,8 +121,12 @@ async function withOwnFeed<T>(
   }
 }
 
+/** Puts the documents of matching rows again. @returns how many rows */
+export const putAgain = ({ target, dataset, where, options, signal }: PutJob): Promise<number> =>
+  scanInto(target, dataset, where, true, options, signal);
+
 /** Puts the documents of rows; in place: also where the index holds the same revision. @returns how many rows */
-export async function scanInto(
+async function scanInto(
   target: Target,
   dataset: string,
   where: string | undefined,

@@ -36,6 +36,18 @@ export interface FillJob {
   swap(): Promise<void>;
 }
 
+/** What a source has to do to put the documents of some rows again, in place. */
+export interface PutJob {
+  dataset: string;
+  /** The alias. */
+  target: Target;
+  /** A user's condition in SQL on the columns of images. */
+  where: string;
+  options: RebuildOptions;
+  /** Aborts when the lock is lost, too. */
+  signal: AbortSignal;
+}
+
 /** How often a new index is compared with the table, while somebody writes, before it counts as wrong. */
 export const COMPARISONS = 5;
 

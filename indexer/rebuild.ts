@@ -3,7 +3,7 @@ import { HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { transaction } from '../sql/database.ts';
 import { databaseClock } from '../sql/database-time.ts';
-import { getAnyDataset, getDataset } from '../sql/datasets.ts';
+import { getAnyDataset } from '../sql/datasets.ts';
 import {
   addFields,
   aliasOf,
@@ -15,7 +15,6 @@ import {
   pointAlias,
 } from './elasticsearch.ts';
 import { openIndexSources } from './open-sources.ts';
-import { scanInto } from './postgres-fill.ts';
 import { interrupted, type RebuildOptions } from './rebuild-job.ts';
 import type { IndexReconciliation } from './reconcile.ts';
 import type { IndexSource } from './source.ts';
@@ -125,9 +124,10 @@ export async function reputDocuments(
   where: string,
   options: RebuildOptions,
 ): Promise<{ dataset: string; alias: string; scanned: number; seconds: number }> {
-  const { pool, client, config, log, signal } = options;
+  const { pool, servers, client, config, log, signal } = options;
   const started = performance.now();
-  await getDataset(pool, dataset);
+  const { store } = await getAnyDataset(pool, dataset);
+  using sources = openIndexSources(pool, servers.kudu);
   const alias = aliasOf(config.indexPrefix, dataset);
   const waiting = () => log.info({ dataset }, 'another process is rebuilding this index; waiting for it');
   const scanned = await withIndexLock(pool, dataset, { wait: true, waiting, signal }, async (lockSignal) => {
@@ -138,7 +138,8 @@ export async function reputDocuments(
     }
     await addFields(client, alias);
     const { bornRevision, classes } = await stateOf(pool, dataset);
-    return scanInto({ index: alias, bornRevision, classes }, dataset, where, true, options, lockSignal);
+    const target = { index: alias, bornRevision, classes };
+    return sources[store].putAgain({ dataset, target, where, options, signal: lockSignal });
   });
   if (scanned === null || signal.aborted) throw interrupted();
   return { dataset, alias, scanned, seconds: (performance.now() - started) / 1000 };

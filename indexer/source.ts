@@ -1,6 +1,6 @@
 import type { Queryable } from '../sql/database.ts';
 import type { StoreName } from '../sql/image-store.ts';
-import type { FillJob } from './rebuild-job.ts';
+import type { FillJob, PutJob } from './rebuild-job.ts';
 import type { IndexReconciliation } from './reconcile.ts';
 
 export interface RowFigures {
@@ -30,6 +30,8 @@ export interface IndexSource {
   rows(dataset: string): IndexedRows;
   /** Fills a new index with everything, compares it with the table, switches over; see rebuildIndex. */
   fill(job: FillJob): Promise<Filled>;
+  /** Puts the documents of matching rows again; see reputDocuments. @returns how many rows */
+  putAgain(job: PutJob): Promise<number>;
 }
 
 export type IndexSources = Readonly<Record<StoreName, IndexSource>>;

@@ -1,5 +1,5 @@
 import type { RecordBatch } from 'apache-arrow';
-import { cellReaders, type ScanOptions, type Table } from '../../kudu/index.ts';
+import { cellReaders, type ScanOptions, type Table, type Where } from '../../kudu/index.ts';
 import type { Change } from '../feed.ts';
 import { TupleStore } from '../tuple.ts';
 import { type PrintedColumn, printedColumns, printRow } from './row-text.ts';
@@ -24,9 +24,13 @@ export async function serverTime(table: Table): Promise<bigint> {
   return probe.snapshot;
 }
 
-/** All rows as they were at a moment. */
-export const readSnapshot = (table: Table, dataset: string, at: bigint): AsyncGenerator<FoundRows> =>
-  read(table, dataset, { snapshot: at, cacheBlocks: false });
+/** Rows as they were at a moment: all of them, or those that the servers' conditions hold for. */
+export const readSnapshot = (
+  table: Table,
+  dataset: string,
+  at: bigint,
+  where: Where = {},
+): AsyncGenerator<FoundRows> => read(table, dataset, { snapshot: at, cacheBlocks: false, where });
 
 /**
  * The rows that changed from `from` on and before `to`, each once, as it is at the end. Servers wait with their answer until

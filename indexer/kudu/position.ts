@@ -54,6 +54,27 @@ export async function resetPosition(
 }
 
 /**
+ * Documents were put as of `position`, and may have replaced such as are of later moments: whoever follows goes back to it. An index that is
+ * to be built anew is left alone.
+ * @param asOf by the database's clock
+ */
+export async function sendBack(
+  db: Queryable,
+  dataset: string,
+  position: bigint,
+  asOf: string,
+): Promise<void> {
+  await db.query(
+    `update imagehub.kudu_index_feeds f set position = least(f.position, $2::numeric),
+       ends = array(select distinct e from unnest(f.ends || f.position || $2::numeric) e
+                     where e > least(f.position, $2::numeric) order by e),
+       as_of = least(f.as_of, $3), caught_up = false, generation = f.generation + 1
+     where dataset = $1 and position is not null`,
+    [dataset, String(position), asOf],
+  );
+}
+
+/**
  * A scan is about to write documents as of its end.
  * @returns false: the position is another by now, or another scan is to be first
  */

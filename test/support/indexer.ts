@@ -59,7 +59,7 @@ export interface TestIndex extends AsyncDisposable {
   /** Waits until the index equals the table. */
   inStep(dataset?: string, timeoutMs?: number): Promise<void>;
   rebuild(dataset?: string): ReturnType<typeof rebuildIndex>;
-  reput(where: string): ReturnType<typeof reputDocuments>;
+  reput(where: string, dataset?: string): ReturnType<typeof reputDocuments>;
 }
 
 export async function testIndex(
@@ -154,7 +154,7 @@ export async function testIndex(
       }
     },
     rebuild: (dataset = 'mnist') => rebuildIndex(dataset, rebuildOptions),
-    reput: (where) => reputDocuments('mnist', where, rebuildOptions),
+    reput: (where, dataset = 'mnist') => reputDocuments(dataset, where, rebuildOptions),
     async [Symbol.asyncDispose]() {
       stop.abort();
       await Promise.allSettled([...running].map((indexer) => indexer.stop()));
