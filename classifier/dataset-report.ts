@@ -1,5 +1,5 @@
 import { type Pool, transaction } from '../sql/database.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import type { ImageStores } from '../sql/image-store.ts';
 import type { ImageTally } from '../sql/stored-images.ts';
 import { metricsOf } from './metrics.ts';
@@ -66,7 +66,7 @@ export async function datasetReport(
 ): Promise<DatasetReport> {
   return transaction(pool, async (client) => {
     await client.query('set transaction isolation level repeatable read, read only');
-    const dataset = await getAnyDataset(client, name);
+    const dataset = await getDataset(client, name);
     const live = await client.query<LiveModel>(
       `select m.id as model, d.promotion_no as "promotionNo", p.promoted_at as "promotedAt", m.source
        from imagehub.datasets d join imagehub.models m on m.id = d.live_model_id

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { HubError } from '../errors.ts';
 import { actAs } from '../sql/acting-user.ts';
 import { errorCode, transaction } from '../sql/database.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import {
   dropPredictions,
   getModel,
@@ -35,7 +35,7 @@ export async function deletable(
   name: string,
   named: string | number,
 ): Promise<{ model: StoredModel; uses: string[] }> {
-  await getAnyDataset(pool, name);
+  await getDataset(pool, name);
   const number = /^\d{1,15}$/.test(String(named)) ? Number(named) : null;
   // One whose deletion was interrupted can be deleted again.
   const model = number === null ? await resolveModel(pool, name, named) : await getModel(pool, name, number);

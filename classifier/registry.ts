@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 import { HubError } from '../errors.ts';
 import { actAs } from '../sql/acting-user.ts';
 import { type Queryable, transaction } from '../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { getModel, insertModel, readModelBytes } from '../sql/models.ts';
 import { insertPromotion, latestPromotion, lockLiveModel, type Promotion } from '../sql/promotions.ts';
 import type { GateOutcome } from './gate/gate.ts';
@@ -32,7 +32,7 @@ export interface Registration {
  * @throws HubError NOT_FOUND (the dataset), BAD_MODEL with what is wrong and what to do; nothing is stored then.
  */
 export async function registerModel(db: Queryable, registration: Registration): Promise<number> {
-  const dataset = await getAnyDataset(db, registration.dataset);
+  const dataset = await getDataset(db, registration.dataset);
   const manifest = await checkModel(registration.onnx, registration.manifest, dataset);
   const provenance = { onnx: onnxFacts(describeModel(registration.onnx)), file: null };
   return insertModel(db, { ...registration, manifest, provenance });
@@ -91,7 +91,7 @@ export async function rollback(
   reason: string | null = null,
   { by }: Pick<PromotionOptions, 'by'> = {},
 ): Promise<PromotionResult> {
-  await getAnyDataset(pool, dataset);
+  await getDataset(pool, dataset);
   const latest = await latestPromotion(pool, dataset);
   if (!latest || latest.previousModel === null) {
     throw new HubError(
@@ -111,7 +111,7 @@ export async function rollback(
 }
 
 async function checkStoredModel(pool: Pool, name: string, model: number): Promise<void> {
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const { manifest } = await getModel(pool, name, model);
   const onnx = await readModelBytes(pool, name, model);
   try {

@@ -1,6 +1,6 @@
 import type { Pool } from 'pg';
 import { HubError } from '../errors.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import type { ImageStores } from '../sql/image-store.ts';
 import { resolveModel } from '../sql/models.ts';
 import { readShadow, type ShadowState, writeShadowModel } from '../sql/shadow.ts';
@@ -33,7 +33,7 @@ export async function setShadow(
   named: string | number,
   by?: string,
 ): Promise<ShadowChange> {
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const { model } = await resolveModel(pool, name, named);
   if (model === dataset.liveModelId) {
     throw new HubError('USAGE', `Model ${model} is live in ${name}: it cannot be its own shadow.`, {
@@ -52,7 +52,7 @@ export async function setShadow(
 
 /** New images are predicted by the live model alone again; the shadow's predictions stay. @throws HubError NOT_FOUND */
 export async function unsetShadow(pool: Pool, name: string, by?: string): Promise<ShadowChange> {
-  await getAnyDataset(pool, name);
+  await getDataset(pool, name);
   return changeOf(name, null, await writeShadowModel(pool, name, null, by));
 }
 
@@ -61,7 +61,7 @@ export async function showShadow(
   { pool, stores }: { pool: Pool; stores: ImageStores },
   name: string,
 ): Promise<ShadowState> {
-  const { store } = await getAnyDataset(pool, name);
+  const { store } = await getDataset(pool, name);
   return readShadow(stores[store].images, pool, name);
 }
 
@@ -79,7 +79,7 @@ function changeOf(
 async function check(
   pool: Pool,
   model: number,
-  { name, classes, liveModelId, shadowModelId }: Awaited<ReturnType<typeof getAnyDataset>>,
+  { name, classes, liveModelId, shadowModelId }: Awaited<ReturnType<typeof getDataset>>,
 ): Promise<void> {
   try {
     const { onnx, manifest } = await loadModelRef(pool, model);

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import type { Pool } from 'pg';
 import { errorText, HubError } from '../errors.ts';
 import { transaction } from '../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import type { ImageStores } from '../sql/image-store.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../sql/checkpoints.ts';
 import { addRunParameters, finishRun, getRun, resumeRun, type Run, startRun, stopRun } from '../sql/runs.ts';
@@ -130,7 +130,7 @@ export async function trainDataset(
   if (asked.backbone) refusePixelSettings(asked);
   const started = performance.now();
   const options = trainingOptions(request.options, request.backbone ? FEATURE_DEFAULTS : {});
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const open = request.backbone
     ? await featureSubject(context, dataset, request.backbone, request, options)
     : pixelSubject(context, dataset, request, options);

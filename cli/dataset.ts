@@ -7,7 +7,7 @@ import {
   createDataset,
   type Dataset,
   dropDataset,
-  getAnyDataset,
+  getDataset,
   listDatasets,
   setFeaturesBackbone,
   type Oversized,
@@ -123,7 +123,7 @@ export const datasetCommand: RegisterCommand = (program) => {
     .addOption(
       new Option(
         '--store <store>',
-        'where its images are: postgres, or kudu, with which not everything works yet',
+        'where its images are: in Postgres, or as a table in Kudu (docs/kudu-store.md)',
       )
         .choices(['postgres', 'kudu'])
         .default('postgres'),
@@ -214,7 +214,7 @@ export const datasetCommand: RegisterCommand = (program) => {
     .option(...JSON_OPTION)
     .action(async (name: string, options: { partitions?: number; json?: boolean }) => {
       await using hub = await openHub(commandContext());
-      const { topic } = await getAnyDataset(hub.pool, name);
+      const { topic } = await getDataset(hub.pool, name);
       if (hub.servers.kafka === null) throw noKafka();
       const state = await makeTopic(hub, topic, options.partitions);
       report(options, { name: topic, state }, () => `Dataset ${name}, ${TOPIC_STATES[state](topic)}.`);
@@ -229,7 +229,7 @@ export const datasetCommand: RegisterCommand = (program) => {
     .option(...JSON_OPTION)
     .action(async (name: string, options: DropOptions) => {
       await using hub = await openHub(commandContext());
-      const dataset = await getAnyDataset(hub.pool, name);
+      const dataset = await getDataset(hub.pool, name);
       const { topic } = dataset;
       const { rows } = options.keepTable
         ? { rows: null }
@@ -297,7 +297,7 @@ async function create(hub: Hub, name: string, options: CreateOptions) {
       throw error;
     }
   }
-  return { dataset: await getAnyDataset(hub.pool, name), topic: { name: topic, state } };
+  return { dataset: await getDataset(hub.pool, name), topic: { name: topic, state } };
 }
 
 /** Loaded only for datasets there: it takes a quarter of a second. */
@@ -374,7 +374,7 @@ export async function parseClasses(text: string): Promise<string[]> {
 
 async function show(hub: Hub, name: string): Promise<ShownDataset> {
   const { pool, stores, servers, config, log } = hub;
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const counts = await readDatasetCounts(pool, stores, dataset);
   const reduced = STORE_SUPPORT[dataset.store].anySize
     ? {}

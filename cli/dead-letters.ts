@@ -4,7 +4,7 @@ import { HubError } from '../errors.ts';
 import { openIngest } from '../ingest/open-ingest.ts';
 import { retryDeadLetters } from '../ingest/retry-dead-letters.ts';
 import { createMetrics } from '../metrics.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import {
   countDeadLetters,
   type DeadLetterFilter,
@@ -133,7 +133,7 @@ async function filterOf(
   numbers: number[] | undefined,
   { reason }: FilterOptions,
 ): Promise<DeadLetterFilter> {
-  await getAnyDataset(hub.pool, dataset);
+  await getDataset(hub.pool, dataset);
   return { dataset, numbers: numbers && numbers.length > 0 ? numbers : undefined, reason };
 }
 

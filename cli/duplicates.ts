@@ -8,7 +8,7 @@ import {
 } from '../duplicates/find-duplicates.ts';
 import { MOST_DISTANCE } from '../duplicates/near-hashes.ts';
 import { HubError } from '../errors.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { listIgnored, unignoreGroups } from '../sql/ignored-duplicates.ts';
 import { actingUser, collect } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
@@ -82,7 +82,7 @@ export const duplicatesCommand: RegisterCommand = (program) => {
       const act = actionOf(options);
       const search = searchOf(options);
       await using hub = await openHub(commandContext());
-      const { name: dataset } = await getAnyDataset(hub.pool, name);
+      const { name: dataset } = await getDataset(hub.pool, name);
       if (act === 'ignored') {
         report(options, { dataset, ignored: await listIgnored(hub.pool, dataset) }, ignoredText);
       } else if (act === 'unignore') {

@@ -3,7 +3,7 @@ import { compareEvaluations, foundBy } from '../classifier/evaluate/compare.ts';
 import { evaluateModel } from '../classifier/evaluate/evaluate-model.ts';
 import { openStoredClassifier } from '../classifier/stored/classify-stored.ts';
 import { HubError } from '../errors.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { getEvaluation, listEvaluations } from '../sql/evaluations.ts';
 import { resolveModel } from '../sql/models.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
@@ -47,7 +47,7 @@ export const evaluateCommand: RegisterCommand = (program) => {
     .option(...JSON_OPTION)
     .action(async (name: string, options: Json & { model?: string }) => {
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, name);
+      await getDataset(hub.pool, name);
       const model =
         options.model === undefined ? undefined : (await resolveModel(hub.pool, name, options.model)).model;
       const evaluations = await listEvaluations(hub.pool, name, { model });

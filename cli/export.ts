@@ -2,7 +2,7 @@ import { InvalidArgumentError, Option } from 'commander';
 import { HubError } from '../errors.ts';
 import { COLUMN_NAMES, DEFAULT_COLUMNS } from '../export/columns.ts';
 import { EXPORT_FORMATS, type ExportFormat, exportImages, type ExportResult } from '../export/export.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
 import { note, report } from './output.ts';
@@ -77,7 +77,7 @@ export const exportCommand: RegisterCommand = (program) => {
     .action(async (name: string, options: ExportCommandOptions) => {
       const selection = parseSelection(options);
       await using hub = await openHub(commandContext());
-      const dataset = await getAnyDataset(hub.pool, name);
+      const dataset = await getDataset(hub.pool, name);
       const { where = null, since = null, until = null } = options;
       const progress = createProgress({ label: 'exporting', estimated: true });
       const result = await exportImages(hub, dataset, {

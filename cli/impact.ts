@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { type ImpactReport, type ImpactRequest, measureImpact } from '../classifier/impact/impact.ts';
 import { HubError } from '../errors.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { deleteImpact, listImpacts, readImpact } from '../sql/impacts.ts';
 import { actingUser, BY_OPTION } from './acting-user.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
@@ -38,7 +38,7 @@ export const impactCommand: RegisterCommand = (program) => {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, options: Json) => {
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       report(options, { dataset, impacts: await listImpacts(hub.pool, dataset) }, impactsText);
     });
 
@@ -49,7 +49,7 @@ export const impactCommand: RegisterCommand = (program) => {
     .action(async (dataset: string, text: string, options: Json) => {
       const number = impactNumber(text);
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       report(options, (await readImpact(hub.pool, dataset, number)) as ImpactReport, impactText);
     });
 
@@ -60,7 +60,7 @@ export const impactCommand: RegisterCommand = (program) => {
     .action(async (dataset: string, text: string, options: Json) => {
       const number = impactNumber(text);
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       await deleteImpact(hub.pool, dataset, number);
       report(
         options,

@@ -1,7 +1,7 @@
 import { unlink, writeFile } from 'node:fs/promises';
 import { errorText, HubError } from '../errors.ts';
 import { errorCode } from '../sql/database.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { getModel, listModels, readModelBytes, resolveModel, type StoredModel } from '../sql/models.ts';
 import { listPromotions } from '../sql/promotions.ts';
 import type { Queryable } from '../sql/database.ts';
@@ -31,7 +31,7 @@ export const modelCommand: RegisterCommand = (program) => {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, options: Json & { all?: boolean }) => {
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       const models = (await listModels(hub.pool, dataset))
         .filter(({ deletedAt }) => options.all || !deletedAt)
         .map(({ manifest: _, ...model }) => model);
@@ -46,7 +46,7 @@ export const modelCommand: RegisterCommand = (program) => {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, named: string, options: Json) => {
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       const model = await findAny(hub.pool, dataset, named);
       const promotions = (await listPromotions(hub.pool, dataset, MOST_PROMOTIONS)).filter(
         (each) => each.model === model.model,
@@ -63,7 +63,7 @@ export const modelCommand: RegisterCommand = (program) => {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, named: string, options: Json & { output?: string }) => {
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       const { model, manifest } = await resolveModel(hub.pool, dataset, named);
       const onnx = options.output ?? `${dataset}-${model}.onnx`;
       const beside = onnx.replace(/(\.onnx)?$/i, '.json');

@@ -1,6 +1,6 @@
 import Table from 'cli-table3';
 import { gateLines, type GateOutcome } from '../classifier/gate/gate.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { listPromotions, type Promotion } from '../sql/promotions.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
@@ -18,7 +18,7 @@ export const promotionsCommand: RegisterCommand = (program) => {
     .action(async (dataset: string, options: { limit: string; json?: boolean }) => {
       const limit = wholeNumber('--limit', options.limit, 1);
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       const promotions = await listPromotions(hub.pool, dataset, limit);
       report(options, { dataset, promotions }, promotionsText);
     });

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { InvalidArgumentError } from 'commander';
 import { checkMissing, findMissing, type Missing, type Named } from '../console/missing.ts';
 import { INDEX_CHECKS, reconcile, type Reconciliation } from '../console/reconcile.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
 import { report } from './output.ts';
@@ -44,7 +44,7 @@ export const reconcileCommand: RegisterCommand = (program) => {
     )
     .action(async (name: string, options: Options) => {
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, name);
+      await getDataset(hub.pool, name);
       const until = Date.now() + (options.wait ?? 0) * 1000;
       let result: Result = await reconcile(hub, name);
       while (!settled(result) && Date.now() < until) {

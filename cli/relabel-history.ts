@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import Table from 'cli-table3';
 import { HubError } from '../errors.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import {
   type ImageLabel,
   type LabelChange,
@@ -34,7 +34,7 @@ export function registerRelabelHistory(command: Command): void {
     .option('--json', 'one JSON document on standard output')
     .action(async (dataset: string, options: { id?: string[]; limit: number; json?: boolean }) => {
       await using hub = await openHub(commandContext());
-      const { store } = await getAnyDataset(hub.pool, dataset);
+      const { store } = await getDataset(hub.pool, dataset);
       if (!options.id) {
         const operations = await listLabelOperations(hub.pool, dataset, options);
         return report(options, { dataset, operations }, operationsText);
@@ -65,7 +65,7 @@ An undoing is an operation itself: undo its number, and what it took back is in 
     )
     .action(async (dataset: string, asked: number | undefined, options: UndoOptions) => {
       await using hub = await openHub(commandContext());
-      const { store } = await getAnyDataset(hub.pool, dataset);
+      const { store } = await getDataset(hub.pool, dataset);
       const by = actingUser(options.by);
       const operation = asked ?? (await newestUndoable(hub.pool, dataset));
       if (operation === null) {

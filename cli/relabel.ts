@@ -2,7 +2,7 @@ import Table from 'cli-table3';
 import { HubError } from '../errors.ts';
 import { resolveLabel } from '../ingest/labels.ts';
 import { type LabelLine, readLabelLines, some } from '../ingest/senders/labels-file.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { LABEL_COLUMNS, type Relabelling, type RelabelResult, relabelSelection } from '../sql/relabel.ts';
 import { type Selection, selectionSql } from '../sql/selection.ts';
 import { actingUser, collect } from './acting-user.ts';
@@ -57,7 +57,7 @@ export const relabelCommand: RegisterCommand = (program) => {
     .addHelpText('after', HELP)
     .action(async (name: string, options: RelabelCommandOptions) => {
       await using hub = await openHub(commandContext());
-      const dataset = await getAnyDataset(hub.pool, name);
+      const dataset = await getDataset(hub.pool, name);
       report(options, await relabel(hub, dataset, options), (result) => describe(dataset, result));
     });
   registerRelabelHistory(command);

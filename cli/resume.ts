@@ -1,6 +1,6 @@
 import { HubError } from '../errors.ts';
 import { openKafkaAdmin } from '../ingest/kafka.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { acceptGap, acceptNewTopic, listPartitions, releasePartition } from '../sql/offsets.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
@@ -26,7 +26,7 @@ export const resumeCommand: RegisterCommand = (program) => {
         throw new HubError('USAGE', 'Give --accept-gap or --accept-new-topic, not both.');
       }
       await using hub = await openHub(commandContext());
-      const dataset = await getAnyDataset(hub.pool, name);
+      const dataset = await getDataset(hub.pool, name);
       const halted = (await listPartitions(hub.pool, name)).filter(
         ({ haltedReason }) => haltedReason !== null,
       );

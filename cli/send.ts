@@ -15,7 +15,7 @@ import { openSources, withLabels } from '../ingest/senders/open.ts';
 import { sendImages } from '../ingest/senders/send.ts';
 import { countUnknownLabels, type UnknownLabel } from '../ingest/senders/unknown-labels.ts';
 import { openJournal, watchFolder } from '../ingest/senders/watch.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { type Hub, openHub } from './hub.ts';
 import { type LabelRuleOption, parseLabelRule } from './label-rule.ts';
@@ -122,7 +122,7 @@ export const sendCommand: RegisterCommand = (program) => {
         throw new HubError('NOT_FOUND', `${options.watch} is no folder to watch.`);
       }
       await using hub = await openHub(commandContext());
-      const result = await send(hub, await getAnyDataset(hub.pool, name), paths, options, interruptSignal());
+      const result = await send(hub, await getDataset(hub.pool, name), paths, options, interruptSignal());
       report(options, result, describe);
       if (result.interrupted) process.exitCode = 130;
       else if (result.refused.length > 0) process.exitCode = 1;

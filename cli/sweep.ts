@@ -8,7 +8,7 @@ import { SWEEP_JOB } from '../classifier/sweep/sweep-job.ts';
 import { TRAINING, type TrainingOptions } from '../classifier/train/defaults.ts';
 import { HubError } from '../errors.ts';
 import { type Device, DEVICES, type JobRequest } from '../jobs/job.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { getSweep, listCells, listSweeps } from '../sql/sweeps.ts';
 import { commandContext, type RegisterCommand } from './command.ts';
 import { openHub } from './hub.ts';
@@ -108,7 +108,7 @@ export const SWEEP_COMMAND: JobCommand<SweepSpec> = {
   },
   async request({ pool }, [dataset], options): Promise<JobRequest<SweepSpec>> {
     const parameters = specOf(options as Options);
-    await getAnyDataset(pool, dataset!);
+    await getDataset(pool, dataset!);
     return {
       dataset: dataset!,
       kind: SWEEP_JOB.kind,
@@ -190,7 +190,7 @@ function addSubcommands(command: Command): void {
     .option('--json', 'One JSON document on standard output.')
     .action(async (dataset: string, options: Json) => {
       await using hub = await openHub(commandContext());
-      await getAnyDataset(hub.pool, dataset);
+      await getDataset(hub.pool, dataset);
       report(options, { dataset, sweeps: await listSweeps(hub.pool, dataset) }, sweepsText);
     });
 
@@ -245,7 +245,7 @@ function addSubcommands(command: Command): void {
 }
 
 async function newest(pool: Parameters<typeof listSweeps>[0], dataset: string): Promise<number> {
-  await getAnyDataset(pool, dataset);
+  await getDataset(pool, dataset);
   const [sweep] = await listSweeps(pool, dataset);
   if (sweep) return sweep.sweep;
   throw new HubError('NOT_FOUND', `Dataset ${dataset} has no sweeps yet.`, {

@@ -4,7 +4,7 @@ import { openKafkaAdmin } from '../ingest/kafka.ts';
 import { compareIndex, type IndexDifference } from '../indexer/compare.ts';
 import { elasticsearchError, isMissingIndex, openElasticsearch } from '../indexer/elasticsearch.ts';
 import type { Pool } from '../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { STORE_SUPPORT } from '../sql/image-store.ts';
 import { check, type Check } from '../sql/reconcile.ts';
 import type { Servers } from '../stack/servers.ts';
@@ -61,7 +61,7 @@ export async function findMissing(
   name: string,
   options: MissingOptions,
 ): Promise<Missing> {
-  const dataset = await getAnyDataset(context.pool, name);
+  const dataset = await getDataset(context.pool, name);
   const missing: Missing = {
     messagesRead: null,
     messages: named(),

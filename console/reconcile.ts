@@ -5,7 +5,7 @@ import { elasticsearchError, isMissingIndex, openElasticsearch } from '../indexe
 import { openIndexSources } from '../indexer/open-sources.ts';
 import { reconcileIndex, refusedPart, sameSum, without } from '../indexer/reconcile.ts';
 import type { Logger } from '../log.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { STORE_SUPPORT } from '../sql/image-store.ts';
 import { type Books, check, type Check, checkBooks, readBooks } from '../sql/reconcile.ts';
 import type { Servers } from '../stack/servers.ts';
@@ -61,7 +61,7 @@ export interface Reconciliation {
 
 /** Compares the books of the database with the topic and the index. */
 export async function reconcile(hub: ReconcileContext, name: string): Promise<Reconciliation> {
-  const dataset = await getAnyDataset(hub.pool, name);
+  const dataset = await getDataset(hub.pool, name);
   const ends = await topicEnds(hub, dataset.topic);
   const { sql } = STORE_SUPPORT[dataset.store];
   const books = sql ? await readBooks(hub.pool, name) : await kuduBooks(hub, name);

@@ -1,6 +1,6 @@
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import type { DeleteResult, DoomedImage } from '../sql/delete-duplicates.ts';
 import { ignoreGroups } from '../sql/ignored-duplicates.ts';
 import type { ImageStores } from '../sql/image-store.ts';
@@ -51,7 +51,7 @@ export async function labelGroups(
   name: string,
   groups: DuplicateGroup[],
 ): Promise<LabelResult> {
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   // An image may be in several groups, where they are across a condition: those may not agree.
   const labels = new Map<string, { state: number; classes: Set<string> }>();
   for (const group of groups) {
@@ -109,7 +109,7 @@ export async function deleteFromGroups(
     keptId: kept.id,
     keptSha256: Buffer.from(kept.sha256, 'hex'),
   }));
-  const { store } = await getAnyDataset(pool, dataset);
+  const { store } = await getDataset(pool, dataset);
   return stores[store].deleteDuplicates(pool, dataset, doomed, {
     by,
     signal,

@@ -1,6 +1,6 @@
 import { HubError } from '../errors.ts';
 import type { Pool } from '../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import { readHashes } from '../sql/duplicates.ts';
 import { readIgnoredSets } from '../sql/ignored-duplicates.ts';
 import type { ImageStores } from '../sql/image-store.ts';
@@ -109,7 +109,7 @@ export async function findDuplicates(
   { distance = DEFAULT_DISTANCE, selection = {}, across = null }: DuplicatesOptions = {},
 ): Promise<DuplicatesReport> {
   checkDistance(distance);
-  const dataset = await getAnyDataset(context.pool, name);
+  const dataset = await getDataset(context.pool, name);
   if (dataset.columns === 'classic') {
     throw new HubError(
       'USAGE',

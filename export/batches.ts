@@ -11,7 +11,7 @@ import {
 } from 'apache-arrow';
 import { errorText, HubError } from '../errors.ts';
 import { errorCode, type Pool } from '../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../sql/datasets.ts';
+import { type Dataset, getDataset } from '../sql/datasets.ts';
 import type { ImageStores } from '../sql/image-store.ts';
 import { type Selection, selectionError } from '../sql/selection.ts';
 import type { RowOrder } from '../sql/stored-images.ts';
@@ -65,7 +65,7 @@ export async function* imageBatches(
   const columns = exportColumns(options.columns ?? DEFAULT_COLUMNS);
   const { order, limit, signal, where, since, until, sample } = options;
   try {
-    const { store } = await getAnyDataset(pool, name);
+    const { store } = await getDataset(pool, name);
     let total: number | null = null;
     const chunks = stores[store].images.rows(
       pool,
@@ -83,7 +83,7 @@ export async function* imageBatches(
     try {
       let next = await chunks.next();
       // From here on the rows are those of a snapshot: no class is missing that they are of.
-      const dataset = await getAnyDataset(pool, name);
+      const dataset = await getDataset(pool, name);
       const classes = vectorFromArray(dataset.classes, new Utf8Type());
       const schema = schemaOf(columns, dataset);
       opened?.({ dataset, schema, total });

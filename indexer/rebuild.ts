@@ -3,7 +3,7 @@ import { HubError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { transaction } from '../sql/database.ts';
 import { databaseClock } from '../sql/database-time.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import {
   addFields,
   aliasOf,
@@ -46,7 +46,7 @@ export async function rebuildIndex(
   { wait = true }: { wait?: boolean } = {},
 ): Promise<RebuildResult | null> {
   const { pool, servers, log, signal } = options;
-  const { store } = await getAnyDataset(pool, dataset);
+  const { store } = await getDataset(pool, dataset);
   using sources = openIndexSources(pool, servers.kudu);
   const waiting = () => log.info({ dataset }, 'another process is rebuilding this index; waiting for it');
   const result = await withIndexLock(pool, dataset, { wait, waiting, signal }, (lockSignal) =>
@@ -126,7 +126,7 @@ export async function reputDocuments(
 ): Promise<{ dataset: string; alias: string; scanned: number; seconds: number }> {
   const { pool, servers, client, config, log, signal } = options;
   const started = performance.now();
-  const { store } = await getAnyDataset(pool, dataset);
+  const { store } = await getDataset(pool, dataset);
   using sources = openIndexSources(pool, servers.kudu);
   const alias = aliasOf(config.indexPrefix, dataset);
   const waiting = () => log.info({ dataset }, 'another process is rebuilding this index; waiting for it');

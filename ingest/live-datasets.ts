@@ -5,7 +5,7 @@ import { HubError } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
 import { getBackbone } from '../sql/backbones.ts';
 import type { Queryable } from '../sql/database.ts';
-import { type Dataset, getAnyDataset, readDatasetVersion } from '../sql/datasets.ts';
+import { type Dataset, getDataset, readDatasetVersion } from '../sql/datasets.ts';
 
 /** A dataset as it is now, with the model that its new images are classified by. */
 export interface LiveDataset {
@@ -72,7 +72,7 @@ export class LiveDatasets {
   async #read(name: string, before: Promise<LiveDataset> | undefined): Promise<LiveDataset> {
     // Read first: if the dataset changes in between, the version is the older one and the write is refused.
     const version = (await readDatasetVersion(this.#db, name)) ?? '';
-    const dataset = await getAnyDataset(this.#db, name);
+    const dataset = await getDataset(this.#db, name);
     const known = await before?.catch(() => null);
     const { liveModelId, shadowModelId } = dataset;
     const kept = [known?.model, known?.shadow?.model];

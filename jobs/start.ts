@@ -1,6 +1,6 @@
 import { HubError } from '../errors.ts';
 import { type Queryable, transaction } from '../sql/database.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { closeJob, getJob, insertJob } from '../sql/jobs.ts';
 import type { Dispatcher, OutgoingPart } from './dispatcher.ts';
 import { DEVICES, type Job, type JobContext, type JobKind, type JobRequest, type Part } from './job.ts';
@@ -30,7 +30,7 @@ export async function cutJob<P extends object>(
   request: JobRequest<P>,
 ): Promise<Part[]> {
   checkRequest(request);
-  await getAnyDataset(context.pool, request.dataset);
+  await getDataset(context.pool, request.dataset);
   return await kind.cut(context, request);
 }
 

@@ -3,7 +3,7 @@ import { pause } from '../indexer/backoff.ts';
 import { HubError } from '../errors.ts';
 import { type Client, KuduError } from '../kudu/index.ts';
 import { errorCode, type Pool } from '../sql/database.ts';
-import { getAnyDataset } from '../sql/datasets.ts';
+import { getDataset } from '../sql/datasets.ts';
 import { isLockHeld, withSessionLock } from '../sql/session-lock.ts';
 import { getCopy } from './check.ts';
 import { dropCopySlot } from './slot.ts';
@@ -30,7 +30,7 @@ export async function createCopy(
   signal: AbortSignal,
 ): Promise<KuduCopy> {
   const { dataset } = wanted;
-  const { store } = await getAnyDataset(pool, dataset);
+  const { store } = await getDataset(pool, dataset);
   if (store === 'kudu') {
     throw new HubError('USAGE', `The images of ${dataset} are in Kudu: there is nothing to copy.`, {
       hint: `Their table is named ${dataset}, as the dataset.`,

@@ -67,25 +67,8 @@ export async function listDatasets(db: Queryable): Promise<Dataset[]> {
   return (await db.query<Dataset>(`${SELECT} order by d.name`)).rows;
 }
 
-/**
- * A dataset whose images are in Postgres: what works on their rows in SQL would see none of another's, and go on as if there
- * were none. What works wherever they are asks for `getAnyDataset`.
- * @throws HubError NOT_FOUND, with the names there are; NOT_SUPPORTED: its images are elsewhere
- */
-export async function getDataset(db: Queryable, name: string): Promise<Dataset> {
-  const dataset = await getAnyDataset(db, name);
-  if (STORE_SUPPORT[dataset.store].sql) return dataset;
-  throw new HubError(
-    'NOT_SUPPORTED',
-    `The images of ${name} are in Kudu, which this does not work with yet.`,
-    {
-      hint: 'Not yet: index rebuild --where. docs/kudu-store.md says what works.',
-    },
-  );
-}
-
 /** A dataset, wherever its images are. @throws HubError NOT_FOUND, with the names there are. */
-export async function getAnyDataset(db: Queryable, name: string): Promise<Dataset> {
+export async function getDataset(db: Queryable, name: string): Promise<Dataset> {
   const { rows } = await db.query<Dataset>(`${SELECT} where d.name = $1`, [name]);
   if (rows[0]) return rows[0];
   const names = (await listDatasets(db)).map((dataset) => dataset.name);
@@ -200,7 +183,7 @@ export async function setFeaturesBackbone(
   name: string,
   backbone: string | null,
 ): Promise<void> {
-  const dataset = await getAnyDataset(db, name);
+  const dataset = await getDataset(db, name);
   if (backbone !== null) checkFeaturesKept(dataset);
   const id = backbone === null ? null : (await getBackbone(db, backbone)).id;
   await db.query('update imagehub.datasets set features_backbone_id = $2 where name = $1', [name, id]);
@@ -211,7 +194,7 @@ export async function setFeaturesBackbone(
  * @throws HubError NOT_FOUND
  */
 export async function setStripLocation(db: Queryable, name: string, strip: boolean): Promise<void> {
-  await getAnyDataset(db, name);
+  await getDataset(db, name);
   await db.query('update imagehub.datasets set strip_location = $2 where name = $1', [name, strip]);
 }
 
@@ -220,7 +203,7 @@ export async function setStripLocation(db: Queryable, name: string, strip: boole
  * @throws HubError NOT_FOUND; NOT_SUPPORTED: its store takes images of any size
  */
 export async function setOversized(db: Queryable, name: string, oversized: Oversized): Promise<void> {
-  checkOversized((await getAnyDataset(db, name)).store, oversized);
+  checkOversized((await getDataset(db, name)).store, oversized);
   await db.query('update imagehub.datasets set oversized = $2 where name = $1', [name, oversized]);
 }
 
@@ -255,7 +238,8 @@ function checkOversized(store: StoreName, oversized: Oversized): void {
  */
 export async function dropDataset(pool: Pool, name: string, dropTable?: TableWork): Promise<void> {
   await transaction(pool, async (client) => {
-    await (dropTable ? getAnyDataset : getDataset)(client, name);
+    const { store } = await getDataset(client, name);
+    if (!dropTable && !STORE_SUPPORT[store].sql) throw new Error(`the images of ${name} are not in Postgres`);
     await client.query(
       'update imagehub.datasets set live_model_id = null, shadow_model_id = null where name = $1',
       [name],

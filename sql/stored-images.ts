@@ -1,6 +1,6 @@
 import type { ChunkLimits, RowChunk } from './copy-out.ts';
 import type { Pool, PoolClient, Queryable } from './database.ts';
-import { getAnyDataset } from './datasets.ts';
+import { getDataset } from './datasets.ts';
 import type { ImageStores } from './image-store.ts';
 import type { Selection } from './selection.ts';
 import type { HeldSnapshot } from './stream-snapshot.ts';
@@ -141,7 +141,7 @@ export async function imagesOf(
   { pool, stores }: { pool: Pool; stores: ImageStores },
   dataset: string,
 ): Promise<StoredImages> {
-  return stores[(await getAnyDataset(pool, dataset)).store].images;
+  return stores[(await getDataset(pool, dataset)).store].images;
 }
 
 /** What can be read of an image that is no column of its own. */

@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 import { type Pool, transaction } from '../../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { insertDriftReport } from '../../sql/drift-reports.ts';
 import {
   countSide,
@@ -60,7 +60,7 @@ export async function compareWindows(
   request: DriftRequest,
 ): Promise<DriftReport[]> {
   const [first, last] = [request.windows[0]!, request.windows.at(-1)!];
-  const dataset = await getAnyDataset(pool, request.dataset);
+  const dataset = await getDataset(pool, request.dataset);
   const trainedBy = dataset.liveModelId === null ? null : await trainingRunOf(pool, dataset.liveModelId);
   const resolved = resolveReference(request.reference, first.since, trainedBy, dataset);
   const { rows, span } = resolved;

@@ -1,5 +1,5 @@
 import { HubError } from '../../errors.ts';
-import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import {
   insertMonitor,
   type Monitor,
@@ -22,7 +22,7 @@ export async function addMonitor(
   },
 ): Promise<Monitor> {
   if (monitor.webhook !== null) checkWebhook(monitor.webhook);
-  const dataset = await getAnyDataset(context.pool, monitor.dataset);
+  const dataset = await getDataset(context.pool, monitor.dataset);
   const { sample, ...asked } = monitor;
   const reference = monitor.reference ?? (await imagesUntilNow(context, dataset, monitor));
   return await insertMonitor(context.pool, {

@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 import type { Pool, Queryable } from '../../sql/database.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import {
   type EvaluationRun,
   getEvaluation,
@@ -64,7 +64,7 @@ export async function resolveEvaluation(db: Queryable, named: string): Promise<E
       hint: 'Give a run’s number (imagehub evaluate list DATASET), or DATASET/MODEL for the newest of a model: mnist/3, mnist/live.',
     });
   }
-  await getAnyDataset(db, name);
+  await getDataset(db, name);
   const { model } = await resolveModel(db, name, ref);
   const newest = await newestEvaluation(db, model);
   if (newest) return newest;

@@ -1,6 +1,6 @@
 import { errorText, HubError } from '../../errors.ts';
 import { type Pool, transaction } from '../../sql/database.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import { recordJudgements, setRunModel } from '../../sql/evaluations.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { isStoredSql, readStoredScores, type ScoredRow } from '../../sql/stored-scores.ts';
@@ -90,7 +90,7 @@ export async function evaluateModel(
 ): Promise<Evaluation> {
   const { pool } = context;
   const { includeTrained = false, reuse = false, failedAreWrong = false } = options;
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const { images } = context.stores[dataset.store];
   const { model: number } = await resolveModel(pool, name, model);
   const ref = await loadModelRef(pool, number);

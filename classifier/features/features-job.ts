@@ -5,7 +5,7 @@ import { PartInterrupted } from '../../jobs/job.ts';
 import { getBackbone } from '../../sql/backbones.ts';
 import { CopyWriter } from '../../sql/binary-copy.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
-import { checkFeaturesKept, getAnyDataset } from '../../sql/datasets.ts';
+import { checkFeaturesKept, getDataset } from '../../sql/datasets.ts';
 import {
   FEATURE_ROW_BYTES,
   type FeatureSource,
@@ -56,7 +56,7 @@ export async function featureRequest(
   { dataset, backbone, selection = {}, again = false }: FeatureRequest,
 ): Promise<JobRequest<FeatureParameters>> {
   const { pool, stores } = context;
-  const found = await getAnyDataset(pool, dataset);
+  const found = await getDataset(pool, dataset);
   checkFeaturesKept(found);
   await getBackbone(pool, backbone);
   // Now and not only when the job is cut: it may be for a schedule.
@@ -84,7 +84,7 @@ export const FEATURES: JobKind<FeatureParameters, ImagePart> = {
   },
   async whenDone(client, { dataset, parameters }) {
     const { id } = await getBackbone(client, parameters.backbone);
-    await sweepFeatures(client, id, await getAnyDataset(client, dataset));
+    await sweepFeatures(client, id, await getDataset(client, dataset));
   },
   describe: describeRange,
 };
@@ -122,7 +122,7 @@ async function computePart(
 ) {
   const { pool, stores } = desk.context;
   const { again } = job.parameters;
-  const store = stores[(await getAnyDataset(pool, job.dataset)).store];
+  const store = stores[(await getDataset(pool, job.dataset)).store];
   const chunks = store.images.rows(
     pool,
     {

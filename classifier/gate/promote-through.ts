@@ -1,6 +1,6 @@
 import type { Pool } from 'pg';
 import { HubError } from '../../errors.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { promote, type PromotionResult } from '../registry.ts';
 import { checkGate, type Comparison, type Gate, gateLines, GateNotMet } from './gate.ts';
@@ -33,7 +33,7 @@ export async function promoteThrough(
   request: GatedPromotion,
   compare: Compare,
 ): Promise<PromotionResult> {
-  const { name, classes, liveModelId, promotionNo } = await getAnyDataset(pool, request.dataset);
+  const { name, classes, liveModelId, promotionNo } = await getDataset(pool, request.dataset);
   const { model } = await resolveModel(pool, name, request.model);
   const gate: Gate = {
     requirements: (request.require ?? []).map((text) => parseRequirement(text, classes)),

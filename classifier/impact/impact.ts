@@ -4,7 +4,7 @@ import type { Logger } from '../../log.ts';
 import { type Comparison, readExtent } from '../../sql/compared-images.ts';
 import { databaseTime } from '../../sql/database-time.ts';
 import { transaction } from '../../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import {
   beginImpact,
   deleteImpact,
@@ -109,7 +109,7 @@ export async function measureImpact(
 ): Promise<ImpactReport> {
   const { pool } = context;
   const started = performance.now();
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const { images } = context.stores[dataset.store];
   const comparison = await comparisonOf(pool, dataset, request);
   const selection = request.selection ?? {};

@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 import { chooseBackbone, type StoredBackbone } from '../../sql/backbones.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
 import type { FeatureCounts, FeatureRow } from '../../sql/stored-features.ts';
 import { unpackVector } from '../features/precision.ts';
@@ -74,7 +74,7 @@ export async function findOutliers(
 ): Promise<OutliersReport> {
   const { withinClass = false, neighbours = DEFAULT_NEIGHBOURS, selection = {} } = request;
   const { pool } = context;
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const { classes } = dataset;
   const backbone = await chooseBackbone(pool, request.backbone);
   const asked = { dataset, backbone, selection };

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { errorText, HubError } from '../../errors.ts';
 import { decode } from '../../images/decode.ts';
 import { chooseBackbone, readBackboneBytes, type StoredBackbone } from '../../sql/backbones.ts';
-import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import type { Selection } from '../../sql/selection.ts';
 import { FEATURE_COLUMNS, type FeatureRow, readFeatureRow } from '../../sql/stored-features.ts';
 import { computeHint, parseBackbone } from '../features/backbone.ts';
@@ -63,7 +63,7 @@ export async function findSimilar(
   { to, backbone: asked, selection = {}, limit }: SimilarRequest,
 ): Promise<SimilarReport> {
   const { pool } = context;
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const backbone = await chooseBackbone(pool, asked);
   const wanted =
     'id' in to

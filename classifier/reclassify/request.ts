@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 import type { JobContext, JobRequest } from '../../jobs/job.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { checkBeforehand, keepSelection, type KeptSelection, type Selection } from '../../sql/selection.ts';
 import { imagesOf } from '../../sql/stored-images.ts';
@@ -27,7 +27,7 @@ export async function reclassifyRequest(
   context: Pick<JobContext, 'pool' | 'stores'>,
   request: ApplyRequest,
 ): Promise<JobRequest<Parameters>> {
-  const dataset = await getAnyDataset(context.pool, request.dataset);
+  const dataset = await getDataset(context.pool, request.dataset);
   if (dataset.liveModelId === null) {
     throw new HubError(
       'NOT_FOUND',
@@ -51,7 +51,7 @@ export async function predictRequest(
   named: string | number,
 ): Promise<JobRequest<Parameters>> {
   const { pool } = context;
-  const dataset = await getAnyDataset(pool, request.dataset);
+  const dataset = await getDataset(pool, request.dataset);
   const { model, live } = await resolveModel(pool, dataset.name, named);
   if (live) {
     throw new HubError(

@@ -1,7 +1,7 @@
 import type { Attempt, Job, JobContext } from '../../jobs/job.ts';
 import { PartInterrupted } from '../../jobs/job.ts';
 import type { RowChunk } from '../../sql/copy-out.ts';
-import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { READ_COLUMNS } from '../../sql/verdict-rows.ts';
 import { loadModelRef, type ModelRef } from '../model-ref.ts';
 import { TASK_LIMITS } from '../row-threads.ts';
@@ -24,7 +24,7 @@ export async function openBench(
 ): Promise<Bench> {
   const { pool, config, log } = context;
   const model = await loadModelRef(pool, parameters.model);
-  const { classes } = await getAnyDataset(pool, dataset);
+  const { classes } = await getDataset(pool, dataset);
   const judge = openJudge(config, log);
   try {
     await judge.load({ model, classes });
@@ -50,7 +50,7 @@ export async function judgePart(
 ): Promise<JudgedPart> {
   const { pool, stores, log } = context;
   // For each part: classes may have been added.
-  const dataset = await getAnyDataset(pool, job.dataset);
+  const dataset = await getDataset(pool, job.dataset);
   const task: JudgeTask = {
     model,
     classes: dataset.classes,

@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 import type { Queryable } from '../../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { type Manifest, type ManifestInput, parseManifest } from '../manifest.ts';
 import { patterns } from '../network.ts';
 import type { Pixels } from '../preprocess/preprocess.ts';
@@ -51,7 +51,7 @@ export async function inspectModel(
   given: GivenManifest,
   maxPixels: number,
 ): Promise<Inspection> {
-  const dataset = await getAnyDataset(db, name);
+  const dataset = await getDataset(db, name);
   const sample = await readSample(db, name, SAMPLE);
   const images = await decodeSome(sample, LOOKED_AT, maxPixels);
   const { classes, background } = dataset;

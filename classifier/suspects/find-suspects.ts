@@ -1,6 +1,6 @@
 import { HubError } from '../../errors.ts';
 import type { Pool } from '../../sql/database.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import type { ImageStores } from '../../sql/image-store.ts';
 import { resolveModel } from '../../sql/models.ts';
 import { describeSelection, type Selection } from '../../sql/selection.ts';
@@ -53,7 +53,7 @@ export async function findSuspects(
   selection: Selection = {},
 ): Promise<SuspectsReport> {
   const { pool, signal } = context;
-  const { classes, store } = await getAnyDataset(pool, name);
+  const { classes, store } = await getDataset(pool, name);
   const { model: number } = await resolveModel(pool, name, model);
   const trainingRun = await trainingRunOf(pool, number);
   const collected = new Scores(classes.length);

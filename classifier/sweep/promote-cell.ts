@@ -1,7 +1,7 @@
 import { HubError } from '../../errors.ts';
 import type { JobContext } from '../../jobs/job.ts';
 import { transaction } from '../../sql/database.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import { type Cell, cellIsRegistered, getSweep, listCells, readNetwork } from '../../sql/sweeps.ts';
 import { promote, type PromotionResult, registerModel } from '../registry.ts';
 import { CellThreads, threadsPerCell } from './cell-threads.ts';
@@ -122,7 +122,7 @@ async function rebuild(
   spec: SweepSpec,
   { signal = new AbortController().signal }: PromoteCellRequest,
 ): Promise<{ onnx: Uint8Array; metrics: NetworkMetrics }> {
-  const dataset = await getAnyDataset(pool, name);
+  const dataset = await getDataset(pool, name);
   const settings = cell.settings as unknown as CellSettings;
   const backbone = await backboneOf(pool, spec);
   checkSameBackbone(settings, backbone);

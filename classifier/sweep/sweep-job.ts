@@ -4,7 +4,7 @@ import { PartInterrupted } from '../../jobs/job.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
 import { deleteCheckpoint, readCheckpoint, saveCheckpoint } from '../../sql/checkpoints.ts';
 import { type PoolClient, transaction } from '../../sql/database.ts';
-import { type Dataset, getAnyDataset } from '../../sql/datasets.ts';
+import { type Dataset, getDataset } from '../../sql/datasets.ts';
 import { changeState } from '../../sql/jobs.ts';
 import { finishRun, stopRun } from '../../sql/runs.ts';
 import * as cells from '../../sql/sweeps.ts';
@@ -39,7 +39,7 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
   /** Stores the sweep and its cells; those that are there already stay as they are. */
   async cut(context: JobContext, { dataset: name, parameters: spec }): Promise<Part<SweepPart>[]> {
     const { pool } = context;
-    const dataset = await getAnyDataset(pool, name);
+    const dataset = await getDataset(pool, name);
     const windows = await dataWindows(context, dataset, spec);
     const backbone = await backboneOf(pool, spec);
     if (backbone) await checkFeatures(context, dataset, backbone, spec);
@@ -58,7 +58,7 @@ export const SWEEP_JOB: JobKind<SweepSpec, SweepPart> = {
   },
 
   async open(context: JobContext, job: Job<SweepSpec>): Promise<Workshop<SweepSpec, SweepPart>> {
-    const dataset = await getAnyDataset(context.pool, job.dataset);
+    const dataset = await getDataset(context.pool, job.dataset);
     return new SweepWorkshop(context, job, dataset, await backboneOf(context.pool, job.parameters));
   },
 

@@ -5,7 +5,7 @@ import { zstdDecompressSync } from 'node:zlib';
 import { parquetReadObjects } from 'hyparquet';
 import { images, type ImagesOptions } from '../../api.ts';
 import { type ExportFormat, exportImages, type ExportRequest } from '../../export/export.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import { STORE_SUPPORT, type StoreName } from '../../sql/image-store.ts';
 import { digitPixels } from '../support/digits.ts';
 import { imagehub } from '../support/imagehub.ts';
@@ -87,7 +87,7 @@ describe('what is exported', () => {
 
   const write = async (store: StoreName, format: ExportFormat, request: Partial<ExportRequest>) => {
     const output = folder.at(`${store}-${number}`);
-    const dataset = await getAnyDataset(at.pool, at.datasets[store]);
+    const dataset = await getDataset(at.pool, at.datasets[store]);
     return exportImages(at, dataset, { format, output, selection: {}, name: 'digits', ...request });
   };
 

@@ -5,10 +5,12 @@ import { packVector } from '../../classifier/features/precision.ts';
 import { findSimilar } from '../../classifier/neighbours/similar.ts';
 import { decode } from '../../images/decode.ts';
 import type { StoredBackbone } from '../../sql/backbones.ts';
-import { type Dataset, getAnyDataset, setFeaturesBackbone } from '../../sql/datasets.ts';
+import { transaction } from '../../sql/database.ts';
+import { type Dataset, getDataset, setFeaturesBackbone } from '../../sql/datasets.ts';
 import { digitPng } from '../support/digits.ts';
 import { featureGraph } from '../support/feature-graph.ts';
 import { type FeatureJobs, featureJobs } from '../support/feature-jobs.ts';
+import { untilSomebodyWaits } from '../support/sessions.ts';
 import { digits } from './support/apply-dataset.ts';
 import { describeEachStore } from './support/each-store.ts';
 import { type StoreDataset, type StoreHub, storeHub } from './support/store-hub.ts';
@@ -125,20 +127,24 @@ describeEachStore('features of stored images', (store) => {
     expect(await it.stored(early, 1)).toEqual({ ids: ['once', 'twice'], wrong: [] });
     // Newer bytes, among new images, and older ones that come late.
     await it.deliver([...digits(IMAGES), { key: 'once', value: digitPng(4, 4) }]);
-    await it.deliver([{ key: 'twice', value: digitPng(5, 5), partition: 1, timestamp: 1 }]);
-    const all = sorted([...ids(IMAGES), 'once', 'twice']);
+    const late = { partition: 1, timestamp: 1 };
+    await it.deliver([
+      { key: 'twice', value: digitPng(5, 5), ...late },
+      { key: 'with it', value: digitPng(5, 6), ...late },
+    ]);
+    const all = sorted([...ids(IMAGES), 'once', 'twice', 'with it']);
     expect(await it.stored(early, 1)).toEqual({ ids: all, wrong: [] });
     expect(await it.reconcile()).toMatchObject({ consistent: true });
     await it.replay({ atOnce: 7 });
     expect(await it.stored(early, 1)).toEqual({ ids: all, wrong: [] });
     expect(await it.compute('early')).toMatchObject({ units: 0 });
 
-    const late = await it.backbone('late', 2);
-    await setFeaturesBackbone(hub.pool, it.name, 'late');
+    const other = await it.backbone('other', 2);
+    await setFeaturesBackbone(hub.pool, it.name, 'other');
     await it.deliver([{ key: 'other', value: digitPng(6, 6) }]);
     await setFeaturesBackbone(hub.pool, it.name, null);
     await it.deliver([{ key: 'none', value: digitPng(7, 7) }]);
-    expect(await it.stored(late, 2)).toEqual({ ids: ['other'], wrong: [] });
+    expect(await it.stored(other, 2)).toEqual({ ids: ['other'], wrong: [] });
   });
 
   test('are there when a write that failed at its end is made again', async () => {
@@ -179,6 +185,25 @@ describeEachStore('features of stored images', (store) => {
     await expect(ask('d/2')).rejects.toMatchObject({ code: 'NOT_FOUND' });
   });
 
+  test('are written while nobody else changes the images', async () => {
+    await using it = await featureDataset(hub);
+    await it.deliver(digits(3));
+    const before = await it.images();
+    const holding = await transaction(hub.pool, async (client) => {
+      const held = await hub.stores[store].holdImages(client, it.name, ['d/0', 'd/1', 'nosuch']);
+      const inOrder = held.toSorted((a, b) => (a.id < b.id ? -1 : 1));
+      expect(inOrder.map(({ sha256, ...row }) => ({ ...row, sha256: sha256?.toString('hex') }))).toEqual(
+        before.slice(0, 2).map(({ id, revision, sha256 }) => ({ id, revision, sha256 })),
+      );
+      const delivered = it.deliver([{ key: 'd/1', value: digitPng(8, 88) }]);
+      await untilSomebodyWaits(hub.pool);
+      expect(await it.images()).toEqual(before);
+      return { delivered };
+    });
+    await holding.delivered;
+    expect((await it.image('d/1'))!.sha256).not.toBe(before[1]!.sha256);
+  });
+
   test('need something that tells whether they are of the present bytes', async () => {
     await using it = await featureDataset(hub, { columns: 'classic' });
     await it.backbone('classic', 1);
@@ -198,7 +223,7 @@ describeEachStore('features of stored images', (store) => {
       }
       await setFeaturesBackbone(hub.pool, it.name, null);
     }
-    expect(await getAnyDataset(hub.pool, it.name)).toMatchObject({
+    expect(await getDataset(hub.pool, it.name)).toMatchObject({
       featuresBackbone: store === 'postgres' ? 'classic' : null,
     });
   });

@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { compareByEvaluation } from '../../classifier/gate/compare-by-evaluation.ts';
 import { type GatedPromotion, promoteThrough } from '../../classifier/gate/promote-through.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import { storedClassifier } from '../support/evaluating.ts';
 import { imagehub } from '../support/imagehub.ts';
 import { applyDataset, digits } from './support/apply-dataset.ts';
@@ -41,10 +41,10 @@ describeEachStore('promote', (store) => {
     await expect(some).resolves.toMatchObject({ gate: { met: true, images: 11 } });
     await it.goLive(first);
     await expect(through({ maxBroken: 0 })).rejects.toMatchObject({ code: 'GATE_NOT_MET' });
-    expect(await getAnyDataset(pool, it.name)).toMatchObject({ liveModelId: first, promotionNo: 3 });
+    expect(await getDataset(pool, it.name)).toMatchObject({ liveModelId: first, promotionNo: 3 });
 
     const { gate } = await through({ require: ['accuracy > live - 1'], maxBroken: IMAGES });
-    expect(await getAnyDataset(pool, it.name)).toMatchObject({ liveModelId: second, promotionNo: 4 });
+    expect(await getDataset(pool, it.name)).toMatchObject({ liveModelId: second, promotionNo: 4 });
     const before = (await it.images()).filter(({ known_label: known }) => known !== null);
     await it.reclassify();
     const after = await it.byId();

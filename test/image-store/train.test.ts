@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { trainDataset, type TrainingRequest } from '../../classifier/train-dataset.ts';
 import { readTrainingData, type TrainingDataOptions } from '../../classifier/training-data.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import { STORE_SUPPORT, type StoreName } from '../../sql/image-store.ts';
 import { readModelBytes } from '../../sql/models.ts';
 import { insertImage } from '../support/image-rows.ts';
@@ -22,7 +22,7 @@ describe('training on stored images', () => {
   afterAll(async () => at[Symbol.asyncDispose]());
 
   const read = async (store: StoreName, options: Partial<TrainingDataOptions>) => {
-    const dataset = await getAnyDataset(at.pool, at.datasets[store]);
+    const dataset = await getDataset(at.pool, at.datasets[store]);
     return readTrainingData(at, dataset, { maxPixels, ...options });
   };
 
@@ -52,7 +52,7 @@ describe('training on stored images', () => {
     const before = await read('kudu', {});
     const { kudu: name } = at.datasets;
     const images = at.stores.kudu.images;
-    const dataset = await getAnyDataset(at.pool, name);
+    const dataset = await getDataset(at.pool, name);
     const stores = {
       ...at.stores,
       kudu: {

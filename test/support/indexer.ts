@@ -8,7 +8,7 @@ import { type IndexReconciliation, reconcileIndex } from '../../indexer/reconcil
 import type { Logger } from '../../log.ts';
 import { createMetrics, type Metrics } from '../../metrics.ts';
 import type { HubPool } from '../../sql/database.ts';
-import { getAnyDataset } from '../../sql/datasets.ts';
+import { getDataset } from '../../sql/datasets.ts';
 import type { Servers } from '../../stack/servers.ts';
 import { Troubles } from '../../troubles.ts';
 import { digitsDataset } from './image-rows.ts';
@@ -135,7 +135,7 @@ export async function testIndex(
     },
     async reconcile(dataset = 'mnist') {
       using sources = openIndexSources(pool, kudu);
-      const rows = sources[(await getAnyDataset(pool, dataset)).store].rows(dataset);
+      const rows = sources[(await getDataset(pool, dataset)).store].rows(dataset);
       return await reconcileIndex({ db: pool, rows, client, dataset, prefix: config.indexPrefix });
     },
     async inStep(dataset = 'mnist', timeoutMs = 120_000) {
