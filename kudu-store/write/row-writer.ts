@@ -1,4 +1,7 @@
-import { type HashSchema, RowBucketer, RowEncoder } from '../../kudu/index.ts';
+// Not by way of the client's index, which would load all of the client, and Arrow, in every worker thread.
+import { RowEncoder } from '../../kudu/encoding/row-encoder.ts';
+import type { HashSchema } from '../../kudu/partition/partition-schema.ts';
+import { RowBucketer } from '../../kudu/partition/row-buckets.ts';
 import type { FieldWriter } from '../../sql/binary-copy.ts';
 import type { RowWriter } from '../../sql/row-writer.ts';
 import { type ImageRow, writeColumns } from '../../sql/staged-rows.ts';

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { decodeEncodedRow } from '../../../kudu/encoding/decode-row-operations.ts';
 import { rowSchema } from '../../../kudu-store/columns.ts';
 import { changesOf, largeCell } from '../../../kudu-store/write/row-changes.ts';
@@ -118,4 +119,17 @@ test('the first cell over the limit is named', () => {
   expect(largeCell(encoded(ROW), 60)).toBe('sha256 has 64 bytes');
   expect(largeCell(encoded(ROW), 64)).toBeNull();
   expect(largeCell(encoded({ ...ROW, lens: 'ü'.repeat(50) }), 99)).toBe('lens has 100 bytes');
+});
+
+test('worker threads, which encode rows, do not load the client and its libraries for that', () => {
+  const script = `
+    import { registerHooks } from 'node:module';
+    const loaded = [];
+    registerHooks({ load: (url, context, next) => (loaded.push(url), next(url, context)) });
+    await import('./kudu-store/write/row-writer.ts');
+    console.log(loaded.filter((url) => /node_modules|kudu.(index|client|rpc|scan)/.test(url)).join(' '));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', script], {
+    encoding: 'utf8',
+  });
+  expect({ stdout, stderr }).toEqual({ stdout: '\n', stderr: '' });
 });
