@@ -12,6 +12,8 @@ export function keepNewest(
   messages: SourceMessage[],
 ): BatchResult {
   const { rows, tombstones } = result;
+  // Put together only where each image comes once (processBatch).
+  if (rows.arranged) return result;
   const newest = new Map<string, number>();
   const notice = (id: string, offset: number) => newest.set(id, Math.max(offset, newest.get(id) ?? -1));
   const rowMessages = Array.from(rows.messages, (index) => messages[index]!);

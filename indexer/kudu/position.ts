@@ -31,6 +31,16 @@ export async function readPosition(db: Queryable, dataset: string): Promise<Inde
 }
 
 /**
+ * Whoever follows goes back to a position, if it is earlier than its own; there are documents as of both, and of what was just being
+ * written. For an update of imagehub.kudu_index_feeds f. @param position @param asOf in SQL
+ */
+const goBack = (position: string, asOf: string): string => `
+  position = least(f.position, ${position}),
+  ends = array(select distinct e from unnest(f.ends || f.position || ${position}) e
+                where e > least(f.position, ${position}) order by e),
+  as_of = least(f.as_of, ${asOf}), caught_up = false, generation = f.generation + 1`;
+
+/**
  * The index was built anew and has everything before `position`. Whoever follows goes back to it; or to where it was itself, if
  * that is earlier: what it was just writing may have been made with other class names, so it has to be written again. Documents
  * are there as of both, and of what it was just writing.
@@ -45,10 +55,7 @@ export async function resetPosition(
   await db.query(
     `insert into imagehub.kudu_index_feeds as f (dataset, position, as_of)
      select dataset, $2, $3 from imagehub.kudu_stores where dataset = $1
-     on conflict (dataset) do update set position = least(f.position, excluded.position),
-       ends = array(select distinct e from unnest(f.ends || f.position || excluded.position) e
-                     where e > least(f.position, excluded.position) order by e),
-       as_of = least(f.as_of, excluded.as_of), caught_up = false, generation = f.generation + 1`,
+     on conflict (dataset) do update set ${goBack('excluded.position', 'excluded.as_of')}`,
     [dataset, String(position), asOf],
   );
 }
@@ -65,10 +72,7 @@ export async function sendBack(
   asOf: string,
 ): Promise<void> {
   await db.query(
-    `update imagehub.kudu_index_feeds f set position = least(f.position, $2::numeric),
-       ends = array(select distinct e from unnest(f.ends || f.position || $2::numeric) e
-                     where e > least(f.position, $2::numeric) order by e),
-       as_of = least(f.as_of, $3), caught_up = false, generation = f.generation + 1
+    `update imagehub.kudu_index_feeds f set ${goBack('$2::numeric', '$3')}
      where dataset = $1 and position is not null`,
     [dataset, String(position), asOf],
   );

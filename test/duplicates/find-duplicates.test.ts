@@ -21,6 +21,7 @@ import { pictureHash, turned } from '../support/hashes.ts';
 import { freshDatabase, type TestDatabase } from '../support/servers.ts';
 import { POSTGRES_STORES as stores } from '../support/stores.ts';
 import { twoDigits } from '../support/two-digits.ts';
+import { REFUSED_CONDITIONS } from '../support/refused-conditions.ts';
 
 /** A dataset `pets` that holds these images. */
 async function petsWith(images: HashedImage[]) {
@@ -170,20 +171,7 @@ describe('duplicates are refused in words with', () => {
   test.each<[string, DuplicatesOptions, RegExp]>([
     ['a distance that is too large', { distance: 13 }, /13 is no distance.*0 to 12/],
     ['a distance that is no whole number', { distance: 1.5 }, /1.5 is no distance/],
-    ['a condition that is none', { selection: { where: 'id +' } }, /--where id \+ cannot be used: syntax/],
-    ['another that is none', { across: 'id' }, /--across id cannot be used/],
-    ['another that writes', { across: "nextval('imagehub.revision') > 0" }, /--across .* read-only/],
-    [
-      'another that fails on an image',
-      { across: 'width / 0 > 1', selection: { where: 'true' } },
-      /--across .*by zero/,
-    ],
-    [
-      'one that fails beside another',
-      { across: 'true', selection: { where: 'width / 0 > 1' } },
-      /--where .*by zero/,
-    ],
-    ['one that frees itself', { across: 'true) or (true' }, /--across .* cannot be used/],
+    ...REFUSED_CONDITIONS,
   ])('%s', async (_, options, message) => {
     await expect(find(db.pool, options)).rejects.toMatchObject({
       code: 'USAGE',

@@ -11,6 +11,7 @@ import { listIgnored, unignoreGroups } from '../../sql/ignored-duplicates.ts';
 import { twoDigits } from '../support/two-digits.ts';
 import { describeEachStore } from './support/each-store.ts';
 import { storeHub, type StoreDataset, type StoreMessage } from './support/store-hub.ts';
+import { REFUSED_CONDITIONS } from '../support/refused-conditions.ts';
 
 /** A picture as it comes: with the same bytes whoever sends it, in other bytes, and smaller. */
 interface Picture {
@@ -123,22 +124,7 @@ describeEachStore('duplicates', (store) => {
       expect(shape(late)).toEqual([['late/small', 'late/jpeg']]);
     });
 
-    test.each<[string, DuplicatesOptions, RegExp]>([
-      ['a condition that is none', { selection: { where: 'id +' } }, /--where id \+ cannot be used: syntax/],
-      ['another that is none', { across: 'id' }, /--across id cannot be used/],
-      ['another that writes', { across: "nextval('imagehub.revision') > 0" }, /--across .* read-only/],
-      [
-        'another that fails on an image',
-        { across: 'width / 0 > 1', selection: { where: 'true' } },
-        /--across .*by zero/,
-      ],
-      [
-        'one that fails beside another',
-        { across: 'true', selection: { where: 'width / 0 > 1' } },
-        /--where .*by zero/,
-      ],
-      ['one that frees itself', { across: 'true) or (true' }, /--across .* cannot be used/],
-    ])('never with %s', async (_, options, message) => {
+    test.each(REFUSED_CONDITIONS)('never with %s', async (_, options, message) => {
       await expect(find(dataset, options)).rejects.toMatchObject({
         code: 'USAGE',
         message: expect.stringMatching(message),

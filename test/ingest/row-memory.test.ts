@@ -5,8 +5,8 @@ import { RowMemory } from '../../ingest/row-memory.ts';
 import { Workers } from '../../ingest/workers.ts';
 import { createLogger } from '../../log.ts';
 import type { SourceMessage } from '../../sql/dead-letters.ts';
+import { digitsTask } from '../support/batch-task.ts';
 import { digitPng } from '../support/digits.ts';
-import { TEN } from '../support/pipeline.ts';
 
 test('memory that is given back is taken again, of up to so many batches, and not if it is huge or was moved away', () => {
   const memory = new RowMemory(2);
@@ -39,23 +39,7 @@ test('rows written into used memory, larger or too small, are the same as in fre
     }));
     const { rows } = await workers.ingest(
       {
-        dataset: {
-          name: 'digits',
-          store: 'postgres',
-          classes: TEN,
-          labelFrom: 'none',
-          labelPattern: null,
-          pgmMaxSide: 256,
-          background: 255,
-          columns: 'all',
-          stripLocation: false,
-        },
-        model: null,
-        promotionNo: 0,
-        shadow: null,
-        backbone: null,
-        source: { topic: 'topic', partition: 0, epoch: 0 },
-        maxPixels: 1e9,
+        ...digitsTask('postgres'),
         messages,
       },
       false,

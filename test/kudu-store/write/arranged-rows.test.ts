@@ -8,10 +8,10 @@ import { rowAt, type KuduArrangedRows } from '../../../kudu-store/write/arranged
 import type { SourceMessage } from '../../../sql/dead-letters.ts';
 import { EncodedRows } from '../../../sql/encoded-rows.ts';
 import { constantModel } from '../../support/constant-model.ts';
+import { digitsTask } from '../../support/batch-task.ts';
 import { digitPng } from '../../support/digits.ts';
 import { storeHub } from '../../image-store/support/store-hub.ts';
 import { noisePng } from '../../support/noise.ts';
-import { TEN } from '../../support/pipeline.ts';
 
 const HASH = { columns: [0], buckets: 3, seed: 0 };
 
@@ -26,23 +26,7 @@ const digit = (key: string, offset: number): SourceMessage => ({
 /** What a worker thread makes of messages for a dataset in Kudu. */
 async function rowsOf(messages: SourceMessage[], hash: typeof HASH | null) {
   const { rows } = await processBatch({
-    dataset: {
-      name: 'digits',
-      store: 'kudu',
-      classes: TEN,
-      labelFrom: 'none',
-      labelPattern: null,
-      pgmMaxSide: 255,
-      background: 255,
-      columns: 'all',
-      stripLocation: false,
-    },
-    model: null,
-    promotionNo: 0,
-    shadow: null,
-    backbone: null,
-    source: { topic: 'digits', partition: 0, epoch: 0 },
-    maxPixels: 1e9,
+    ...digitsTask('kudu'),
     messages: packMessages(messages),
     rowMemory: [],
     hash,
